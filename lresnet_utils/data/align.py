@@ -1,0 +1,172 @@
+"""Faces found and aligned to the ArcFace template: YuNet's five landmarks, one similarity.
+
+The networks expect faces whose eyes, nose and mouth corners lie at fixed places of a 112x112
+picture (the template of ArcFace, Deng et al. 2019, as in InsightFace's ``face_align.py``). YuNet
+(Wu et al. 2023, OpenCV Zoo) finds the landmarks; a least-squares similarity transform (Umeyama,
+IEEE TPAMI 13(4), 1991) brings them to the template.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import cv2
+import numpy as np
+
+from lresnet_utils.data.network_input import IMAGE_SIZE
+from lresnet_utils.data.packaged import yunet_file
+
+# Right eye, left eye, nose, right and left corner of the mouth (the subject's own right is on the
+# picture's left), x and y in pixels of the 112x112 picture.
+ARCFACE_TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+
+# YuNet was trained on faces of about 10 to 300 pixels; pictures are brought to this range first.
+SHORTEST_SIDE = 224
+LONGEST_SIDE = 640
+_SCORE_THRESHOLD = 0.6
+_NMS_THRESHOLD = 0.3
+_LOCK = threading.Lock()
+
+
+def find_and_align(image: np.ndarray) -> np.ndarray | None:
+    """Find the largest face of a picture and bring it to the ArcFace template.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3) in BGR or (height, width) in grey
+        Any size. Small pictures are enlarged for the detector only; the face is always cut from
+        the picture as given.
+
+    Returns
+    -------
+    ndarray of uint8, shape (112, 112, 3), or None
+        In the channel order of `image` (three equal channels for grey), black beyond its edge;
+        ``None`` when no face is found. The same picture gives the same result every time.
+
+    Raises
+    ------
+    ValueError
+        When `image` is not a picture of this kind.
+    DataError
+        When the packaged detector is missing or is not the expected one.
+    """
+    landmarks = find_landmarks(image)
+    if landmarks is None:
+        return None
+    matrix = similarity(landmarks, ARCFACE_TEMPLATE)
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return cv2.warpAffine(_three_channels(image), matrix, size, flags=cv2.INTER_LINEAR)
+
+
+def find_landmarks(image: np.ndarray) -> np.ndarray | None:
+    """Return the five landmarks of the largest face found, or ``None``.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3) in BGR or (height, width) in grey
+
+    Returns
+    -------
+    ndarray of float64, shape (5, 2), or None
+        x and y in pixels of `image`, in the order of :data:`ARCFACE_TEMPLATE`.
+
+    Raises
+    ------
+    ValueError
+        When `image` is not a picture of this kind.
+    """
+    image = _three_channels(image)
+    height, width = image.shape[:2]
+    scale = max(1.0, SHORTEST_SIDE / min(height, width))
+    scale = min(scale, LONGEST_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    searched = cv2.resize(image, size, interpolation=way)
+    with _LOCK:
+        detector = _detector()
+        detector.setInputSize(size)
+        _, faces = detector.detect(searched)
+    if faces is None or not np.isfinite(faces).all():
+        return None
+    largest = max(faces, key=lambda face: float(face[2]) * float(face[3]))
+    landmarks = largest[4:14].astype(np.float64).reshape(5, 2)
+    # Pixel centres: the middle of pixel 0 lies half a pixel inside the picture at either size.
+    ratio = np.array([width, height]) / np.array(size)
+    return (landmarks + 0.5) * ratio - 0.5
+
+
+def similarity(source: np.ndarray, destination: np.ndarray) -> np.ndarray:
+    """Return the least-squares similarity transform between two sets of points.
+
+    Closed form of Umeyama (1991), equations 40 to 43: rotation, one scale, translation, never a
+    reflection. OpenCV's ``estimateAffinePartial2D`` samples at random and is not used.
+
+    Parameters
+    ----------
+    source, destination : ndarray, shape (n, 2)
+        Corresponding points, n at least 2 and the source points not all equal.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, 3)
+        The matrix that ``cv2.warpAffine`` takes.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ or the source points are all equal.
+
+    Examples
+    --------
+    >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> np.round(similarity(square, 2 * square + [3, 4]), 12)
+    array([[2., 0., 3.],
+           [0., 2., 4.]])
+    """
+    source = np.asarray(source, np.float64)
+    destination = np.asarray(destination, np.float64)
+    if source.shape != destination.shape or source.ndim != 2 or source.shape[1] != 2:
+        raise ValueError("source and destination must both be (n, 2)")
+    source_mean, destination_mean = source.mean(axis=0), destination.mean(axis=0)
+    centred = source - source_mean
+    variance = (centred**2).sum() / len(source)
+    if not variance > 0:
+        raise ValueError("the source points are all equal")
+    covariance = (destination - destination_mean).T @ centred / len(source)
+    left, singular, right = np.linalg.svd(covariance)
+    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
+    rotation = left @ np.diag(signs) @ right
+    scaled = (singular * signs).sum() / variance * rotation
+    return np.column_stack([scaled, destination_mean - scaled @ source_mean])
+
+
+def _three_channels(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.size == 0:
+        raise ValueError("the picture must be uint8 and not empty")
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.ndim == 3 and image.shape[2] == 3:
+        return image
+    raise ValueError(f"the picture must be (height, width) or (height, width, 3), {image.shape}")
+
+
+@functools.cache
+def _detector() -> cv2.FaceDetectorYN:
+    log = cv2.utils.logging
+    level = log.setLogLevel(log.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a default of its own here
+    try:
+        return cv2.FaceDetectorYN.create(
+            str(yunet_file()), "", (320, 320), _SCORE_THRESHOLD, _NMS_THRESHOLD
+        )
+    finally:
+        log.setLogLevel(level)

@@ -1,0 +1,154 @@
+"""A set of decoded faces and pairs on disk, opened in an instant and read piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.network_input import IMAGE_SIZE
+from lresnet_utils.errors import DataError, nearest
+from lresnet_utils.files import read_arrays, read_json
+
+PICTURE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+_FIELDS = ("name", "source", "credit", "sha256", "n_images", "n_pairs")
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """An image store on disk.
+
+    Attributes
+    ----------
+    folder : Path
+    name, source, credit : str
+        `source` as in the params file; `credit` may be empty.
+    sha256 : str
+        Of the ``.bin`` file that it was made from.
+    n_images, n_pairs : int
+        Distinct pictures, and pairs of them.
+    left, right : ndarray of int32, shape (n_pairs,)
+        Indices of pictures.
+    same : ndarray of bool, shape (n_pairs,)
+        Whether both show the same person.
+    variants : tuple of str
+        Names that :meth:`images` knows.
+    failures : tuple of (int, str)
+        Pictures that cannot be used, and why; their pixels are zeros in every variant.
+    record : dict
+        The whole of ``set.json``.
+    """
+
+    folder: Path
+    name: str
+    source: str
+    credit: str
+    sha256: str
+    n_images: int
+    n_pairs: int
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    variants: tuple[str, ...]
+    failures: tuple[tuple[int, str], ...]
+    record: dict[str, Any]
+
+    def images(self, variant: str = "aligned") -> np.ndarray:
+        """Return the pixels of one variant, mapped from disk and read-only.
+
+        Parameters
+        ----------
+        variant : str
+            One of :attr:`variants`.
+
+        Returns
+        -------
+        memmap of uint8, shape (n_images, 112, 112, 3), RGB
+
+        Raises
+        ------
+        DataError
+            When the store has no such variant, or its file is missing or damaged.
+        """
+        if variant not in self.variants:
+            raise DataError(
+                f"The image store has no variant {variant!r}.",
+                where=str(self.folder),
+                fix=nearest(variant, self.variants),
+            )
+        path = image_file(self.folder, variant)
+        try:
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise _damaged(path) from error
+        if images.shape != (self.n_images, *PICTURE) or images.dtype != np.uint8:
+            raise _damaged(path)
+        return images
+
+    def describe(self) -> dict[str, Any]:
+        """Return the whole of ``set.json``: counts, hashes, variants, failures, credit."""
+        return dict(self.record)
+
+    def labels(self) -> dict[str, str]:
+        """Return each variant's label for figures and tables, in the order of the store."""
+        return {variant["name"]: variant["label"] for variant in self.record["variants"]}
+
+
+def open_store(folder: Path | str) -> FaceSet:
+    """Open an image store that :func:`build_store` made.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    FaceSet
+
+    Raises
+    ------
+    DataError
+        When there is no store, or it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "set.json").is_file():
+        raise DataError(
+            "There is no image store here.",
+            where=str(folder),
+            fix="run notebook 3_preprocess first",
+        )
+    record = read_json(folder / "set.json")
+    pairs = read_arrays(folder / "pairs.npz")
+    try:
+        face_set = FaceSet(
+            folder=folder,
+            **{key: record[key] for key in _FIELDS},
+            **{key: pairs[key] for key in ("left", "right", "same")},
+            variants=tuple(variant["name"] for variant in record["variants"]),
+            failures=tuple((item["image"], item["reason"]) for item in record["failures"]),
+            record=record,
+        )
+        sides = np.concatenate([face_set.left, face_set.right])
+        whole = (
+            len(face_set.left) == len(face_set.right) == len(face_set.same) == face_set.n_pairs
+            and sides.min() >= 0
+            and sides.max() < face_set.n_images
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "set.json") from error
+    if not whole:
+        raise _damaged(folder / "pairs.npz")
+    return face_set
+
+
+def image_file(folder: Path, variant: str) -> Path:
+    """Return the path of one variant's pixels."""
+    return folder / f"images_{variant}.npy"
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(
+        "The image store is damaged.", where=str(path), fix="run notebook 3_preprocess again"
+    )

@@ -1,0 +1,164 @@
+"""Encoded pictures from strangers to 112x112 RGB, or the reason why not."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+
+import cv2
+import numpy as np
+
+from lresnet_utils.data.network_input import IMAGE_SIZE
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_BMP = b"BM"
+# Markers that start a JPEG frame: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_LOCK = threading.Lock()
+
+
+def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
+    """Decode one picture of a set.
+
+    The size is read from the header first, so that a small file announcing a huge picture costs
+    nothing. Only JPEG, PNG and BMP are handed to a decoder, and PNG only with right checksums.
+
+    Parameters
+    ----------
+    encoded : bytes
+        The file's content.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (112, 112, 3), RGB, or None
+        ``None`` when it cannot be used.
+    reason : str or None
+        Why not, in a few words; ``None`` when `image` is there.
+
+    Examples
+    --------
+    >>> decode(b"GIF89a...")
+    (None, 'not a JPEG, PNG or BMP picture')
+    >>> image, reason = decode(encode_png(np.zeros((112, 112, 3), np.uint8)))
+    >>> image.shape, reason
+    ((112, 112, 3), None)
+    """
+    if not encoded:
+        return None, "empty"
+    try:
+        size = picture_size(encoded)
+    except ValueError as error:
+        return None, str(error)
+    if size != (IMAGE_SIZE, IMAGE_SIZE):
+        return None, f"{size[0]}x{size[1]} pixels instead of {IMAGE_SIZE}x{IMAGE_SIZE}"
+    image = _quietly_decoded(encoded)
+    if image is None or image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        return None, "damaged: it cannot be decoded"
+    return image, None
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode a picture without loss.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3), RGB
+        Three equal channels are stored as one.
+
+    Returns
+    -------
+    bytes
+        A PNG file. The same picture gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        When `image` is not such an array.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError("the picture must be uint8 (height, width, 3)")
+    grey = (image == image[..., :1]).all()
+    _, encoded = cv2.imencode(".png", image[..., 0] if grey else image[..., ::-1])
+    return encoded.tobytes()
+
+
+def picture_size(encoded: bytes) -> tuple[int, int]:
+    """Return width and height in pixels from a picture's header, nothing decoded.
+
+    Parameters
+    ----------
+    encoded : bytes
+        JPEG (ITU-T T.81), PNG (ISO/IEC 15948) or BMP.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these, or its structure is damaged; the message is the reason.
+    """
+    try:
+        if encoded.startswith(_PNG):
+            return _png_size(encoded)
+        if encoded.startswith(_JPEG):
+            return _jpeg_size(encoded)
+        if encoded.startswith(_BMP):
+            width, height = struct.unpack_from("<ii", encoded, 18)
+            return width, abs(height)
+    except struct.error:
+        raise ValueError("damaged: it ends too soon") from None
+    raise ValueError("not a JPEG, PNG or BMP picture")
+
+
+def _png_size(encoded: bytes) -> tuple[int, int]:
+    size = None
+    position = len(_PNG)
+    while True:
+        length, kind = struct.unpack_from(">I4s", encoded, position)
+        end = position + 8 + length
+        (checksum,) = struct.unpack_from(">I", encoded, end)
+        if zlib.crc32(memoryview(encoded)[position + 4 : end]) != checksum:
+            raise ValueError("damaged: a checksum is wrong")
+        if (kind == b"IHDR") != (size is None):
+            raise ValueError("damaged: its header is not where it belongs")
+        if kind == b"IHDR":
+            size = struct.unpack_from(">II", encoded, position + 8)
+        elif kind == b"IEND":
+            return size
+        position = end + 4
+
+
+def _jpeg_size(encoded: bytes) -> tuple[int, int]:
+    position = 2
+    while True:
+        lead, marker = struct.unpack_from(">BB", encoded, position)
+        if lead != 0xFF:
+            raise ValueError("damaged: no marker where one belongs")
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", encoded, position + 5)
+            # The marker that ends a picture cannot occur inside its compressed data.
+            if encoded.find(b"\xff\xd9", position) < 0:
+                raise ValueError("damaged: it ends too soon")
+            return width, height
+        if marker in (0xD9, 0xDA):
+            raise ValueError("damaged: it has no header")
+        position += 2
+        if marker not in _JPEG_ALONE:
+            position += struct.unpack_from(">H", encoded, position)[0]
+
+
+def _quietly_decoded(encoded: bytes) -> np.ndarray | None:
+    """Return RGB; OpenCV's own log lines would repeat what the reason says."""
+    log = cv2.utils.logging
+    with _LOCK:
+        level = log.setLogLevel(log.LOG_LEVEL_SILENT)
+        try:
+            return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+        except cv2.error:
+            return None
+        finally:
+            log.setLogLevel(level)

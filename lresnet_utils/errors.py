@@ -1,0 +1,101 @@
+"""Errors that say what happened, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LResNetError(Exception):
+    """Base of every error a user can cause or must act on.
+
+    Parameters
+    ----------
+    what : str
+        What happened, in one sentence.
+    where : str, optional
+        The file, key, cell or tool concerned.
+    fix : str, optional
+        What to do next.
+
+    Examples
+    --------
+    >>> print(LResNetError("No such file.", where="data/lfw.bin", fix="Download it."))
+    No such file.
+      where: data/lfw.bin
+      to do: Download it.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
+        super().__init__(what, where, fix)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  to do: {self.fix}")
+        # A message is three lines whatever went into it, so a log or a terminal can hold it.
+        return "\n".join(" ".join(line.splitlines()) for line in lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the message in Jupyter without the way through the package (IPython's hook)."""
+        return str(self).splitlines()
+
+
+class ParamsError(LResNetError):
+    """A parameter has an unknown name, a wrong type or an impossible value."""
+
+
+class CheckpointError(LResNetError):
+    """A weights file is missing, unreadable or made for another architecture."""
+
+
+class GraphError(LResNetError):
+    """An ONNX graph cannot be exported, simplified or checked."""
+
+
+class DataError(LResNetError):
+    """A data file is missing, damaged, or refused because it is not plain data."""
+
+
+class TargetError(LResNetError):
+    """A target failed to build or to run."""
+
+
+class EvaluationError(LResNetError):
+    """The scores cannot be evaluated as asked."""
+
+
+class RunError(LResNetError):
+    """A run folder cannot be used, or an earlier stage has not been run."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Name the known word nearest to `word`, as the end of an error message.
+
+    Parameters
+    ----------
+    word : str
+        What the user wrote.
+    known : iterable of str
+        The words that exist.
+
+    Returns
+    -------
+    str
+        ``"did you mean 'x'?"`` or, with nothing near, the list of known words.
+
+    Examples
+    --------
+    >>> nearest("bacth_sizes", ["batch_sizes", "targets"])
+    "did you mean 'batch_sizes'?"
+    >>> nearest("zzz", ["b", "a"])
+    'known: a, b'
+    """
+    known = sorted(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {match[0]!r}?" if match else "known: " + ", ".join(known)

@@ -1,0 +1,153 @@
+"""Files that are either whole or absent: atomic writes, hashes, JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.errors import DataError, RunError
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that becomes `path` when the block ends well.
+
+    The temporary file is flushed to disk before it is renamed, so a crash leaves the old file,
+    the new file or none, never a half. When the block raises, the temporary file is removed.
+
+    Parameters
+    ----------
+    path : path
+        The file to make. Its folder is made when missing.
+
+    Raises
+    ------
+    RunError
+        When the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise RunError(
+            f"Cannot write here: {error.strerror}.",
+            where=str(path),
+            fix="choose a folder that can be written, or free its disk",
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files private; results are meant to be read by others.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write UTF-8 text atomically and return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Write `value` as JSON atomically; keys keep their order, NaN is refused.
+
+    Parameters
+    ----------
+    path : path
+        The file to make.
+    value : JSON-like
+        NumPy scalars and arrays are written as plain numbers and lists.
+
+    Raises
+    ------
+    ValueError
+        When a number is NaN or infinite: a missing number is ``None`` with a reason beside it.
+    """
+    return write_text(path, to_json(value) + "\n")
+
+
+def to_json(value: Any) -> str:
+    """Return `value` as the JSON text that :func:`write_json` writes.
+
+    Examples
+    --------
+    >>> print(to_json({"n": np.int64(3)}))
+    {
+     "n": 3
+    }
+    """
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON, with a short error when the file is damaged.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("The file does not exist.", where=str(path)) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"The file is not JSON: {error}.", where=str(path)) from error
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_arrays(path: Path | str, **arrays: np.ndarray) -> Path:
+    """Write named arrays as one ``.npz`` atomically; the same arrays give the same bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    return Path(path)
+
+
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """Read a ``.npz`` whole; pickled content is refused.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or damaged.
+    """
+    try:
+        with np.load(Path(path), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise DataError("The file does not exist.", where=str(path)) from error
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged archive
+        raise DataError(f"The array file is damaged: {error}.", where=str(path)) from error

@@ -1,0 +1,1 @@
+"""ONNX graphs: export, simplification, inspection, and agreement with PyTorch."""

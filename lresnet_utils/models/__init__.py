@@ -1,0 +1,1 @@
+"""Network definitions with their published parameter names, and safe loading of weights."""

@@ -1,0 +1,160 @@
+"""A network with its weights in it, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lresnet_utils.data.packaged import SFACE_SHA256
+from lresnet_utils.errors import ParamsError
+from lresnet_utils.files import atomic_path, sha256_file
+from lresnet_utils.models.architectures import Architecture, architecture
+from lresnet_utils.models.checkpoint import load_into, read_state_dict
+from lresnet_utils.models.seeding import seeded_state_dict, state_dict_sha256
+from lresnet_utils.models.sface import packaged_state_dict
+
+SEEDED = "seeded"
+PACKAGED = "packaged"
+_PACKAGED_ARCHITECTURE = "sface"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded network, ready to infer.
+
+    Attributes
+    ----------
+    module : nn.Module
+        In evaluation mode, without gradients, float32 on the CPU.
+    architecture : Architecture
+        Its definition and the input it wants.
+    weights : str
+        ``seeded``, ``packaged`` or the name of the weights file.
+    sha256 : str
+        Of the weights file's bytes; for seeded weights, of the tensors.
+    trained : bool
+        False for seeded weights: speed can be measured with them, accuracy cannot.
+    n_parameters : int
+        Trainable numbers; statistics of batch normalisation are not counted.
+    """
+
+    module: nn.Module
+    architecture: Architecture
+    weights: str
+    sha256: str
+    trained: bool
+    n_parameters: int
+
+
+def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) -> Network:
+    """Build a network and fill it with weights.
+
+    Parameters
+    ----------
+    architecture_name : str
+        A name of :data:`lresnet_utils.models.architectures.ARCHITECTURES`.
+    weights : path or {"seeded", "packaged"}
+        A checkpoint, random weights, or the weights of the installed data package (``sface``).
+    seed : int
+        Of the seeded weights; not used otherwise.
+
+    Returns
+    -------
+    Network
+        The network and the identity of its weights.
+
+    Raises
+    ------
+    ParamsError
+        When the architecture is unknown or has no packaged weights.
+    CheckpointError
+        When the checkpoint is missing, unsafe, damaged or made for another network.
+
+    Examples
+    --------
+    >>> network = load_network("sface", "packaged")
+    >>> network.n_parameters, network.trained
+    (9642880, True)
+    """
+    known = architecture(architecture_name)
+    state, label, sha256 = _weights(known, weights, seed)
+    module = _filled(known, state, where=label)
+    return Network(
+        module=module,
+        architecture=known,
+        weights=label,
+        sha256=sha256,
+        trained=label != SEEDED,
+        n_parameters=sum(parameter.numel() for parameter in module.parameters()),
+    )
+
+
+def save_network(network: Network, path: Path | str) -> Path:
+    """Write the network's bare state dict; the same weights give the same bytes.
+
+    Parameters
+    ----------
+    network : Network
+        The network to save.
+    path : path
+        The file to make, whole or not at all.
+
+    Returns
+    -------
+    Path
+        `path`; read it with :func:`restore_network`, or with ``torch.load(weights_only=True)``.
+    """
+    state = {key: tensor.contiguous() for key, tensor in network.module.state_dict().items()}
+    # Given a path, torch.save writes the (temporary) file's name into the archive.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+    return Path(path)
+
+
+def restore_network(architecture_name: str, path: Path | str) -> nn.Module:
+    """Return the module that :func:`save_network` saved, in evaluation mode without gradients.
+
+    Raises
+    ------
+    ParamsError
+        When the architecture is unknown.
+    CheckpointError
+        When the file is missing, damaged or belongs to another architecture.
+    """
+    return _filled(architecture(architecture_name), read_state_dict(path), where=str(path))
+
+
+def _weights(
+    known: Architecture, weights: Path | str, seed: int
+) -> tuple[dict[str, Tensor], str, str]:
+    if weights == SEEDED:
+        state = seeded_state_dict(_skeleton(known), seed=seed)
+        return state, SEEDED, state_dict_sha256(state)
+    if weights == PACKAGED:
+        if known.name != _PACKAGED_ARCHITECTURE:
+            raise ParamsError(
+                f"Only {_PACKAGED_ARCHITECTURE} has packaged weights, not {known.name}.",
+                where="weights",
+                fix="name a checkpoint file, or 'seeded' to measure speed without one",
+            )
+        return packaged_state_dict(), PACKAGED, SFACE_SHA256
+    path = Path(weights)
+    return read_state_dict(path), path.name, sha256_file(path)
+
+
+def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.Module:
+    state = {
+        key: tensor.float() if tensor.is_floating_point() else tensor
+        for key, tensor in state.items()
+    }
+    module = load_into(_skeleton(known), state, where=where, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _skeleton(known: Architecture) -> nn.Module:
+    # Without storage: initial weights would cost a second and be thrown away.
+    with torch.device("meta"):
+        return known.build()

@@ -1,0 +1,235 @@
+"""The one declaration of every parameter: types, defaults, meanings.
+
+The check of a params file, ``lresnet run --help``, the JSON schema, the notebooks' parameter cells
+and the report's parameter tables all come from these classes or are tested against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.strict_yaml import load_yaml, parse_scalar
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelParams(_Strict):
+    """The network and its weights."""
+
+    architecture: str = Field("sface", description="network: ir50 .. ir_se152, or sface")
+    weights: str = Field(
+        "packaged", description="'packaged' (sface), 'seeded' (random: speed only) or a .pth file"
+    )
+    channel_order: Literal["auto", "rgb", "bgr"] = Field(
+        "auto", description="channel order the weights were trained on; auto: the network's own"
+    )
+    normalisation: Literal["auto", "minus1_1", "raw"] = Field(
+        "auto", description="minus1_1 scales pixels to [-1, 1], raw keeps 0..255; auto: its own"
+    )
+
+
+class DatasetParams(_Strict):
+    """The faces and pairs that decide accuracy."""
+
+    name: str = Field("ORL", max_length=40, description="what the report calls the set")
+    source: str = Field("orl", description="'orl' (packaged demo faces) or a .bin file")
+    variants: list[str] = Field(
+        ["plain", "res28", "noise40"],
+        description="degraded copies, embedded at the largest batch size only",
+    )
+
+
+class PerfParams(_Strict):
+    """How long and how often speed is measured."""
+
+    warmup: int = Field(3, ge=0, le=10_000, description="batches run before timing starts")
+    seconds: float = Field(0.6, gt=0, le=3600, description="least length of one repeat, seconds")
+    repeats: int = Field(5, ge=2, le=1000, description="repeats per target, for the interval")
+
+
+class Params(_Strict):
+    """A run: what is measured, on what, and how."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")] = Field(
+        description="name of the run and of its folder in outputs/"
+    )
+    model: ModelParams = ModelParams()
+    dataset: DatasetParams = DatasetParams()
+    batch_sizes: list[int] = Field([1, 4, 16], min_length=1, description="images per inference")
+    targets: list[str] = Field(
+        ["torch-fp32", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16"],
+        min_length=1,
+        description="runtime-precision pairs to build, check and time",
+    )
+    reference: str = Field("torch-fp32", description="target the others are compared with")
+    flip: bool = Field(True, description="add the mirrored view, as the guide does: twice the work")
+    folds: int = Field(10, ge=2, description="cross-validation folds, contiguous as in the guide")
+    far_targets: list[float] = Field(
+        [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"
+    )
+    perf: PerfParams = PerfParams()
+    threads: int = Field(0, ge=0, description="threads per inference; 0: every core")
+    seed: int = Field(0, ge=0, description="seed of everything drawn at random")
+    baselines: list[Literal["guide"]] = Field(
+        ["guide"], description="published figures drawn as labelled reference lines"
+    )
+    language: Literal["en"] = Field("en", description="language of the report")
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _batch_sizes_make_sense(cls, value: list[int]) -> list[int]:
+        if min(value) < 1 or max(value) > 4096 or len(set(value)) != len(value):
+            raise ValueError("batch sizes are different whole numbers from 1 to 4096")
+        return sorted(value)
+
+    @field_validator("far_targets")
+    @classmethod
+    def _fars_are_rates(cls, value: list[float]) -> list[float]:
+        if not all(0 < far < 1 for far in value):
+            raise ValueError("false accept rates lie between 0 and 1")
+        return sorted(value, reverse=True)
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_are_distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("a target is named twice")
+        return value
+
+
+# What a notebook's parameter cell calls a parameter, where its flat name is not the path's end.
+FLAT_NAMES = {"dataset_name": "dataset.name", "dataset": "dataset.source"}
+
+
+def declared() -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every parameter as its dotted path and its pydantic field, in declaration order.
+
+    Examples
+    --------
+    >>> [path for path, _ in declared()][:3]
+    ['name', 'model.architecture', 'model.weights']
+    """
+    for name, field in Params.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            for inner, inner_field in section.model_fields.items():
+                yield f"{name}.{inner}", inner_field
+        else:
+            yield name, field
+
+
+def flat_names() -> dict[str, str]:
+    """Map the notebooks' flat parameter names to dotted paths.
+
+    Examples
+    --------
+    >>> flat_names()["warmup"], flat_names()["dataset"]
+    ('perf.warmup', 'dataset.source')
+    """
+    flat = {path.split(".")[-1]: path for path, _ in declared() if path != "name"}
+    flat.pop("name", None)
+    flat.pop("source", None)
+    return flat | FLAT_NAMES
+
+
+def value_at(params: Params, path: str) -> Any:
+    """Return the value at a dotted path of `params`."""
+    value: Any = params
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def load_params(path: Path | str, overrides: Iterable[str] = ()) -> Params:
+    """Read and check a params file.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file.
+    overrides : iterable of str
+        ``key=value`` or ``section.key=value``, each replacing a value of the file.
+
+    Raises
+    ------
+    ParamsError
+        On an unknown name, a wrong type or an impossible value, with the nearest right name.
+    """
+    values = load_yaml(path)
+    where = str(path)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ParamsError(
+                "An override is written key=value.", where=override, fix="--set batch_sizes=[1,16]"
+            )
+        _put(values, key.strip().split("."), parse_scalar(text))
+        where = f"{path} with --set"
+    return check_params(values, where=where)
+
+
+def _put(values: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ParamsError(f"{part} has no parameters inside it.", where=".".join(parts))
+        values = inner
+    values[parts[-1]] = value
+
+
+def check_params(values: dict[str, Any], *, where: str) -> Params:
+    """Check plain values against the declaration.
+
+    Raises
+    ------
+    ParamsError
+        Names the first thing that is wrong, and how many others are.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors()
+        # An unknown name comes first: it is usually why another parameter is missing or wrong.
+        errors.sort(key=lambda item: item["type"] != "extra_forbidden")
+        first = errors[0]
+        more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+        path = ".".join(str(part) for part in first["loc"])
+        what, fix = _explain(first, path)
+        raise ParamsError(what + more, where=where, fix=fix) from error
+
+
+def _explain(error: dict[str, Any], path: str) -> tuple[str, str]:
+    meanings = {name: field.description for name, field in declared()}
+    meaning = meanings.get(path, "see lresnet run --help")
+    if error["type"] == "extra_forbidden":
+        parent, _, word = path.rpartition(".")
+        known = _names_in(parent)
+        if known and word not in known and word in flat_names():
+            return f"Unknown parameter {path!r}.", f"write it as {flat_names()[word]}"
+        return f"Unknown parameter {path!r}.", nearest(word, known)
+    if error["type"] == "missing":
+        return f"The parameter {path!r} is missing.", f"add {path}: {meaning}"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{path}: {message}, not {_short(error['input'])}.", meaning or ""
+
+
+def _names_in(section: str) -> list[str]:
+    fields = Params.model_fields
+    if not section:
+        return list(fields)
+    annotation = fields[section].annotation if section in fields else None
+    return list(annotation.model_fields) if hasattr(annotation, "model_fields") else list(fields)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

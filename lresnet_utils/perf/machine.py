@@ -1,0 +1,121 @@
+"""What a measurement ran on: processor, cores, instruction sets, memory, load."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+# Instruction sets that decide which arithmetic a runtime can use at full speed.
+FLAGS_OF_INTEREST = (
+    "avx2",
+    "avx_vnni",
+    "avx_ne_convert",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+    "amx_fp16",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "sve",
+    "bf16",
+    "i8mm",
+)
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine as far as speed depends on it.
+
+    Returns
+    -------
+    dict
+        ``cpu`` (model name), ``cores`` (CPUs this process may use, see :func:`usable_cores`),
+        ``flags`` (the :data:`FLAGS_OF_INTEREST` it has, or None where the system does not tell),
+        ``memory_gib`` (one decimal, or None), ``os`` and ``load_average`` (runnable processes
+        averaged over the last minute, read now, or None). The load says how idle the machine
+        was when this was called; call it before timing.
+
+    Examples
+    --------
+    >>> sorted(machine())
+    ['cores', 'cpu', 'flags', 'load_average', 'memory_gib', 'os']
+    """
+    flags = cpu_flags()
+    return {
+        "cpu": _model_name(),
+        "cores": usable_cores(),
+        "flags": None if flags is None else [flag for flag in FLAGS_OF_INTEREST if flag in flags],
+        "memory_gib": _memory_gib(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_average": _load_average(),
+    }
+
+
+def usable_cores() -> int:
+    """Return how many CPUs this process may use at once.
+
+    The CPUs of its affinity mask, or fewer where a container's quota (cgroup v2 ``cpu.max``)
+    grants less time than that; a quota of one and a half CPUs counts as two.
+
+    Examples
+    --------
+    >>> usable_cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, _quota_cores() or cores)
+
+
+def cpu_flags() -> frozenset[str] | None:
+    """Return the processor's feature names as Linux spells them, or None on other systems."""
+    fields = _cpuinfo()
+    names = fields.get("flags", fields.get("Features"))
+    return None if names is None else frozenset(names.split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Read the fields of the first processor."""
+    try:
+        text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+def _model_name() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def _quota_cores() -> int | None:
+    try:
+        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no cgroup v2 here, or the quota is "max"
+        return None
+
+
+def _memory_gib() -> float | None:
+    try:
+        bytes_ = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    return round(bytes_ / 2**30, 1)
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None

@@ -1,0 +1,142 @@
+"""Timing sessions turn by turn, so that whatever drifts on the machine hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.errors import TargetError
+from lresnet_utils.targets.base import Session
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of one session.
+
+    Parameters
+    ----------
+    batch_size : int
+        Images per inference.
+    latencies_ms : tuple of ndarray of float64
+        Per repeat, the wall-clock milliseconds of every timed inference, in order.
+    seconds : tuple of float
+        Per repeat, the wall-clock time from the start of its first timed inference to the end
+        of its last.
+    failure : str, optional
+        What the session said when it broke; its numbers then end there.
+    """
+
+    batch_size: int
+    latencies_ms: tuple[np.ndarray, ...]
+    seconds: tuple[float, ...]
+    failure: str | None = None
+
+    @property
+    def throughput_ips(self) -> np.ndarray:
+        """Images per second of every repeat: images over wall-clock time, float64, (repeats,)."""
+        images = [self.batch_size * len(repeat) for repeat in self.latencies_ms]
+        return np.array(images, np.float64) / np.array(self.seconds, np.float64)
+
+    def require_complete(self) -> None:
+        """Refuse a timing that its session did not live through.
+
+        Raises
+        ------
+        TargetError
+            When the session failed, or nothing was measured.
+        """
+        if self.failure is not None:
+            raise TargetError(f"The session failed while it was timed: {self.failure}.")
+        if not self.latencies_ms:
+            raise TargetError("Nothing was timed.", fix="ask for at least one repeat")
+
+
+def time_sessions(
+    sessions: Mapping[str, Session],
+    batch: np.ndarray,
+    *,
+    warmup: int,
+    seconds: float,
+    repeats: int,
+    on_progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, Timing]:
+    """Time blocking inferences of one batch, all sessions taking turns.
+
+    In every repeat each session gets one turn of at least `seconds` and at least one inference.
+    The order moves on by one session per repeat, so that none always follows the same neighbour.
+    Before its first turn a session runs `warmup` batches that are not timed, before every later
+    turn one, which brings its weights back into the caches; with ``warmup=0`` nothing is left
+    untimed. A session that fails is left out from there on and says so in its result; the others
+    go on.
+
+    Parameters
+    ----------
+    sessions : mapping of str to Session
+        All of the same batch size.
+    batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+        The network input that every inference gets.
+    warmup : int
+        Untimed batches before a session's first turn.
+    seconds : float
+        Least length of a turn.
+    repeats : int
+        Turns per session.
+    on_progress : callable, optional
+        Called as ``on_progress(done, total)`` after every turn.
+
+    Returns
+    -------
+    dict of str to Timing
+        In the order of `sessions`.
+    """
+    logs = {name: _Log() for name in sessions}
+    names = list(sessions)
+    for repeat in range(repeats):
+        shift = repeat % max(len(names), 1)
+        for turn, name in enumerate(names[shift:] + names[:shift]):
+            untimed = warmup if repeat == 0 else min(warmup, 1)
+            _take_turn(sessions[name], batch, untimed, seconds, logs[name])
+            if on_progress is not None:
+                on_progress(repeat * len(names) + turn + 1, repeats * len(names))
+    return {
+        name: Timing(len(batch), tuple(log.latencies_ms), tuple(log.seconds), log.failure)
+        for name, log in logs.items()
+    }
+
+
+@dataclass
+class _Log:
+    latencies_ms: list[np.ndarray] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    failure: str | None = None
+
+
+def _take_turn(
+    session: Session, batch: np.ndarray, untimed: int, seconds: float, log: _Log
+) -> None:
+    if log.failure is not None:
+        return
+    try:
+        for _ in range(untimed):
+            session.infer(batch)
+        stamps = _stamps(session, batch, seconds)
+    except Exception as error:  # a runtime may raise anything; the others must get their turn
+        text = str(error).strip()
+        log.failure = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+        return
+    log.latencies_ms.append(np.diff(stamps) / 1e6)
+    log.seconds.append((stamps[-1] - stamps[0]) / 1e9)
+
+
+def _stamps(session: Session, batch: np.ndarray, seconds: float) -> list[int]:
+    """Return the clock in nanoseconds at the start and after every inference."""
+    stamps = [time.perf_counter_ns()]
+    end = stamps[0] + seconds * 1e9
+    while len(stamps) < 2 or stamps[-1] < end:
+        session.infer(batch)
+        stamps.append(time.perf_counter_ns())
+    return stamps

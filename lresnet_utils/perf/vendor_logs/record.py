@@ -1,0 +1,194 @@
+"""What one vendor log says, in the same words for every tool."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.errors import DataError
+
+MAX_BYTES = 256 * 2**20
+
+# A tool's number: plain or scientific, never a bare sign, a word or a hexadecimal.
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class StageFigure:
+    """One stage of the five-figure log of ``benchmark.x86_64``.
+
+    Attributes
+    ----------
+    rate : float
+        The stage's ``throughputRate``, in `rate_unit`.
+    rate_unit : str
+        ``'images/s'``, or ``'batches/s'`` for the post stage.
+    time_ms : float
+        The stage's time in milliseconds, over what `time_covers` says.
+    time_covers : str
+        ``'image'``, ``'batch'`` (post) or ``'whole run'`` (e2e).
+    """
+
+    rate: float
+    rate_unit: str
+    time_ms: float
+    time_covers: str
+
+
+@dataclass(frozen=True)
+class PerfRecord:
+    """The figures of one vendor log, with what its clocks cover.
+
+    Attributes
+    ----------
+    tool : str
+        ``'benchmark.x86_64'``, ``'benchmark.x86_64 (pure inference)'``, ``'ais_bench'``,
+        ``'msame'``, ``'trtexec'`` or ``'benchmark_app'``.
+    batch_size : int or None
+        Images in one execution; None where the log and its name do not say.
+    throughput_ips : float
+        Images per second of one device, as the tool measured it; never multiplied by a number
+        of chips.
+    throughput_clock : str
+        What the throughput's clock covers and what it leaves out.
+    latency_ms : dict of str to float
+        Milliseconds by statistic (``'mean'``, ``'p99'``, ``'gpu_compute_mean'``, ...).
+    latency_clock : str
+        What the latencies cover; per batch unless it says per image.
+    stages : dict of str to StageFigure
+        Only for ``benchmark.x86_64`` with real data: e2e, data_read, preprocess, infer, post.
+    source : str
+        The file.
+    sha256 : str
+        SHA-256 of the file's bytes.
+    notes : tuple of str
+        What a reader of the figures should know.
+    """
+
+    tool: str
+    batch_size: int | None
+    throughput_ips: float
+    throughput_clock: str
+    latency_ms: dict[str, float]
+    latency_clock: str
+    source: str
+    sha256: str
+    stages: dict[str, StageFigure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain dicts, lists and numbers."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log file's lines, without colour codes, and the hash of its bytes."""
+
+    path: Path
+    lines: tuple[str, ...]
+    sha256: str
+
+    def refuse(self, what: str, line: int | None = None, *, fix: str | None = None) -> DataError:
+        """Make the error that names the line, counted from 1, on which reading failed."""
+        where = str(self.path)
+        if line is not None:
+            shown = self.lines[line].strip() if line < len(self.lines) else "(end of file)"
+            where += f", line {line + 1}: {shown[:120]}"
+        return DataError(what, where=where, fix=fix)
+
+    def find(self, pattern: str | re.Pattern[str]) -> list[tuple[int, re.Match[str]]]:
+        """Return every line, by its index, in which `pattern` is found."""
+        hits = ((i, re.search(pattern, line)) for i, line in enumerate(self.lines))
+        return [(i, match) for i, match in hits if match]
+
+    def one(self, pattern: str, what: str) -> tuple[int, re.Match[str]]:
+        """Return the only line in which `pattern` is found.
+
+        Raises
+        ------
+        DataError
+            When there is none (the log is cut) or more than one (two runs in one file).
+        """
+        hits = self.find(pattern)
+        if not hits:
+            raise self.refuse(
+                f"The log is cut or not of this tool: it has no line {what!r}.",
+                len(self.lines),
+                fix="give the tool's whole, unedited log",
+            )
+        if len(hits) > 1:
+            raise self.refuse(
+                f"The log holds {len(hits)} lines {what!r}: it is not the log of one run.",
+                hits[1][0],
+                fix="give one file per run",
+            )
+        return hits[0]
+
+    def number(self, text: str, what: str, line: int, *, allow_zero: bool = False) -> float:
+        """Turn the text of a number into a finite, positive float or refuse the line."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
+            raise self.refuse(f"{what} is {text.strip()!r}, not a positive number.", line)
+        return value
+
+
+def read_lines(path: Path | str) -> Log:
+    """Read a log as text.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, empty, larger than 256 MiB or binary.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"The log is too large ({size:,} bytes).", where=str(path))
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"The log cannot be read: {error.strerror}.", where=str(path)) from error
+    if not data.strip():
+        raise DataError("The log is empty.", where=str(path))
+    if b"\0" in data:
+        raise DataError("The log is not text: it holds zero bytes.", where=str(path))
+    text = _ANSI.sub("", data.decode("utf-8", errors="replace"))
+    # Progress bars rewrite their line after a bare carriage return; the last writing counts.
+    lines = tuple(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    while lines and not lines[-1].strip():
+        lines = lines[:-1]
+    return Log(path, lines, hashlib.sha256(data).hexdigest())
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Refuse a batch size that is not a positive whole number."""
+    whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
+    if batch_size is not None and not (whole and batch_size >= 1):
+        raise DataError(f"The batch size is {batch_size!r}, not a positive whole number.")
+
+
+def agreed_batch_size(log: Log, said: int | None, given: int | None, line: int | None) -> int:
+    """Return the batch size that the log says, or the given one where it says none.
+
+    Raises
+    ------
+    DataError
+        When both say different numbers, or neither says one.
+    """
+    check_batch_size(given)
+    if said is None and given is None:
+        raise log.refuse("The log does not say its batch size.", fix="give it: batch_size=...")
+    if said is not None and given is not None and said != given:
+        raise log.refuse(f"The log is of batch size {said}, not {given} as given.", line)
+    return int(given if said is None else said)

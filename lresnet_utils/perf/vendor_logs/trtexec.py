@@ -1,0 +1,186 @@
+"""The log of NVIDIA's ``trtexec``: TensorRT 7 (one figure a line), 8, 10 and later.
+
+Definitions are those of TensorRT's ``samples/common/sampleReporting.cpp``: latency is H2D +
+compute + D2H, throughput is queries over host wall time. With an explicit batch (every ONNX file)
+one query is one *batch*; with an implicit batch (``--batch=N``, TensorRT 8 and older) the tool
+has multiplied by N itself. TensorRT 7 multiplies by zero for an explicit batch and prints
+``throughput: 0 qps``; the rate is then computed from its own totals.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lresnet_utils.perf.vendor_logs.record import (
+    NUMBER,
+    Log,
+    PerfRecord,
+    agreed_batch_size,
+    read_lines,
+)
+
+CLOCK = (
+    "queries over host wall time, from the first query put in to the last one done, times the "
+    "batch size; made-up input already in host memory, copies to and from the GPU {transfers}; "
+    "without reading files, preprocessing and post-processing"
+)
+LATENCY_CLOCK = (
+    "copy to the GPU + compute + copy back, per batch; 'gpu_compute_' is the compute alone, "
+    "'enqueue_' the host's time to put a batch in"
+)
+
+_PREFIX = re.compile(r"^(\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] )?\[[IVW]\] ?")
+_CLOCKS = {
+    "Latency": "",
+    "End-to-End Host Latency": "end_to_end_",
+    "Enqueue Time": "enqueue_",
+    "H2D Latency": "h2d_",
+    "GPU Compute Time": "gpu_compute_",
+    "D2H Latency": "d2h_",
+}
+_OLD_CLOCKS = {"Host Latency": "", "Enqueue Time": "enqueue_", "GPU Compute": "gpu_compute_"}
+_STATISTIC = re.compile(rf"(min|max|mean|median|percentile\((\d+)%\)) = ({NUMBER}) ms")
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """The performance summary: queries per second, milliseconds by statistic, line, notes."""
+
+    qps: float
+    latency_ms: dict[str, float]
+    line: int
+    notes: tuple[str, ...]
+
+
+def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfRecord:
+    """Read the log that ``trtexec`` printed.
+
+    Parameters
+    ----------
+    path : path
+        The whole log, standard output and error together.
+    batch_size : int, optional
+        Images per execution, checked against the log; needed where the log does not show it.
+
+    Raises
+    ------
+    DataError
+        When the log is cut, of a failed run or of several runs, or contradicts `batch_size`.
+    """
+    log = read_lines(path)
+    _check_success(log)
+    stripped = Log(log.path, tuple(_PREFIX.sub("", line) for line in log.lines), log.sha256)
+    old = bool(stripped.find(r"^Host Latency\s*$"))
+    summary = _old_summary(stripped) if old else _summary(stripped)
+    said, line, per_image = _said_batch(log)
+    batch = agreed_batch_size(log, said, batch_size, line)
+    notes = list(summary.notes)
+    version = log.find(r"\[TensorRT v(\d+)\]")
+    if version:
+        notes.insert(0, f"TensorRT v{version[0][1][1]}")
+    if per_image:
+        notes.append("implicit batch: the tool's qps already counts images")
+    notes += [match[1] for _, match in log.find(r"\[W\] \* (.+)$")]
+    transfers = "left out (--noDataTransfers)" if log.find("--noDataTransfers") else "included"
+    return PerfRecord(
+        tool="trtexec",
+        batch_size=batch,
+        throughput_ips=summary.qps * (1 if per_image else batch),
+        throughput_clock=CLOCK.format(transfers=transfers),
+        latency_ms=summary.latency_ms,
+        latency_clock=LATENCY_CLOCK,
+        source=log.path.as_posix(),
+        sha256=log.sha256,
+        notes=tuple(notes),
+    )
+
+
+def _check_success(log: Log) -> None:
+    failed = log.find(r"&&&& FAILED")
+    if failed:
+        error = log.find(r"\[E\] ")
+        raise log.refuse("trtexec reports that it failed.", (error or failed)[0][0])
+    if len(log.find(r"&&&& PASSED")) > 1:
+        raise log.refuse(
+            "The log holds several runs.",
+            log.find(r"&&&& PASSED")[1][0],
+            fix="give one file per run",
+        )
+
+
+def _said_batch(log: Log) -> tuple[int | None, int | None, bool]:
+    """Find the batch size that the log shows, its line, and whether qps counts images."""
+    implicit = log.find(r"\[I\] Batch: (\d+)\s*$")
+    if implicit:
+        return int(implicit[0][1][1]), implicit[0][0], True
+    bound = log.find(r"[Ii]nput binding for \S+ with dimensions (\d+)x")
+    shapes = log.find(r"--shapes='?\"?[^\s:]+:(\d+)x")
+    for line, match in bound or shapes:
+        return int(match[1]), line, False
+    return None, None, False
+
+
+def _summary(log: Log) -> _Summary:
+    """Read the summary of TensorRT 8 and later: one clock a line."""
+    log.one(r"^=== Performance summary ===", "=== Performance summary ===")
+    line, found = log.one(rf"^Throughput: ({NUMBER}) qps\s*$", "Throughput: ... qps")
+    latency_ms = {}
+    for clock, prefix in _CLOCKS.items():
+        required = clock in ("Latency", "Enqueue Time", "GPU Compute Time")
+        if not required and not log.find(f"^{re.escape(clock)}: "):
+            continue
+        at, match = log.one(f"^{re.escape(clock)}: (.*)$", f"{clock}: ...")
+        latency_ms |= _statistics(log, match[1], prefix, at)
+    for total in ("Total Host Walltime", "Total GPU Compute Time"):
+        log.one(rf"^{total}: {NUMBER} s\s*$", f"{total}: ... s")
+    return _Summary(log.number(found[1], "The throughput", line), latency_ms, line, ())
+
+
+def _statistics(log: Log, text: str, prefix: str, line: int) -> dict[str, float]:
+    figures = {}
+    for part in text.strip().split(", "):
+        match = _STATISTIC.fullmatch(part)
+        if not match:
+            raise log.refuse("The line of figures is cut or of an unknown form.", line)
+        name = f"p{match[2]}" if match[2] else "p50" if match[1] == "median" else match[1]
+        figures[prefix + name] = log.number(match[3], part, line, allow_zero=True)
+    needed = {f"{prefix}{name}" for name in ("min", "max", "mean", "p50")}
+    if not needed < set(figures):
+        raise log.refuse("The line of figures is cut: a statistic is missing.", line)
+    return figures
+
+
+def _old_summary(log: Log) -> _Summary:
+    """Read the summary of TensorRT 7: one figure a line, under a heading for each clock."""
+    starts = {clock: log.one(rf"^{clock}\s*$", clock)[0] for clock in _OLD_CLOCKS}
+    latency_ms: dict[str, float] = {}
+    for clock, prefix in _OLD_CLOCKS.items():
+        names = (
+            ("min", "max", "median")
+            if clock == "Enqueue Time"
+            else ("min", "max", "mean", "median", "percentile")
+        )
+        for offset, name in enumerate(names, 1):
+            line = starts[clock] + offset
+            text = log.lines[line] if line < len(log.lines) else ""
+            match = re.match(rf"{name}: ({NUMBER}) ms(?: at (\d+)%)?", text)
+            if not match or (name == "percentile" and not match[2]):
+                raise log.refuse(f"This should be '{name}' of {clock}, whole.", line)
+            key = {"median": "p50", "percentile": f"p{match[2]}"}.get(name, name)
+            latency_ms[prefix + key] = log.number(match[1], name, line, allow_zero=True)
+    line, found = log.one(rf"^throughput: ({NUMBER}) qps\s*$", "throughput: ... qps")
+    at, wall = log.one(rf"^walltime: ({NUMBER}) s\s*$", "walltime: ... s")
+    end, total = log.one(rf"^total compute time: ({NUMBER}) s\s*$", "total compute time: ... s")
+    qps = log.number(found[1], "The throughput", line, allow_zero=True)
+    if qps:
+        return _Summary(qps, latency_ms, line, ())
+    queries = round(
+        1000
+        * log.number(total[1], "The total compute time", end)
+        / log.number(str(latency_ms["gpu_compute_mean"]), "The mean compute", end)
+    )
+    qps = queries / log.number(wall[1], "The walltime", at)
+    note = f"the tool printed 0 qps; {queries} queries = total compute time / mean compute time"
+    return _Summary(qps, latency_ms, line, (note,))

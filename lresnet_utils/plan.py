@@ -1,0 +1,144 @@
+"""Which notebook runs when, with which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import papermill
+
+from lresnet_utils.errors import RunError
+from lresnet_utils.params import Params, flat_names, value_at
+from lresnet_utils.run import WHOLE_RUN, RunFolder, project_root
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook for one batch size, or for the whole run.
+
+    Attributes
+    ----------
+    stage : str
+        Such as ``4_infer``; the notebook has the same name.
+    batch_size : int or None
+        None for stages of the whole run.
+    """
+
+    stage: str
+    batch_size: int | None = None
+
+    def __str__(self) -> str:
+        return self.stage if self.batch_size is None else f"{self.stage} (batch {self.batch_size})"
+
+    @property
+    def notebook(self) -> Path:
+        """The notebook's source."""
+        return project_root() / "notebooks" / f"{self.stage}.ipynb"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Jobs that do not need each other.
+
+    Attributes
+    ----------
+    jobs : tuple of Job
+        In order of batch size.
+    exclusive : bool
+        True where the notebook times something: then its jobs run one by one.
+    """
+
+    jobs: tuple[Job, ...]
+    exclusive: bool
+
+
+def phases(params: Params) -> list[Phase]:
+    """Return the run's phases in order.
+
+    Faces come first, since the export is checked on them. Timed stages have the machine to
+    themselves; the others may share it.
+
+    Examples
+    --------
+    >>> for phase in phases(Params(name="x", batch_sizes=[1, 16])):
+    ...     print([str(job) for job in phase.jobs], phase.exclusive)
+    ['3_preprocess'] False
+    ['1_export (batch 1)', '1_export (batch 16)'] False
+    ['2_compile (batch 1)', '2_compile (batch 16)'] False
+    ['4_infer (batch 1)', '4_infer (batch 16)'] True
+    ['5_evaluate (batch 1)', '5_evaluate (batch 16)'] False
+    ['6_perf (batch 1)', '6_perf (batch 16)'] True
+    ['7_summary'] False
+    """
+    order = ("3_preprocess", "1_export", "2_compile", "4_infer", "5_evaluate", "6_perf")
+    timed = {"4_infer", "6_perf"}
+    return [
+        Phase(tuple(_jobs(stage, params.batch_sizes)), exclusive=stage in timed)
+        for stage in (*order, "7_summary")
+    ]
+
+
+def _jobs(stage: str, batch_sizes: list[int]) -> Iterator[Job]:
+    if stage in WHOLE_RUN:
+        yield Job(stage)
+    else:
+        yield from (Job(stage, batch_size) for batch_size in batch_sizes)
+
+
+def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
+    """Return the values for a notebook's parameter cell.
+
+    Parameters
+    ----------
+    job : Job
+        The notebook to run.
+    params : Params
+        The run's parameters.
+    run : RunFolder
+        Where its files are.
+
+    Raises
+    ------
+    RunError
+        When the notebook is missing or asks for a parameter that is not declared.
+    """
+    special = {
+        "run_dir": run.shown(),
+        "batch_size": job.batch_size,
+        # Degraded copies show what a clean set hides; one batch size is enough for that.
+        "variants": params.dataset.variants
+        if job.batch_size in (None, max(params.batch_sizes))
+        else [],
+    }
+    flat = flat_names()
+    values = {}
+    for name in parameter_names(job.notebook):
+        if name in special:
+            values[name] = special[name]
+        elif name in flat:
+            values[name] = value_at(params, flat[name])
+        else:
+            raise RunError(
+                f"The notebook asks for a parameter {name!r} that is not declared.",
+                where=str(job.notebook),
+                fix="declare it in lresnet_utils/params.py or rename it",
+            )
+    return values
+
+
+def parameter_names(notebook: Path) -> list[str]:
+    """Return the names in a notebook's parameter cell, in order.
+
+    Raises
+    ------
+    RunError
+        When the notebook is missing or has no parameters.
+    """
+    if not notebook.is_file():
+        raise RunError("The notebook is missing.", where=str(notebook))
+    names = list(papermill.inspect_notebook(str(notebook)))
+    if not names:
+        raise RunError("The notebook has no cell tagged 'parameters'.", where=str(notebook))
+    return names

@@ -1,0 +1,114 @@
+"""Everything that can be refused before work starts, refused before work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lresnet_utils.data.bins import read_bin
+from lresnet_utils.data.degrade import VARIANTS
+from lresnet_utils.data.source import ORL
+from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
+from lresnet_utils.models.architectures import architecture
+from lresnet_utils.models.checkpoint import load_into, read_state_dict
+from lresnet_utils.params import Params
+from lresnet_utils.run import RunFolder, prepare_folder, resolve
+from lresnet_utils.targets import get_target
+
+# The guide's two downloads: sections 3.1 and 4.1, with the links it gives.
+_SOURCES = {
+    "model_ir_se100.pth": "guide 3.1, drive.google.com/file/d/1rbStth01wP20qFpot06Cy6tiIXEEL8ju",
+    "lfw.bin": "guide 4.1, drive.google.com/file/d/1mRB0A8f0b5GhH7w0vNMGdPjSWF-VJJLY",
+}
+
+
+def check(params: Params, run: RunFolder) -> None:
+    """Refuse what cannot work: names, files, weights, data, the output folder.
+
+    Parameters
+    ----------
+    params : Params
+        Checked already for names and types.
+    run : RunFolder
+        Where the run will write.
+
+    Raises
+    ------
+    LResNetError
+        The first thing that is wrong.
+    """
+    _check_names(params)
+    missing = [path for path in _files(params) if not path.is_file()]
+    if missing:
+        raise _missing(missing)
+    _check_weights(params)
+    if params.dataset.source != ORL:
+        pairs = len(read_bin(resolve(params.dataset.source)).same)
+        _check_folds(params, pairs)
+    prepare_folder(run.folder)
+
+
+def _check_names(params: Params) -> None:
+    for target in params.targets:
+        get_target(target)
+    if params.reference not in params.targets:
+        raise ParamsError(
+            f"The reference {params.reference!r} is not one of the targets.",
+            where="reference",
+            fix=f"one of: {', '.join(params.targets)}",
+        )
+    architecture(params.model.architecture)
+    for variant in params.dataset.variants:
+        if variant not in VARIANTS:
+            raise ParamsError(
+                f"Unknown variant {variant!r}.",
+                where="dataset.variants",
+                fix=nearest(variant, VARIANTS),
+            )
+
+
+def _files(params: Params) -> list[Path]:
+    weights, source = params.model.weights, params.dataset.source
+    files = [] if weights in ("packaged", "seeded") else [resolve(weights)]
+    return files if source == ORL else [*files, resolve(source)]
+
+
+def _missing(paths: list[Path]) -> CheckpointError | DataError:
+    kind = DataError if len(paths) == 1 and paths[0].suffix == ".bin" else CheckpointError
+    hints = [f"{path.name}: {_SOURCES[path.name]}" for path in paths if path.name in _SOURCES]
+    return kind(
+        "A file that the run needs is missing." if len(paths) == 1 else "Two files are missing.",
+        where=", ".join(str(path) for path in paths),
+        fix="put it there"
+        + (f" ({'; '.join(hints)})" if hints else "")
+        + ", or try params/demo.yaml, which needs no files",
+    )
+
+
+def _check_weights(params: Params) -> None:
+    """See that the checkpoint's names and shapes fit, on a network that holds no numbers."""
+    weights = params.model.weights
+    if weights == "seeded":
+        return
+    if weights == "packaged":
+        if params.model.architecture != "sface":
+            raise ParamsError(
+                "Only the sface network has packaged weights.",
+                where="model.weights",
+                fix="name a .pth file, or 'seeded' for speed only",
+            )
+        return
+    path = resolve(weights)
+    with torch.device("meta"):
+        module = architecture(params.model.architecture).build()
+    load_into(module, read_state_dict(path), where=str(path), assign=True)
+
+
+def _check_folds(params: Params, pairs: int) -> None:
+    if params.folds > pairs:
+        raise ParamsError(
+            f"{params.folds} folds need at least as many pairs; the set has {pairs}.",
+            where="folds",
+            fix="ask for fewer folds",
+        )

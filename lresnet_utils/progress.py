@@ -1,0 +1,108 @@
+"""One display of a run's progress, and the words at its end."""
+
+from __future__ import annotations
+
+import sys
+from threading import Lock
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from lresnet_utils.files import read_json
+from lresnet_utils.params import Params
+from lresnet_utils.run import RunFolder
+from lresnet_utils.runner import Outcome, Runner
+
+# How long the stages take beside each other, from runs of the demo; only for the time remaining.
+_WEIGHT = {"3_preprocess": 2, "4_infer": 4, "6_perf": 3}
+
+
+def execute_with_progress(params: Params, folder: RunFolder) -> int:
+    """Execute a run, show where it is, and say how it ended.
+
+    Parameters
+    ----------
+    params : Params
+        Checked parameters.
+    folder : RunFolder
+        Where to.
+
+    Returns
+    -------
+    int
+        0 when every cell is ok or unavailable, 1 when a cell or a notebook failed.
+    """
+    console = Console(stderr=True)
+    display = _Display(console)
+    runner = Runner(params, folder, display.update)
+    with display.progress:
+        display.start(runner)
+        outcomes = runner.execute()
+    return _conclude(outcomes, folder, sys.stdout)
+
+
+class _Display:
+    """A progress line on a terminal; a line per notebook anywhere else."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("notebooks, elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._running: list[str] = []
+        self._lock = Lock()
+
+    def start(self, runner: Runner) -> None:
+        jobs = [job for phase in runner.phases for job in phase.jobs]
+        self._task = self.progress.add_task("starting", total=len(jobs))
+
+    def update(self, outcome: Outcome) -> None:
+        """Take note of a notebook that started or ended; called from the runner's threads."""
+        of = "" if outcome.batch_size is None else f" bs{outcome.batch_size}"
+        name = f"{outcome.stage}{of}"
+        with self._lock:
+            if outcome.status == "running":
+                self._running.append(name)
+            else:
+                if name in self._running:
+                    self._running.remove(name)
+                self.progress.advance(self._task)
+                self._line(name, outcome)
+            self.progress.update(self._task, description=" + ".join(self._running) or "publishing")
+
+    def _line(self, name: str, outcome: Outcome) -> None:
+        took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"
+        why = "" if outcome.reason is None else f"  {outcome.reason}"
+        self.console.print(f"{outcome.status:<8}{name}{took}{why}", highlight=False, markup=False)
+
+
+def _conclude(outcomes: list[Outcome], folder: RunFolder, out) -> int:
+    """Print what there is to open and what failed; return the exit status."""
+    broken = [outcome for outcome in outcomes if outcome.status != "ok"]
+    cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
+    counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
+    told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    print(f"{len(cells)} cells: {told or 'none'}", file=out)
+    for cell in cells:
+        if cell["status"] != "ok":
+            print(
+                f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}",
+                file=out,
+            )
+    print(f"Report: {folder.index}", file=out)
+    return 1 if broken or counts["failed"] else 0

@@ -1,0 +1,1 @@
+"""Drawing and words: everything here shows numbers that other modules computed."""

@@ -1,0 +1,24 @@
+"""Every display under one name to import from."""
+
+from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay, RobustnessDisplay
+from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
+from lresnet_utils.report.pictures import FaceSheetDisplay, PairSheetDisplay
+from lresnet_utils.report.pipeline import AccuracySpeedDisplay, StageDisplay
+from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
+
+__all__ = [
+    "AccuracySpeedDisplay",
+    "FaceSheetDisplay",
+    "FoldDisplay",
+    "LatencyDisplay",
+    "OperatorDisplay",
+    "PairSheetDisplay",
+    "ParityDisplay",
+    "RobustnessDisplay",
+    "RocDisplay",
+    "ScoreHistogramDisplay",
+    "StageDisplay",
+    "ThresholdDisplay",
+    "ThroughputDisplay",
+]

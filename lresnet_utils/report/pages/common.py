@@ -1,0 +1,46 @@
+"""What several pages say in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lresnet_utils.report.show import Column, note, table
+from lresnet_utils.stages.status import OK
+
+Entries = Mapping[str, Mapping[str, Any]]
+
+
+def ok_targets(entries: Entries) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the targets that have results, in order."""
+    return {name: entry for name, entry in entries.items() if entry["status"] == OK}
+
+
+def note_problems(entries: Entries) -> None:
+    """Show a note for every target that has no result: why, and what to do about it."""
+    for name, entry in entries.items():
+        if entry["status"] != OK:
+            remedy = f" {_sentence(entry['remedy'])}" if entry.get("remedy") else ""
+            text = f"{name} is {entry['status']}: {_sentence(entry['reason'])}{remedy}"
+            note(text, "warning" if entry["status"] == "failed" else "info")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def short_hash(digest: str) -> str:
+    """Return the start of a SHA-256, enough to tell files apart by eye.
+
+    Examples
+    --------
+    >>> short_hash("fb143eea07838aa532d1c95df5f69899")
+    'fb143eea0783'
+    """
+    return digest[:12]
+
+
+def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:
+    """Show names and values as a table of two columns."""
+    columns = [Column("name", "Property"), Column("value", "Value")]
+    table([{"name": name, "value": value} for name, value in rows], columns, caption)

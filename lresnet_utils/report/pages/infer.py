@@ -1,0 +1,68 @@
+"""The infer page: the guide's five figures, and what could not be embedded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lresnet_utils.report.displays import StageDisplay
+from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.show import Column, note, say, show, table
+
+# The guide's names for the five parts, in its order.
+_PARTS = {
+    "e2e": "[e2e]",
+    "data_read": "[data read]",
+    "preprocess": "[preprocess]",
+    "infer": "[infer]",
+    "post": "[post]",
+}
+
+
+def figures(record: dict[str, Any]) -> None:
+    """Show the five figures per target as a table and a chart."""
+    working = ok_targets(record["targets"])
+    rows = [
+        {"target": name}
+        | {part: entry["stages"][part]["images_per_second"] for part in _PARTS}
+        | {"n": entry["stages"]["e2e"]["n"]}
+        for name, entry in working.items()
+    ]
+    columns = [Column("target", "Target")]
+    columns += [Column(part, label, "images/s", ".1f") for part, label in _PARTS.items()]
+    columns += [Column("n", "n", "network inputs")]
+    table(rows, columns, "The five figures: images per second through each part of the pipeline")
+    note_problems(record["targets"])
+    if working:
+        show(StageDisplay({name: entry["stages"] for name, entry in working.items()}))
+    say(_counting(record["flip"]))
+
+
+def _counting(flip: bool) -> str:
+    views = (
+        "The mirrored view is embedded as well and counts as an image of its own, as in the guide."
+        if flip
+        else "One view per face: the mirrored view is off in this run."
+    )
+    return (
+        f"{views} Each distinct face is embedded once, however many pairs it is in. These rates "
+        "come from one pass over the set, so they have no interval; 6_perf repeats and has one."
+    )
+
+
+def failures(record: dict[str, Any]) -> None:
+    """Say how many images gave no embedding, per target and variant, and which."""
+    rows = [
+        {"target": name, "variant": variant} | counts
+        for name, entry in ok_targets(record["targets"]).items()
+        for variant, counts in entry["variants"].items()
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("variant", "Images"),
+        Column("n_images", "Distinct faces"),
+        Column("n_failed", "Failures to acquire"),
+    ]
+    table(rows, columns, "Faces embedded, and failures to acquire")
+    for row in rows:
+        for image, reason in sorted(row["failures"].items(), key=lambda item: int(item[0]))[:5]:
+            note(f"{row['target']}, {row['variant']}: image {image}: {reason}", "warning")

@@ -1,0 +1,228 @@
+"""The index: every batch size and target beside each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lresnet_utils.perf.guide import reference_throughput
+from lresnet_utils.report.displays import (
+    AccuracySpeedDisplay,
+    LatencyDisplay,
+    RobustnessDisplay,
+    RocDisplay,
+    ThroughputDisplay,
+)
+from lresnet_utils.report.pages.common import note_problems, properties
+from lresnet_utils.report.show import Column, facts, note, say, show, table
+from lresnet_utils.report.style import fmt_percent, fmt_rate
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.evaluate import stored_curve
+from lresnet_utils.stages.summary import Results
+
+_PERCENTILES = ("p50", "p90", "p99")
+
+
+def headline(results: Results, reference: str) -> None:
+    """Show the numbers a reader came for, and what they are about."""
+    working = results.ok()
+    fastest = max(working, key=lambda cell: cell["throughput_ips"]["value"], default=None)
+    items = []
+    base = [cell for cell in results.largest() if cell["target"] == reference and cell["accuracy"]]
+    if base:
+        accuracy = base[0]["accuracy"]
+        items.append(
+            (
+                f"Accuracy, {reference}",
+                fmt_percent(accuracy["value"]),
+                f"{accuracy['errors']} of {accuracy['n']} pairs wrong; 95 % interval "
+                f"{fmt_percent(accuracy['low'])} to {fmt_percent(accuracy['high'])}",
+            )
+        )
+    if fastest:
+        rate = fastest["throughput_ips"]
+        items.append(
+            (
+                "Fastest build",
+                fmt_rate(rate["value"]),
+                f"{fastest['target']}, batch size {fastest['batch_size']}; 95 % interval "
+                f"{rate['low']:.1f} to {rate['high']:.1f}, n = {rate['n']} repeats",
+            )
+        )
+    items.append(
+        (
+            "Cells with results",
+            f"{len(working)} of {len(results.cells)}",
+            "one per batch size and target",
+        )
+    )
+    facts(items)
+    say(_about(results))
+
+
+def _about(results: Results) -> str:
+    params, data = results.run["params"] or {}, results.dataset
+    model = params.get("model", {})
+    text = f"Network {model['architecture']}, weights {model['weights']}. " if model else ""
+    if data:
+        text += (
+            f"Set {data['name']}: {data['n_images']} distinct images in {data['n_pairs']} pairs, "
+            f"{data['n_genuine']} genuine and {data['n_impostor']} impostor. {data['credit']}"
+        )
+    return text
+
+
+def cells(results: Results) -> None:
+    """Show the table of all cells, and why the ones without results have none."""
+    rows = [_row(cell) for cell in results.cells]
+    columns = [
+        Column("batch_size", "Batch"),
+        Column("target", "Target"),
+        Column("status", "Status", "", "status"),
+        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
+        Column("threshold", "Threshold", "squared L2", ".3f"),
+        Column("flipped", "Changed sides", "pairs, against the reference"),
+        Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("p50", "Latency p50", "ms per batch", ".1f"),
+        Column("e2e", "End to end", "images/s", ".1f"),
+    ]
+    table(rows, columns, "Every batch size and target")
+    untrained = any(cell.get("accuracy_refused") for cell in results.cells)
+    if untrained:
+        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
+    note_problems({f"{c['target']}, batch size {c['batch_size']},": c for c in results.cells})
+
+
+def _row(cell: dict[str, Any]) -> dict[str, Any]:
+    row = {key: cell[key] for key in ("batch_size", "target", "status")}
+    if cell["status"] != "ok":
+        return row
+    threshold = cell["threshold"]
+    return row | {
+        "accuracy": cell["accuracy"],
+        "threshold": threshold and threshold["value"],
+        "flipped": cell["parity"].get("flipped_pairs"),
+        "throughput": cell["throughput_ips"],
+        "p50": cell["latency_ms"].get("p50"),
+        "e2e": cell["stages"]["e2e"]["images_per_second"],
+    }
+
+
+def accuracy_and_speed(results: Results) -> None:
+    """Chart accuracy against throughput for every cell that has both."""
+    rows = [cell for cell in results.ok() if cell["accuracy"]]
+    if rows:
+        show(AccuracySpeedDisplay(rows))
+
+
+def speed(results: Results, baselines: list[str]) -> None:
+    """Chart throughput over batch sizes with published references, and latency."""
+    working = results.ok()
+    if not working:
+        return
+    references = _guide_lines() if "guide" in baselines else []
+    show(ThroughputDisplay([_keys(cell) | cell["throughput_ips"] for cell in working], references))
+    if references:
+        say(
+            "The dashed lines are published figures of the guide, for IR-SE100 on the devices they "
+            "name; they were not measured in this run, and this run may use another network."
+        )
+    show(LatencyDisplay([_keys(cell) | cell["latency_ms"] for cell in working]))
+
+
+def _guide_lines() -> list[dict[str, Any]]:
+    """Return the guide's published rates, one line per device and state of tuning."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in sorted(reference_throughput(), key=lambda row: row["batch_size"]):
+        line = lines.setdefault(
+            row["label"], {"label": row["label"], "batch_size": [], "values": []}
+        )
+        line["batch_size"].append(row["batch_size"])
+        line["values"].append(row["throughput_ips"])
+        line["source"] = row["source"]
+    return list(lines.values())
+
+
+def _keys(cell: dict[str, Any]) -> dict[str, Any]:
+    return {"target": cell["target"], "batch_size": cell["batch_size"]}
+
+
+def roc(run: RunFolder, results: Results) -> None:
+    """Overlay the ROC of every target at the largest batch size."""
+    curves = {
+        cell["target"]: stored_curve(run, cell["batch_size"], cell["target"])
+        for cell in results.largest()
+    }
+    curves = {target: curve for target, curve in curves.items() if curve is not None}
+    if curves:
+        show(RocDisplay.from_rocs(curves))
+
+
+def robustness(results: Results) -> None:
+    """Chart accuracy on the degraded variants at the largest batch size."""
+    rows = [
+        {"target": cell["target"], "variant": variant}
+        | {"accuracy": numbers["accuracy"]["value"]}
+        | {end: numbers["accuracy"][end] for end in ("low", "high")}
+        for cell in results.largest()
+        for variant, numbers in cell["variants"].items()
+    ]
+    if len({row["variant"] for row in rows}) > 1:
+        show(RobustnessDisplay(rows, labels=_labels(results)))
+
+
+def _labels(results: Results) -> dict[str, str]:
+    return {v["name"]: v["label"] for v in results.dataset.get("variants", [])}
+
+
+def pages(results: Results) -> None:
+    """Link every notebook's page, with how it ended and how long it took."""
+    rows = [
+        {
+            "notebook": outcome["stage"],
+            "batch_size": outcome["batch_size"],
+            "status": "ok" if outcome["status"] == "ok" else "failed",
+            "seconds": outcome["seconds"],
+            "reason": outcome["reason"],
+            "page": outcome["page"],
+        }
+        for outcome in results.run["notebooks"]
+        if outcome["status"] != "running"
+    ]
+    columns = [
+        Column("notebook", "Notebook"),
+        Column("batch_size", "Batch"),
+        Column("status", "Status", "", "status"),
+        Column("seconds", "Took", "s", ".1f"),
+        Column("page", "Page", "", "link"),
+    ]
+    if any(row["reason"] for row in rows):
+        columns.append(Column("reason", "Reason"))
+    if rows:
+        table(rows, columns, "The notebooks of this run")
+
+
+def provenance(results: Results) -> None:
+    """Show code, packages and machine."""
+    about = results.run.get("provenance")
+    if not about:
+        note("The notebooks were run one by one, so no provenance was recorded.")
+        return
+    machine = about["machine"]
+    features = ", ".join(machine["flags"] or ["not told by the system"])
+    rows = [
+        ("Started", about["started"]),
+        ("Code", f"lresnet_utils {about['lresnet_utils']}, {_commit(about)}"),
+        ("Python", about["python"]),
+        ("Machine", f"{machine['cpu']}, {machine['cores']} cores"),
+        ("CPU features", features),
+        ("Memory", f"{machine['memory_gib']} GiB"),
+        ("System", machine["os"]),
+    ]
+    properties([*rows, *about["packages"].items()], "What made this report")
+
+
+def _commit(about: dict[str, Any]) -> str:
+    if not about["commit"]:
+        return about["commit_note"]
+    note_text = f", {about['commit_note']}" if about["commit_note"] else ""
+    return f"commit {about['commit'][:12]}{note_text}"

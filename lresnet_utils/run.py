@@ -1,0 +1,194 @@
+"""The run folder: where every stage finds its inputs and leaves its files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.errors import RunError
+from lresnet_utils.files import read_arrays, read_json, write_json
+
+# In the order in which a reader meets them; `runner` says in which order they run.
+STAGES = (
+    "1_export",
+    "2_compile",
+    "3_preprocess",
+    "4_infer",
+    "5_evaluate",
+    "6_perf",
+    "7_summary",
+)
+# Stages that belong to the whole run rather than to one batch size.
+WHOLE_RUN = frozenset({"3_preprocess", "7_summary"})
+
+
+def project_root() -> Path:
+    """Return the folder that holds ``notebooks/`` and ``params/``, or the current folder.
+
+    A notebook that runs in Jupyter starts in ``notebooks/``, the command line usually in the
+    project's folder; both mean the same files.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+def resolve(path: Path | str) -> Path:
+    """Return `path` as it is when absolute, otherwise below the project's folder."""
+    path = Path(path)
+    return path if path.is_absolute() else project_root() / path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder and the names of everything in it.
+
+    Parameters
+    ----------
+    folder : Path
+        ``outputs/<name>``. It need not exist yet.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path | str) -> RunFolder:
+        """Return the run at `folder`; a relative path counts from the project's folder."""
+        return cls(resolve(folder))
+
+    @property
+    def name(self) -> str:
+        """The run's name, which is its folder's."""
+        return self.folder.name
+
+    def shown(self) -> str:
+        """Return the folder as a notebook's parameter: relative when inside the project."""
+        root = project_root()
+        inside = self.folder.is_relative_to(root)
+        return (self.folder.relative_to(root) if inside else self.folder).as_posix()
+
+    @property
+    def results(self) -> Path:
+        """The machine-readable half of the report."""
+        return self.folder / "results.json"
+
+    @property
+    def index(self) -> Path:
+        """The report's first page."""
+        return self.folder / "index.html"
+
+    @property
+    def faces(self) -> Path:
+        """The image store that ``3_preprocess`` fills."""
+        return self.folder / "faces"
+
+    @property
+    def network(self) -> Path:
+        """The network's weights as a bare state dict, the same for every batch size."""
+        return self.folder / "network.pt"
+
+    def batch(self, batch_size: int) -> Path:
+        """Return the folder of one batch size."""
+        return self.folder / f"bs{batch_size}"
+
+    def onnx(self, batch_size: int, *, simplified: bool = False) -> Path:
+        """Return the ONNX file of a batch size."""
+        name = "model_sim.onnx" if simplified else "model.onnx"
+        return self.batch(batch_size) / "models" / name
+
+    def engine(self, batch_size: int, target: str) -> Path:
+        """Return the folder of a target's build."""
+        return self.batch(batch_size) / "models" / target
+
+    def embeddings(self, batch_size: int, target: str, variant: str) -> Path:
+        """Return the file of a target's embeddings of one image variant."""
+        return self.batch(batch_size) / "embeddings" / f"{target}.{variant}.npz"
+
+    def scores(self, batch_size: int, target: str, variant: str) -> Path:
+        """Return the file of a target's pair distances on one image variant."""
+        return self.batch(batch_size) / "scores" / f"{target}.{variant}.npz"
+
+    def stage(self, stage: str, batch_size: int | None = None, suffix: str = ".json") -> Path:
+        """Return a stage's record (``.json``), executed notebook (``.ipynb``) or page (``.html``).
+
+        Examples
+        --------
+        >>> RunFolder(Path("outputs/demo")).stage("4_infer", 16).as_posix()
+        'outputs/demo/bs16/4_infer.json'
+        """
+        if stage == "7_summary" and suffix == ".html":
+            return self.index
+        folder = self.folder if stage in WHOLE_RUN else self.batch(batch_size)
+        return folder / f"{stage}{suffix}"
+
+    def write_record(self, stage: str, batch_size: int | None, record: dict[str, Any]) -> dict:
+        """Write a stage's record and return it as it reads back."""
+        path = write_json(
+            self.stage(stage, batch_size), {"stage": stage, "batch_size": batch_size} | record
+        )
+        return read_json(path)
+
+    def record(self, stage: str, batch_size: int | None = None) -> dict[str, Any]:
+        """Read an earlier stage's record.
+
+        Raises
+        ------
+        RunError
+            When that stage has not been run in this folder; says how to run it.
+        """
+        path = self.stage(stage, batch_size)
+        if not path.is_file():
+            raise self._missing(stage, batch_size, path)
+        return read_json(path)
+
+    def batch_sizes(self) -> list[int]:
+        """Return the batch sizes that have a folder here, in order."""
+        found = (p.name.removeprefix("bs") for p in self.folder.glob("bs*") if p.is_dir())
+        return sorted(int(name) for name in found if name.isdecimal())
+
+    def arrays(self, path: Path, *, stage: str, batch_size: int | None) -> dict[str, np.ndarray]:
+        """Read named arrays that `stage` should have written.
+
+        Raises
+        ------
+        RunError
+            When the file is not there.
+        """
+        if not path.is_file():
+            raise self._missing(stage, batch_size, path)
+        return read_arrays(path)
+
+    def _missing(self, stage: str, batch_size: int | None, path: Path) -> RunError:
+        of = "" if batch_size is None else f" for batch size {batch_size}"
+        return RunError(
+            f"Stage {stage} has not been run{of}.",
+            where=str(path),
+            fix=f"run notebooks/{stage}.ipynb first, or everything with: lresnet run PARAMS",
+        )
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make `folder` and see that it can be written to, before any work starts.
+
+    Raises
+    ------
+    RunError
+        When it cannot be made or written.
+    """
+    probe = folder / f".write-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"The output folder cannot be written: {error.strerror}.",
+            where=str(folder),
+            fix="choose another with --output, or change its permissions",
+        ) from error

@@ -1,0 +1,256 @@
+"""Execute the notebooks of a run, publish each, and keep going when one fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from lresnet_utils.errors import LResNetError
+from lresnet_utils.files import write_json, write_text
+from lresnet_utils.kernels import PrivateKernelManager, stop_all_kernels
+from lresnet_utils.params import Params
+from lresnet_utils.plan import Job, Phase, parameters, phases
+from lresnet_utils.provenance import provenance
+from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.run import RunFolder, prepare_folder, project_root
+
+# Kernels at once in phases that time nothing. Two keep a small machine busy without filling its
+# memory: exporting the 262 MB network takes about 2 GB.
+SHARED = 2
+
+TITLES = {
+    "1_export": "Export",
+    "2_compile": "Compile",
+    "3_preprocess": "Preprocess",
+    "4_infer": "Infer",
+    "5_evaluate": "Evaluate",
+    "6_perf": "Performance",
+    "7_summary": "Summary",
+}
+
+Listener = Callable[["Outcome"], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one notebook ended, or that it has started.
+
+    Attributes
+    ----------
+    stage, batch_size
+        The job.
+    status : {"running", "ok", "failed", "skipped"}
+        "skipped" when an earlier notebook that it needs did not end well.
+    seconds : float or None
+        Wall time of the execution.
+    reason : str or None
+        Why it failed or was skipped.
+    page : str or None
+        The published page, relative to the run's folder.
+    """
+
+    stage: str
+    batch_size: int | None
+    status: str
+    seconds: float | None = None
+    reason: str | None = None
+    page: str | None = None
+
+
+class Runner:
+    """Run every notebook of a params file into one folder.
+
+    Parameters
+    ----------
+    params : Params
+        What to run.
+    run : RunFolder
+        Where to.
+    listener : callable
+        Called with each :class:`Outcome` as it changes; may be called from several threads.
+    """
+
+    def __init__(self, params: Params, run: RunFolder, listener: Listener = lambda outcome: None):
+        self.params = params
+        self.run = run
+        self.phases = phases(params)
+        self.outcomes: dict[Job, Outcome] = {}
+        self._listener = listener
+        self._provenance: dict[str, Any] = {}
+
+    def execute(self) -> list[Outcome]:
+        """Run all notebooks in order and return how each ended.
+
+        Raises
+        ------
+        RunError
+            When the folder cannot be written.
+        KeyboardInterrupt
+            After every kernel has been stopped; finished notebooks stay.
+        """
+        # Papermill logs each cell; a user is told per notebook.
+        logging.getLogger("papermill").setLevel(logging.ERROR)
+        prepare_folder(self.run.folder)
+        self._provenance = provenance()
+        values = self.params.model_dump()
+        write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
+        for phase in self.phases:
+            self._write_run()
+            self._run_phase(phase)
+        self._write_run()
+        return list(self.outcomes.values())
+
+    def _run_phase(self, phase: Phase) -> None:
+        pool = ThreadPoolExecutor(max_workers=1 if phase.exclusive else SHARED)
+        futures: list[Future] = [pool.submit(self._run_job, job) for job in phase.jobs]
+        try:
+            # A plain wait cannot be interrupted on every platform; a short one can.
+            while wait(futures, timeout=0.5).not_done:
+                pass
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all_kernels()
+            raise
+        pool.shutdown()
+        for future in futures:
+            future.result()
+
+    def _run_job(self, job: Job) -> None:
+        blocker = self._blocker(job)
+        if blocker:
+            reason = f"{blocker.stage} did not finish: {blocker.reason}"
+            self._tell(job, Outcome(job.stage, job.batch_size, "skipped", reason=reason))
+            return
+        self._tell(job, Outcome(job.stage, job.batch_size, "running"))
+        started = time.perf_counter()
+        failure = self._execute_notebook(job)
+        seconds = round(time.perf_counter() - started, 2)
+        page, unpublished = self._publish(job, failure)
+        reason = failure or unpublished
+        status = "failed" if reason else "ok"
+        self._tell(job, Outcome(job.stage, job.batch_size, status, seconds, reason, page))
+
+    def _blocker(self, job: Job) -> Outcome | None:
+        """Return the earlier notebook that keeps this one from running; none for the summary."""
+        if job.stage == "7_summary":
+            return None
+        for earlier in (
+            Job("3_preprocess"),
+            *(Job(j.stage, job.batch_size) for j in self.outcomes),
+        ):
+            outcome = self.outcomes.get(earlier)
+            if earlier != job and outcome and outcome.status in ("failed", "skipped"):
+                return outcome
+        return None
+
+    def _execute_notebook(self, job: Job) -> str | None:
+        """Run one notebook into the run's folder; return why it failed, or None."""
+        output = self.run.stage(job.stage, job.batch_size, ".ipynb")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        running = output.with_name(f".{output.name}")
+        try:
+            papermill.execute_notebook(
+                str(job.notebook),
+                str(running),
+                parameters=parameters(job, self.params, self.run),
+                kernel_name="python3",
+                cwd=str(project_root()),
+                progress_bar=False,
+                kernel_manager_class=PrivateKernelManager,
+            )
+        except PapermillExecutionError as error:
+            return _first_line(error.evalue) or error.ename
+        except LResNetError as error:
+            return error.what
+        # A kernel can die or fail to start in many ways; the other notebooks must still run.
+        except Exception as error:
+            return f"{type(error).__name__}: {_first_line(str(error))}"
+        finally:
+            if running.is_file():
+                running.replace(output)
+        return None
+
+    def _publish(self, job: Job, failure: str | None) -> tuple[str | None, str | None]:
+        """Make a notebook's page, failed or not; return its name, or why there is none."""
+        source = self.run.stage(job.stage, job.batch_size, ".ipynb")
+        page = self.run.stage(job.stage, job.batch_size, ".html")
+        if not source.is_file():
+            return None, "the notebook left no output"
+        links = self._links(job, page)
+        try:
+            publish(
+                source,
+                page,
+                title=self._title(job),
+                links=links,
+                meta=self._meta(),
+                failure=failure,
+            )
+        # The numbers are safe in the records; a page that cannot be drawn must not end the run.
+        except Exception as error:
+            return None, f"the page could not be made: {_first_line(str(error))}"
+        return page.relative_to(self.run.folder).as_posix(), None
+
+    def _title(self, job: Job) -> str:
+        of = "" if job.batch_size is None else f", batch size {job.batch_size}"
+        return f"{self.params.name}: {TITLES[job.stage]}{of}"
+
+    def _links(self, job: Job, page: Path) -> list[Link]:
+        """Return links to every page of the run, one row per batch size."""
+        links = []
+        for other in (job for phase in reversed(self.phases) for job in phase.jobs):
+            target = self.run.stage(other.stage, other.batch_size, ".html")
+            href = Path(os.path.relpath(target, page.parent)).as_posix()
+            group = "" if other.batch_size is None else f"batch size {other.batch_size}"
+            order = (other.batch_size or 0, other.stage != "7_summary", other.stage)
+            links.append((order, Link(TITLES[other.stage], href, other == job, group)))
+        return [link for _, link in sorted(links, key=lambda item: item[0])]
+
+    def _meta(self) -> dict[str, str]:
+        commit = self._provenance["commit"] or "unknown"
+        note = self._provenance["commit_note"]
+        packages = self._provenance["packages"].items()
+        return {
+            "Run": self.params.name,
+            "Code": f"lresnet_utils {self._provenance['lresnet_utils']}, commit {commit[:12]}"
+            + (f" ({note})" if note else ""),
+            "Python": self._provenance["python"],
+            "Packages": ", ".join(f"{name} {version}" for name, version in packages if version),
+            "Machine": _machine_line(self._provenance["machine"]),
+        }
+
+    def _tell(self, job: Job, outcome: Outcome) -> None:
+        self.outcomes[job] = outcome
+        self._listener(outcome)
+
+    def _write_run(self) -> None:
+        write_json(
+            self.run.folder / "run.json",
+            {
+                "name": self.params.name,
+                "params": self.params.model_dump(),
+                "provenance": self._provenance,
+                "notebooks": [asdict(outcome) for outcome in self.outcomes.values()],
+            },
+        )
+
+
+def _first_line(text: str | None) -> str:
+    lines = (text or "").strip().splitlines()
+    return lines[0][:300] if lines else ""
+
+
+def _machine_line(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}"
+    )

@@ -1,0 +1,280 @@
+"""Stage 5: embeddings become distances, and distances become verdicts with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.errors import EvaluationError
+from lresnet_utils.files import write_arrays
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.status import OK, attempt, carried, not_ok
+from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.curves import Roc, roc, tar_at_far
+from lresnet_utils.verify.failures import failure_summary
+from lresnet_utils.verify.intervals import wilson
+from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
+from lresnet_utils.verify.scores import score_pairs
+
+SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
+NO_REFERENCE = "the reference target has no embeddings here"
+EER_INTERVAL = (
+    "none: its threshold is chosen on the same pairs, so a binomial interval is too narrow"
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One target's distances on one image variant, and what the protocol makes of them.
+
+    Attributes
+    ----------
+    distances : ndarray of float64, shape (n_pairs,)
+        Squared L2 distances; NaN where a pair was not acquired.
+    acquired : ndarray of bool, shape (n_pairs,)
+        Pairs that have a distance.
+    failed : ndarray of bool, shape (n_images,)
+        Images without an embedding.
+    protocol : ProtocolResult
+        The guide's ten-fold evaluation.
+    curve : Roc or None
+        None where a class is absent; then `no_curve` says so.
+    no_curve : str or None
+        Why there is no curve.
+    """
+
+    distances: np.ndarray
+    acquired: np.ndarray
+    failed: np.ndarray
+    protocol: ProtocolResult
+    curve: Roc | None
+    no_curve: str | None
+
+    def pair_thresholds(self) -> np.ndarray:
+        """Return the threshold that each pair was decided at: its fold's."""
+        protocol = self.protocol
+        folds = fold_numbers(len(self.distances), len(protocol.best_thresholds))
+        return protocol.best_thresholds[folds]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The stage's record with the arrays behind it, for figures.
+
+    Attributes
+    ----------
+    record : dict
+        What ``5_evaluate.json`` holds.
+    faces : FaceSet
+        Images and pairs.
+    scored : dict
+        ``(target, variant)`` to :class:`Scored`; empty for untrained weights.
+    """
+
+    record: dict[str, Any]
+    faces: FaceSet
+    scored: dict[tuple[str, str], Scored]
+
+    def clean(self) -> dict[str, Scored]:
+        """Return each target's scores on the set as it is."""
+        return {target: s for (target, variant), s in self.scored.items() if variant == CLEAN}
+
+
+def evaluate(
+    run: RunFolder,
+    *,
+    batch_size: int,
+    targets: list[str],
+    reference: str,
+    folds: int,
+    far_targets: list[float],
+) -> Evaluation:
+    """Evaluate every target's embeddings by the guide's protocol and compare with a reference.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Must hold the files of ``3_preprocess`` and ``4_infer``; gets one scores file per target
+        and variant, and ``5_evaluate.json``.
+    batch_size, targets, reference, folds, far_targets
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    Evaluation
+        The record and the arrays that its figures are drawn from.
+    """
+    faces = open_faces(run)
+    trained = run.record("1_export", batch_size)["network"]["trained"]
+    embedded = carried(run, "4_infer", batch_size, targets)
+    base = _vectors(run, batch_size, reference) if _has(embedded, reference) else None
+    scored: dict[tuple[str, str], Scored] = {}
+    entries: dict[str, Any] = {}
+    # The reference comes first: the others' flipped pairs are counted against its decisions.
+    for name in sorted(embedded, key=lambda name: name != reference):
+        if embedded[name]["status"] != OK:
+            entries[name] = not_ok(embedded[name])
+            continue
+        if trained:
+            work = _Work(run, faces, batch_size, folds, far_targets, scored)
+            entries[name] = attempt(lambda n=name, w=work: w.accuracy(n, embedded[n]["variants"]))
+        else:
+            entries[name] = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
+        if entries[name]["status"] == OK:
+            parity = _parity(run, batch_size, name, reference, base, scored, faces)
+            entries[name]["parity"] = parity
+    record = {
+        "trained": trained,
+        "reference": reference,
+        "folds": folds,
+        "n_pairs": faces.n_pairs,
+        "targets": {name: entries[name] for name in targets},
+    }
+    return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, scored)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What evaluating one target needs, gathered once."""
+
+    run: RunFolder
+    faces: FaceSet
+    batch_size: int
+    folds: int
+    far_targets: list[float]
+    scored: dict[tuple[str, str], Scored]
+
+    def accuracy(self, target: str, variants: dict[str, Any]) -> dict[str, Any]:
+        """Score every variant of a target; the clean one carries the headline numbers."""
+        for variant in variants:
+            self.scored[target, variant] = self._score(target, variant)
+        clean = self.scored[target, CLEAN]
+        distances, same = clean.distances[clean.acquired], self.faces.same[clean.acquired]
+        failures = failure_summary(
+            clean.distances,
+            self.faces.same,
+            clean.protocol.mean_threshold,
+            acquired=clean.acquired,
+            failed=clean.failed,
+        )
+        return _headline(clean) | {
+            "tar_at_far": tar_at_far(distances, same, self.far_targets) if clean.curve else [],
+            "failures": asdict(failures),
+            "variants": {v: _headline(self.scored[target, v]) for v in variants},
+        }
+
+    def _score(self, target: str, variant: str) -> Scored:
+        path = self.run.embeddings(self.batch_size, target, variant)
+        arrays = self.run.arrays(path, stage="4_infer", batch_size=self.batch_size)
+        left, right, same = self.faces.left, self.faces.right, self.faces.same
+        distances, acquired = score_pairs(arrays["vectors"], arrays["failed"], left, right)
+        protocol = guide_protocol(distances, same, folds=self.folds, acquired=acquired)
+        write_arrays(
+            self.run.scores(self.batch_size, target, variant),
+            distances=distances,
+            acquired=acquired,
+            same=same,
+        )
+        try:
+            curve, no_curve = roc(distances[acquired], same[acquired]), None
+        except EvaluationError as error:
+            curve, no_curve = None, error.what
+        return Scored(distances, acquired, arrays["failed"], protocol, curve, no_curve)
+
+
+def _headline(scored: Scored) -> dict[str, Any]:
+    protocol, curve = scored.protocol, scored.curve
+    low, high = wilson(protocol.n - protocol.errors, protocol.n)
+    return {
+        "accuracy": {
+            "value": protocol.mean_accuracy,
+            "low": low,
+            "high": high,
+            "n": protocol.n,
+            "errors": protocol.errors,
+            "interval": "Wilson 95 % over pairs, taken as independent",
+            "folds": protocol.accuracy,
+            "standard_error": protocol.standard_error,
+        },
+        "threshold": {"value": protocol.mean_threshold, "folds": protocol.best_thresholds},
+        "eer": _eer(scored),
+        "auc": {"refused": scored.no_curve}
+        if curve is None
+        else {"value": curve.auc, "n_genuine": curve.n_genuine, "n_impostor": curve.n_impostor},
+    }
+
+
+def _eer(scored: Scored) -> dict[str, Any]:
+    curve = scored.curve
+    if curve is None:
+        return {"refused": scored.no_curve}
+    return {
+        "value": curve.eer,
+        "threshold": curve.eer_threshold,
+        "n_genuine": curve.n_genuine,
+        "n_impostor": curve.n_impostor,
+        "interval": None,
+        "interval_reason": EER_INTERVAL,
+    }
+
+
+def _has(embedded: dict[str, Any], target: str) -> bool:
+    return embedded.get(target, {}).get("status") == OK
+
+
+def _vectors(run: RunFolder, batch_size: int, target: str) -> dict[str, np.ndarray]:
+    path = run.embeddings(batch_size, target, CLEAN)
+    return run.arrays(path, stage="4_infer", batch_size=batch_size)
+
+
+def _parity(run, batch_size, name, reference, base, scored, faces) -> dict[str, Any]:
+    """Compare a target with the reference: embeddings always, decisions where there are any."""
+    if base is None:
+        return {"refused": f"{NO_REFERENCE} ({reference})"}
+    own = _vectors(run, batch_size, name)
+    both = ~(own["failed"] | base["failed"])
+    parity = {"reference": reference} | embedding_agreement(
+        base["vectors"][both], own["vectors"][both]
+    )
+    if (name, CLEAN) not in scored or (reference, CLEAN) not in scored:
+        return parity | {"flipped_pairs": None, "mcnemar_p": None, "refused": SEEDED}
+    variants = sorted(
+        {v for t, v in scored if t == name} & {v for t, v in scored if t == reference}
+    )
+    per_variant = {v: _flips(scored[reference, v], scored[name, v], faces) for v in variants}
+    return parity | per_variant[CLEAN] | {"variants": per_variant}
+
+
+def _flips(base: Scored, own: Scored, faces: FaceSet) -> dict[str, Any]:
+    flips = flipped_pairs(
+        base.distances,
+        base.pair_thresholds(),
+        own.distances,
+        own.pair_thresholds(),
+        faces.same,
+        base.acquired & own.acquired,
+    )
+    return {
+        "flipped_pairs": len(flips.indices),
+        "lost": flips.lost,
+        "gained": flips.gained,
+        "mcnemar_p": mcnemar_exact(len(flips.lost), len(flips.gained)),
+        "n_pairs": flips.n,
+    }
+
+
+def stored_curve(run: RunFolder, batch_size: int, target: str) -> Roc | None:
+    """Return a target's ROC from its stored scores, or None where there are none."""
+    path = run.scores(batch_size, target, CLEAN)
+    if not path.is_file():
+        return None
+    arrays = run.arrays(path, stage="5_evaluate", batch_size=batch_size)
+    acquired = arrays["acquired"]
+    try:
+        return roc(arrays["distances"][acquired], arrays["same"][acquired])
+    except EvaluationError:
+        return None

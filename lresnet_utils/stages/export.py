@@ -1,0 +1,112 @@
+"""Stage 1: a checkpoint becomes an ONNX graph, a simplified one, and proof that they agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.source import sample_faces
+from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.parity import run_network, run_onnx
+from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.models.architectures import architecture as find_architecture
+from lresnet_utils.models.network import Network, load_network, save_network
+from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.verify.compare import embedding_agreement
+from lresnet_utils.verify.scores import unit_rows
+
+# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
+PARITY_FACES = 16
+
+
+def export(
+    run: RunFolder,
+    *,
+    architecture: str,
+    weights: str,
+    channel_order: str = "auto",
+    normalisation: str = "auto",
+    dataset: str = "orl",
+    batch_size: int = 16,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Export a network for one batch size, simplify it, and measure that all three agree.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets ``network.pt``, ``model.onnx``, ``model_sim.onnx`` and the record ``1_export.json``.
+    architecture, weights, channel_order, normalisation, dataset, batch_size, seed
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        The stage's record: network, both graphs' summaries, the simplifier's check and the
+        agreement of PyTorch, ONNX and simplified ONNX on real faces.
+    """
+    network = load_network(architecture, _weights(weights), seed=seed)
+    save_network(network, run.network)
+    raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
+    simple = run.onnx(batch_size, simplified=True)
+    check = simplify_onnx(raw, simple, batch_size=batch_size)
+    spec = input_spec(architecture, channel_order, normalisation)
+    record = {
+        "network": _describe(network),
+        "input": spec,
+        "seed": seed,
+        "onnx": dataclasses.asdict(summarise(raw)),
+        "simplified": dataclasses.asdict(summarise(simple)),
+        "simplify": dataclasses.asdict(check),
+        "parity": _parity(network, raw, simple, spec, dataset, batch_size),
+    }
+    return run.write_record("1_export", batch_size, record)
+
+
+def input_spec(architecture: str, channel_order: str, normalisation: str) -> dict[str, Any]:
+    """Return the pixel format the network wants, ``auto`` replaced by the network's own."""
+    own = find_architecture(architecture)
+    return {
+        "channel_order": own.channel_order if channel_order == "auto" else channel_order,
+        "normalisation": own.normalisation if normalisation == "auto" else normalisation,
+        "size": 112,
+    }
+
+
+def _weights(weights: str) -> str:
+    return weights if weights in ("packaged", "seeded") else str(resolve(weights))
+
+
+def _describe(network: Network) -> dict[str, Any]:
+    return {
+        "architecture": network.architecture.name,
+        "source": network.architecture.source,
+        "embedding_size": network.architecture.embedding_size,
+        "weights": network.weights,
+        "weights_sha256": network.sha256,
+        "trained": network.trained,
+        "n_parameters": network.n_parameters,
+    }
+
+
+def _parity(network, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
+    """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
+    n = -(-PARITY_FACES // batch_size) * batch_size
+    source = dataset if dataset == "orl" else str(resolve(dataset))
+    batches = to_network_input(
+        sample_faces(source, n),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
+    outputs = {
+        "PyTorch": run_network(network.module, batches),
+        "ONNX": run_onnx(raw, batches),
+        "simplified ONNX": run_onnx(simple, batches),
+    }
+    unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
+    pairs = [("PyTorch", "ONNX"), ("ONNX", "simplified ONNX"), ("PyTorch", "simplified ONNX")]
+    return [{"a": a, "b": b} | embedding_agreement(unit[a], unit[b]) for a, b in pairs]

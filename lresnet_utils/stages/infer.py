@@ -1,0 +1,98 @@
+"""Stage 4: every distinct face becomes a unit embedding, per target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.embed import Embedding, embed
+from lresnet_utils.files import write_arrays
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.status import OK, attempt, carried, not_ok
+from lresnet_utils.targets import get_target
+from lresnet_utils.targets.base import Artefact
+
+# The images as the set gives them; every other variant is a degraded copy of these.
+CLEAN = "aligned"
+
+
+def infer(
+    run: RunFolder,
+    *,
+    batch_size: int,
+    targets: list[str],
+    flip: bool = True,
+    variants: list[str] = (),
+) -> dict[str, Any]:
+    """Embed the set with every target that was built, and time the five parts of doing so.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets one
+        embeddings file per target and variant, and ``4_infer.json``.
+    batch_size, targets, flip, variants
+        As declared in :class:`lresnet_utils.params.Params`; `variants` besides the set as it is.
+
+    Returns
+    -------
+    dict
+        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
+        the number of images embedded and the failures to acquire with their reasons.
+    """
+    faces = open_faces(run)
+    spec = run.record("1_export", batch_size)["input"]
+    built = carried(run, "2_compile", batch_size, targets)
+    entries = {}
+    for name, entry in built.items():
+        if entry["status"] != OK:
+            entries[name] = not_ok(entry)
+            continue
+        artefact = Artefact.from_json(entry["artefact"])
+        entries[name] = attempt(
+            lambda name=name, artefact=artefact: _embed_variants(
+                run, faces, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
+            )
+        )
+    record = {"flip": flip, "n_images": faces.n_images, "targets": entries}
+    return run.write_record("4_infer", batch_size, record)
+
+
+def open_faces(run: RunFolder) -> FaceSet:
+    """Open the run's image store, or say that ``3_preprocess`` comes first."""
+    run.record("3_preprocess")
+    return open_store(run.faces)
+
+
+def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants) -> dict[str, Any]:
+    results = {}
+    with get_target(name).load(artefact) as session:
+        for variant in variants:
+            result = embed(
+                faces.images(variant),
+                session,
+                channel_order=spec["channel_order"],
+                normalisation=spec["normalisation"],
+                flip=flip,
+                failures=faces.failures,
+            )
+            write_arrays(
+                run.embeddings(batch_size, name, variant),
+                vectors=result.vectors,
+                failed=result.failed,
+            )
+            results[variant] = result
+    return {
+        "stages": results[CLEAN].stages.to_json(),
+        "variants": {variant: _counts(result) for variant, result in results.items()},
+    }
+
+
+def _counts(result: Embedding) -> dict[str, Any]:
+    return {
+        "n_images": len(result.vectors),
+        "n_failed": int(np.count_nonzero(result.failed)),
+        "failures": {str(image): why for image, why in sorted(result.reasons.items())},
+    }

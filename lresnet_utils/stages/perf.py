@@ -1,0 +1,93 @@
+"""Stage 6: how fast each build is, all builds timed turn by turn in one run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.perf.machine import machine
+from lresnet_utils.perf.statistics import latency_summary, throughput_interval
+from lresnet_utils.perf.timing import Timing, time_sessions
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.status import OK, attempt, carried, not_ok
+from lresnet_utils.targets import get_target
+from lresnet_utils.targets.base import Artefact, Session
+
+
+def measure_speed(
+    run: RunFolder,
+    *,
+    batch_size: int,
+    targets: list[str],
+    warmup: int,
+    seconds: float,
+    repeats: int,
+) -> dict[str, Any]:
+    """Time every built target on real faces, warm, with repeats taken in turn.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets
+        ``6_perf.json``.
+    batch_size, targets, warmup, seconds, repeats
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        ``targets``: per target the status, ``throughput_ips`` with its interval,
+        ``latency_ms`` with the percentiles that n allows, and the raw samples.
+    """
+    faces = open_faces(run)
+    spec = run.record("1_export", batch_size)["input"]
+    images = faces.images(CLEAN)
+    # A set smaller than the batch is repeated: timing needs a full batch, not new faces.
+    batch = to_network_input(
+        np.asarray(images[np.arange(batch_size) % len(images)]),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    )
+    before = machine()
+    entries: dict[str, Any] = {}
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for name, entry in carried(run, "2_compile", batch_size, targets).items():
+            if entry["status"] != OK:
+                entries[name] = not_ok(entry)
+                continue
+            entries[name] = attempt(lambda n=name, e=entry: _open(n, e, stack, sessions, batch))
+        timings = time_sessions(sessions, batch, warmup=warmup, seconds=seconds, repeats=repeats)
+        for name, timing in timings.items():
+            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
+    record = {
+        "settings": {"warmup": warmup, "seconds": seconds, "repeats": repeats},
+        "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
+        "preprocessing, one view per image",
+        "machine": before,
+        "targets": {name: entries[name] for name in targets},
+    }
+    return run.write_record("6_perf", batch_size, record)
+
+
+def _open(name, entry, stack, sessions, batch) -> dict[str, Any]:
+    """Load a build and see it through one batch, so a broken one fails alone and early."""
+    session = stack.enter_context(get_target(name).load(Artefact.from_json(entry["artefact"])))
+    session.infer(batch)
+    sessions[name] = session
+    return {}
+
+
+def _numbers(timing: Timing) -> dict[str, Any]:
+    return {
+        "throughput_ips": throughput_interval(timing),
+        "latency_ms": latency_summary(timing),
+        "samples": {
+            "throughput_ips": [round(float(x), 4) for x in timing.throughput_ips],
+            "latency_ms": [[round(float(x), 4) for x in repeat] for repeat in timing.latencies_ms],
+        },
+    }

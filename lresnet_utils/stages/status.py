@@ -1,0 +1,67 @@
+"""One target's failure stays its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lresnet_utils.errors import LResNetError
+from lresnet_utils.run import RunFolder
+
+OK = "ok"
+UNAVAILABLE = "unavailable"
+FAILED = "failed"
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run one target's work and return its part of the record.
+
+    Parameters
+    ----------
+    work : callable
+        Returns the entries of the record on success.
+
+    Returns
+    -------
+    dict
+        The entries with ``status`` "ok" and ``reason`` None, or ``status`` "failed" with the
+        reason and, where there is one, the ``remedy``.
+
+    Examples
+    --------
+    >>> attempt(lambda: {"n": 3})
+    {'status': 'ok', 'reason': None, 'n': 3}
+    >>> attempt(lambda: 1 / 0)
+    {'status': 'failed', 'reason': 'ZeroDivisionError: division by zero', 'remedy': None}
+    """
+    try:
+        return {"status": OK, "reason": None} | work()
+    except LResNetError as error:
+        where = f" ({error.where})" if error.where else ""
+        return {"status": FAILED, "reason": error.what + where, "remedy": error.fix}
+    # A runtime may raise anything; the other targets must still get their turn.
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no message"]
+        return {
+            "status": FAILED,
+            "reason": f"{type(error).__name__}: {lines[0][:300]}",
+            "remedy": None,
+        }
+
+
+def not_ok(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what a later stage says of a target that did not get this far."""
+    return {name: entry.get(name) for name in ("status", "reason", "remedy")}
+
+
+def carried(
+    run: RunFolder, stage: str, batch_size: int, targets: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return each target's entry of an earlier stage; one that it lacks counts as failed."""
+    entries = run.record(stage, batch_size)["targets"]
+    absent = {
+        "status": FAILED,
+        "reason": f"stage {stage} was run without this target",
+        "remedy": f"run notebooks/{stage}.ipynb again with this target",
+    }
+    return {name: entries.get(name, absent) for name in targets}

@@ -1,0 +1,132 @@
+"""Stage 7: the records of every batch size become ``results.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lresnet_utils.errors import RunError
+from lresnet_utils.files import read_json, write_json
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
+
+SCHEMA = 1
+NO_CEILING = "the machine's arithmetic ceiling is not measured in this run"
+_NEEDED = ("2_compile", "4_infer", "5_evaluate", "6_perf")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``results.json`` holds.
+
+    Attributes
+    ----------
+    run : dict
+        ``name``, ``params``, ``provenance``, ``notebooks``.
+    cells : list of dict
+        One per batch size and target, in that order.
+    dataset : dict
+        The record of ``3_preprocess``, empty when there is none.
+    """
+
+    run: dict[str, Any]
+    cells: list[dict[str, Any]]
+    dataset: dict[str, Any]
+
+    def ok(self) -> list[dict[str, Any]]:
+        """Return the cells that have results."""
+        return [cell for cell in self.cells if cell["status"] == OK]
+
+    def largest(self) -> list[dict[str, Any]]:
+        """Return the cells of the largest batch size that have results."""
+        sizes = [cell["batch_size"] for cell in self.ok()]
+        return [cell for cell in self.ok() if cell["batch_size"] == max(sizes)]
+
+
+def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> Results:
+    """Gather every stage's record into ``results.json``.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Any of its records may be missing: the cells that need them say so.
+    batch_sizes, targets
+        The cells to report, as declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    Results
+        What was written.
+
+    Raises
+    ------
+    RunError
+        When the folder holds no record of these batch sizes at all.
+    """
+    if not any(run.batch(batch_size).is_dir() for batch_size in batch_sizes):
+        raise RunError(
+            "This folder holds no results yet.",
+            where=str(run.folder),
+            fix="run the notebooks 1 to 6 first, or everything with: lresnet run PARAMS",
+        )
+    about = _read(run.folder / "run.json") or {"name": run.name, "params": None, "notebooks": []}
+    cells = [_cell(run, b, t, about["notebooks"]) for b in batch_sizes for t in targets]
+    dataset = _read(run.stage("3_preprocess")) or {}
+    results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
+    write_json(run.results, results)
+    return Results(about, cells, dataset)
+
+
+def _read(path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None
+
+
+def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -> dict[str, Any]:
+    """Merge what the stages say of one cell; the first stage that stopped it gives the reason."""
+    entries = {}
+    head = {"batch_size": batch_size, "target": target}
+    for stage in _NEEDED:
+        record = _read(run.stage(stage, batch_size))
+        entry = record["targets"].get(target) if record else None
+        if entry is None:
+            return head | _stopped(FAILED, _why_missing(stage, batch_size, notebooks))
+        if entry["status"] == UNAVAILABLE:
+            return head | _stopped(UNAVAILABLE, entry["reason"], entry.get("remedy"))
+        if entry["status"] != OK:
+            return head | _stopped(FAILED, f"{stage}: {entry['reason']}", entry.get("remedy"))
+        entries[stage] = entry
+    return head | _stopped(OK, None) | _numbers(entries)
+
+
+def _stopped(status: str, reason: str | None, remedy: str | None = None) -> dict[str, Any]:
+    return {"status": status, "reason": reason, "remedy": remedy}
+
+
+def _why_missing(stage: str, batch_size: int, notebooks: list[dict]) -> str:
+    for outcome in notebooks:
+        if outcome["batch_size"] in (None, batch_size) and outcome["status"] == FAILED:
+            return f"{outcome['stage']}: {outcome['reason']}"
+    return f"stage {stage} has no record of this target"
+
+
+def _numbers(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    built, embedded = entries["2_compile"], entries["4_infer"]
+    judged, timed = entries["5_evaluate"], entries["6_perf"]
+    return {
+        "note": built.get("note"),
+        "artefact": built["artefact"],
+        "accuracy": judged["accuracy"],
+        "accuracy_refused": judged.get("refused"),
+        "threshold": judged.get("threshold"),
+        "eer": judged.get("eer"),
+        "auc": judged.get("auc"),
+        "tar_at_far": judged.get("tar_at_far", []),
+        "failures": judged.get("failures"),
+        "variants": judged.get("variants", {}),
+        "parity": judged["parity"],
+        "throughput_ips": timed["throughput_ips"],
+        "latency_ms": timed["latency_ms"],
+        "stages": embedded["stages"],
+        "ceiling_fraction": None,
+        "ceiling_fraction_reason": NO_CEILING,
+    }

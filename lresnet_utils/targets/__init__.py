@@ -1,0 +1,48 @@
+"""The runtimes that a network is built for and compared on.
+
+A new target is one class derived from :class:`lresnet_utils.targets.base.Target` and one entry
+in :data:`TARGETS`. Importing this package imports no runtime; each is imported when it is asked
+for.
+"""
+
+from __future__ import annotations
+
+from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.targets.base import Target
+from lresnet_utils.targets.openvino import OpenVinoTarget
+from lresnet_utils.targets.ort import OnnxRuntimeTarget
+from lresnet_utils.targets.pytorch import TorchTarget
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        TorchTarget(),
+        OnnxRuntimeTarget(),
+        OpenVinoTarget("fp32"),
+        OpenVinoTarget("bf16"),
+    )
+}
+
+
+def get_target(name: str) -> Target:
+    """Return the target of this name.
+
+    Parameters
+    ----------
+    name : str
+        ``runtime-precision``, one of :data:`TARGETS`.
+
+    Raises
+    ------
+    ParamsError
+        When there is none; names the nearest.
+
+    Examples
+    --------
+    >>> get_target("openvino-bf16").precision
+    'bf16'
+    """
+    try:
+        return TARGETS[name]
+    except KeyError:
+        raise ParamsError(f"Unknown target {name!r}.", fix=nearest(name, TARGETS)) from None

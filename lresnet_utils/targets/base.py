@@ -1,0 +1,313 @@
+"""The one contract of every runtime: available, build, load, infer, close."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lresnet_utils.errors import LResNetError, TargetError
+from lresnet_utils.files import atomic_path, sha256_file
+from lresnet_utils.perf.machine import usable_cores
+
+IMAGE_SHAPE = (3, 112, 112)
+_REBUILD = "build it again: run 2_compile"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The exported network that targets are built from.
+
+    Parameters
+    ----------
+    architecture : str
+        Name in :data:`lresnet_utils.models.architectures.ARCHITECTURES`.
+    weights : Path
+        Bare state dict, as :func:`lresnet_utils.models.network.save_network` writes it.
+    onnx : Path
+        Simplified ONNX graph with a static batch and one input and one output.
+    batch_size : int
+        Images per inference.
+    embedding_size : int
+        Numbers per embedding.
+    """
+
+    architecture: str
+    weights: Path
+    onnx: Path
+    batch_size: int
+    embedding_size: int
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can run on this machine.
+
+    Parameters
+    ----------
+    ok : bool
+        True when it can.
+    reason, remedy : str, optional
+        Why it cannot, in one sentence, and what to do about it.
+    note : str, optional
+        What a reader of its numbers should know.
+    """
+
+    ok: bool
+    reason: str | None = None
+    remedy: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A target's build on disk, with all that loading it needs.
+
+    Parameters
+    ----------
+    target : str
+        Name of the target that made it.
+    path : Path
+        The file.
+    options : dict
+        JSON-able settings, among them ``batch_size``, ``embedding_size`` and ``threads``.
+    seconds : float
+        Wall-clock time of the build.
+    bytes : int
+        Size of the file.
+    sha256 : str
+        Hash of the file's bytes, checked when it is loaded.
+    """
+
+    target: str
+    path: Path
+    options: dict[str, Any]
+    seconds: float
+    bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the artefact as plain JSON values."""
+        return asdict(self) | {"path": self.path.as_posix()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Artefact:
+        """Return the artefact that :meth:`to_json` described.
+
+        Examples
+        --------
+        >>> artefact = Artefact("torch-fp32", Path("a/b.json"), {"threads": 2}, 0.5, 10, "00")
+        >>> Artefact.from_json(artefact.to_json()) == artefact
+        True
+        """
+        return replace(cls(**value), path=Path(value["path"]))
+
+
+class Session(ABC):
+    """A loaded build that turns batches into embeddings; use it as a context manager.
+
+    Parameters
+    ----------
+    batch_size, embedding_size : int
+        Rows of every input, and numbers per row of every output.
+    """
+
+    def __init__(self, batch_size: int, embedding_size: int) -> None:
+        self.batch_size = batch_size
+        self.embedding_size = embedding_size
+
+    def infer(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network on one batch and wait for the result.
+
+        Parameters
+        ----------
+        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+            C-contiguous network input.
+
+        Returns
+        -------
+        ndarray of float32, shape (batch_size, embedding_size)
+            The network's output as it is, not normalised. The caller owns it: no later call
+            changes it.
+
+        Raises
+        ------
+        TargetError
+            When the batch or the runtime's answer has another shape or type.
+        """
+        expected = (self.batch_size, *IMAGE_SHAPE)
+        if batch.shape != expected or batch.dtype != np.float32 or not batch.flags.c_contiguous:
+            raise TargetError(
+                f"This build takes C-contiguous float32 {expected}, "
+                f"not {batch.dtype.name} {batch.shape}."
+            )
+        features = self._run(batch)
+        if features.shape != (self.batch_size, self.embedding_size):
+            raise TargetError(
+                f"The runtime gave an output of shape {features.shape}, "
+                f"not {(self.batch_size, self.embedding_size)}."
+            )
+        return features
+
+    @abstractmethod
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        """Return a new float32 array."""
+
+    def close(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
+        """Free what the runtime holds; a second call does nothing."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Target(ABC):
+    """A runtime and a precision.
+
+    A subclass gives the class attributes (`distribution` is the Python package whose version
+    matters, `suffix` the ending of its files), :meth:`available`, and the two private steps of
+    building and loading.
+    """
+
+    runtime: ClassVar[str]
+    distribution: ClassVar[str]
+    suffix: ClassVar[str]
+    precision: str = "fp32"
+
+    @property
+    def name(self) -> str:
+        """``runtime-precision``, the name used everywhere."""
+        return f"{self.runtime}-{self.precision}"
+
+    @abstractmethod
+    def available(self) -> Availability:
+        """Say whether this machine can build and run the target, or why not."""
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions that the target's results depend on; empty when not installed."""
+        try:
+            return {self.distribution: importlib.metadata.version(self.distribution)}
+        except importlib.metadata.PackageNotFoundError:
+            return {}
+
+    def build(self, files: ModelFiles, folder: Path, *, threads: int = 0) -> Artefact:
+        """Build the network for this target and describe the build.
+
+        Parameters
+        ----------
+        files : ModelFiles
+            The exported network.
+        folder : Path
+            Where the artefact goes; made when missing.
+        threads : int, default 0
+            Threads per inference; 0 takes every core this process may use.
+
+        Raises
+        ------
+        TargetError
+            When the target is not available, or its runtime refuses the network.
+        """
+        self._require_available()
+        path = Path(folder) / f"{self.name}{self.suffix}"
+        options = {
+            "batch_size": files.batch_size,
+            "embedding_size": files.embedding_size,
+            "threads": threads or usable_cores(),
+        } | self._options()
+        started = time.perf_counter()
+        fix = f"run 1_export again, or leave {self.name} out"
+        with (
+            _told(f"{self.name} cannot build the network", files.onnx, fix),
+            atomic_path(path) as temporary,
+        ):
+            self._build(files, temporary, options)
+        seconds = time.perf_counter() - started
+        return Artefact(
+            self.name, path, options, round(seconds, 3), path.stat().st_size, sha256_file(path)
+        )
+
+    def load(self, artefact: Artefact) -> Session:
+        """Load a build, after checking that it is the file that was built.
+
+        Raises
+        ------
+        TargetError
+            When the file is missing or another one, the target is not available, or its runtime
+            refuses the file.
+        """
+        self._require_available()
+        where = str(artefact.path)
+        if artefact.target != self.name:
+            raise TargetError(f"This build is for {artefact.target}, not {self.name}.", where=where)
+        if not artefact.path.is_file():
+            raise TargetError("The build does not exist.", where=where, fix=_REBUILD)
+        if sha256_file(artefact.path) != artefact.sha256:
+            raise TargetError("The build was changed (SHA-256 differs).", where=where, fix=_REBUILD)
+        with _told(f"{self.name} cannot load its build", artefact.path, _REBUILD):
+            return self._load(artefact)
+
+    def _options(self) -> dict[str, Any]:
+        """Return the runtime's own settings, recorded in the artefact."""
+        return {}
+
+    @abstractmethod
+    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        """Write the artefact to `path`, which lies in its final folder."""
+
+    @abstractmethod
+    def _load(self, artefact: Artefact) -> Session: ...
+
+    def _require_available(self) -> None:
+        able = self.available()
+        if not able.ok:
+            raise TargetError(f"{self.name}: {able.reason}", fix=able.remedy)
+
+
+def importable(module: str, package: str) -> Availability:
+    """Say whether a runtime's Python module can be imported, by importing it.
+
+    Parameters
+    ----------
+    module, package : str
+        What is imported, and what pip calls it.
+
+    Examples
+    --------
+    >>> importable("json", "json").ok
+    True
+    >>> importable("no_such_module", "no-such-package").reason
+    'no-such-package is not installed'
+    """
+    try:
+        importlib.import_module(module)
+        return Availability(True)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return Availability(False, f"{package} is not installed", f"pip install {package}")
+        reason = f"{package} cannot be imported: {error}"
+    except (ImportError, OSError) as error:
+        reason = f"{package} cannot be imported: {error}"
+    return Availability(False, reason, f"pip install --force-reinstall {package}")
+
+
+@contextmanager
+def _told(what: str, where: Path, fix: str) -> Iterator[None]:
+    """Turn whatever a runtime raises into one short error; our own pass as they are."""
+    try:
+        yield
+    except LResNetError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = lines[0][:300] if lines else type(error).__name__
+        raise TargetError(f"{what}: {detail}", where=str(where), fix=fix) from error

@@ -1,0 +1,226 @@
+"""From embeddings to distances of pairs, in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lresnet_utils.errors import EvaluationError
+
+# Float32 and bfloat16 runtimes normalise to within this; raw embeddings (length about 20) do not.
+_UNIT_TOLERANCE = 1e-2
+# Rows scored at once: 4096 x 512 float64 values are 16 MiB, whatever the number of pairs.
+_CHUNK = 4096
+
+
+def unit_rows(x: ArrayLike) -> np.ndarray:
+    """Scale every row to Euclidean length one, in float64.
+
+    Rows are first scaled by a power of two, which is exact, so that no finite row overflows or
+    vanishes when it is squared.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, d)
+        Embeddings of any real dtype.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, d)
+        A row of zeros stays zeros; a row that holds NaN or infinity becomes all NaN.
+
+    Raises
+    ------
+    EvaluationError
+        When `x` is not two-dimensional.
+
+    Examples
+    --------
+    >>> unit_rows([[3, 4], [0, 0]])
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    rows = _rows(x, "x")
+    largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
+    finite = np.isfinite(largest)
+    exponent = np.frexp(np.where(finite, largest, 1.0))[1]
+    rows = np.ldexp(np.where(finite, rows, np.nan), -exponent)
+    length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return rows / np.where(length == 0.0, 1.0, length)
+
+
+def squared_l2(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Return the squared Euclidean distance of each row of `a` to the same row of `b`.
+
+    Everything is computed in float64. Float32 distances would be rounded before they meet the
+    threshold, and a pair on a grid point could then change sides with the NumPy version.
+
+    Parameters
+    ----------
+    a, b : array_like, shape (n, d)
+        Embeddings of any real dtype; they are not normalised here.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The distances; for unit rows ``2 - 2 cos``, between 0 and 4.
+
+    Raises
+    ------
+    EvaluationError
+        When the shapes differ or are not two-dimensional.
+
+    Examples
+    --------
+    >>> squared_l2([[1, 0], [1, 0]], [[0, 1], [-1, 0]])
+    array([2., 4.])
+    """
+    a, b = _rows(a, "a"), _rows(b, "b")
+    if a.shape != b.shape:
+        raise EvaluationError(f"Embeddings of shapes {a.shape} and {b.shape} cannot be compared.")
+    return np.square(a - b).sum(axis=1)
+
+
+def score_pairs(
+    vectors: ArrayLike, failed: ArrayLike, left: ArrayLike, right: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score pairs of images by the distance of their unit embeddings.
+
+    Memory does not grow with the number of pairs beyond the two results.
+
+    Parameters
+    ----------
+    vectors : array_like, shape (n, d)
+        One unit embedding per image. They are used as they are, not normalised again, as in the
+        guide's post-processing.
+    failed : array_like of bool, shape (n,)
+        True where an image gave no embedding; its row is not looked at.
+    left, right : array_like of int, shape (m,)
+        The image numbers of the two sides of each pair.
+
+    Returns
+    -------
+    distances : ndarray of float64, shape (m,)
+        Squared distances; NaN where either side failed.
+    acquired : ndarray of bool, shape (m,)
+        True where both sides have an embedding.
+
+    Raises
+    ------
+    EvaluationError
+        When shapes do not fit, a pair names an image that does not exist, or a row that is not
+        marked as failed is not of unit length.
+
+    Examples
+    --------
+    >>> distances, acquired = score_pairs(np.eye(3), [False, False, True], [0, 0], [1, 2])
+    >>> distances, acquired
+    (array([ 2., nan]), array([ True, False]))
+    """
+    vectors, failed = np.asarray(vectors), np.asarray(failed)
+    _check_vectors(vectors, failed)
+    left, right = (_image_numbers(side, len(vectors)) for side in (left, right))
+    if left.shape != right.shape:
+        raise EvaluationError(f"{len(left)} left sides do not pair with {len(right)} right sides.")
+    acquired = ~(failed[left] | failed[right])
+    distances = np.full(len(left), np.nan)
+    scored = np.flatnonzero(acquired)
+    for start in range(0, len(scored), _CHUNK):
+        rows = scored[start : start + _CHUNK]
+        distances[rows] = squared_l2(vectors[left[rows]], vectors[right[rows]])
+    return distances, acquired
+
+
+def checked_scores(
+    distances: ArrayLike, same: ArrayLike, acquired: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distances, labels and acquired flags as arrays that can be evaluated, or refuse them.
+
+    Parameters
+    ----------
+    distances : array_like, shape (n,)
+        Squared distances, converted to float64. Where `acquired` is False any value may stand.
+    same : array_like of bool, shape (n,)
+        True for genuine pairs; zeros and ones are accepted.
+    acquired : array_like of bool, shape (n,), optional
+        Which pairs have a distance; all of them when not given.
+
+    Returns
+    -------
+    distances : ndarray of float64, shape (n,)
+    same : ndarray of bool, shape (n,)
+    acquired : ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    EvaluationError
+        When there is no acquired pair, lengths differ, a flag is neither true nor false, or an
+        acquired distance is negative or not finite.
+    """
+    distances = np.asarray(distances, dtype=np.float64)
+    same = _flags(same, "same")
+    acquired = np.ones(same.shape, bool) if acquired is None else _flags(acquired, "acquired")
+    if distances.ndim != 1 or not distances.shape == same.shape == acquired.shape:
+        raise EvaluationError(
+            f"Distances {distances.shape}, labels {same.shape} and acquired flags "
+            f"{acquired.shape} do not fit together; each needs one entry per pair."
+        )
+    if not acquired.any():
+        raise EvaluationError("There is no pair to evaluate.")
+    wrong = acquired & ~(np.isfinite(distances) & (distances >= 0))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise EvaluationError(
+            f"{int(wrong.sum())} distances are negative or not finite, first {distances[first]}.",
+            where=f"pair {first}",
+            fix="pass squared distances, and mark pairs without a score as not acquired",
+        )
+    return distances, same, acquired
+
+
+def _rows(x: ArrayLike, name: str) -> np.ndarray:
+    # C order fixes the order of summation, hence the last bit, whatever the caller's layout.
+    rows = np.ascontiguousarray(x, dtype=np.float64)
+    if np.ndim(x) != 2:
+        raise EvaluationError(f"Embeddings must be rows of a table; {name} is {np.ndim(x)}-d.")
+    return rows
+
+
+def _check_vectors(vectors: np.ndarray, failed: np.ndarray) -> None:
+    if vectors.ndim != 2 or failed.shape != vectors.shape[:1] or failed.dtype != bool:
+        raise EvaluationError(
+            f"Embeddings {vectors.shape} need one true or false failure flag per row, "
+            f"not {failed.dtype} {failed.shape}."
+        )
+    for start in range(0, len(vectors), _CHUNK):
+        rows = vectors[start : start + _CHUNK].astype(np.float64)
+        length = np.sqrt(np.square(rows).sum(axis=1))
+        # "not within" rather than "outside", so that NaN is refused as well.
+        wrong = ~(np.abs(length - 1.0) <= _UNIT_TOLERANCE) & ~failed[start : start + _CHUNK]
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise EvaluationError(
+                f"An embedding has length {length[first]:.6g} instead of 1.",
+                where=f"image {start + first}",
+                fix="normalise the embeddings, or mark the image as failed",
+            )
+
+
+def _image_numbers(side: ArrayLike, n_images: int) -> np.ndarray:
+    numbers = np.asarray(side)
+    if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
+        raise EvaluationError("A side of the pairs must be a list of image numbers.")
+    # Negative numbers would count from the end without a word.
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < n_images):
+        raise EvaluationError(
+            f"The pairs name images {numbers.min()} to {numbers.max()}, "
+            f"but there are {n_images} embeddings (0 to {n_images - 1})."
+        )
+    return numbers.astype(np.intp)
+
+
+def _flags(values: ArrayLike, name: str) -> np.ndarray:
+    flags = np.asarray(values)
+    if flags.dtype != bool and not np.isin(flags, (0, 1)).all():
+        raise EvaluationError(f"Every entry of {name!r} must be true or false.")
+    return flags.astype(bool)

@@ -1,0 +1,55 @@
+"""Sources: samples equal the store, and what is missing is told."""
+
+import numpy as np
+import pytest
+
+from lresnet_utils.data.bins import write_bin
+from lresnet_utils.data.images import encode_png
+from lresnet_utils.data.source import build_source, describe_source, sample_faces
+from lresnet_utils.errors import DataError
+
+
+@pytest.fixture
+def small(tmp_path):
+    generator = np.random.default_rng(4)
+    pictures = [encode_png(np.full((112, 112, 3), int(v), np.uint8))
+                for v in generator.choice(256, 5, replace=False)]  # fmt: skip
+    pictures[2] = b"damaged"
+    slots = [0, 0, 1, 2, 1, 3, 4, 0]
+    return write_bin(tmp_path / "small.bin", [pictures[i] for i in slots], [True] * 4)
+
+
+def test_samples_of_a_file_are_the_first_of_its_store(small, tmp_path):
+    images = build_source(small, tmp_path / "store").images()
+    for n in (0, 1, 3, 5):
+        sample = sample_faces(small, n)
+        assert sample.shape == (n, 112, 112, 3) and sample.dtype == np.uint8
+        np.testing.assert_array_equal(sample, images[:n])
+
+
+def test_a_small_set_is_repeated(small):
+    sample = sample_faces(str(small), 12)
+    np.testing.assert_array_equal(sample[5:10], sample[:5])
+    np.testing.assert_array_equal(sample[10:], sample[:2])
+
+
+def test_samples_of_the_demo_are_the_first_of_its_store(tmp_path):
+    store = build_source("orl", tmp_path, name="ORL", variants=("plain",))
+    assert store.name == "ORL" and store.source == "orl" and "AT&T" in store.credit
+    assert store.n_images == 400 and store.failures == ()
+    np.testing.assert_array_equal(sample_faces("orl", 18), store.images()[:18])
+    assert (tmp_path / "orl.bin").is_file() and (tmp_path / "orl_plain.bin").is_file()
+
+
+def test_describe(small):
+    assert describe_source("orl").path is None
+    described = describe_source(small)
+    assert described.path == small and described.title == "small" and described.credit == ""
+
+
+def test_a_missing_lfw_says_where_it_comes_from(tmp_path):
+    with pytest.raises(DataError) as caught:
+        describe_source(tmp_path / "data" / "lfw.bin")
+    assert "section 4.1" in str(caught.value) and len(str(caught.value).splitlines()) == 3
+    with pytest.raises(DataError, match="'orl'"):
+        sample_faces("absent.bin", 3)

@@ -1,0 +1,112 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lresnet_utils.errors import GraphError
+from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.models.network import load_network
+
+
+def value(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def save(path, nodes, inputs, outputs, weights=()):
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in weights]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializer=tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+@given(
+    batch=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    per_group=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+)
+@settings(max_examples=15, deadline=None)
+def test_convolutions_count_two_operations_per_multiply_add(
+    tmp_path_factory, batch, groups, per_group, kernel, stride
+):
+    layer = nn.Conv2d(groups * 2, groups * per_group, kernel, stride=stride, groups=groups)
+    x = torch.zeros(batch, groups * 2, 7, 7)
+    # Every multiply-add of the definition, counted one by one.
+    side = (7 - kernel) // stride + 1
+    expected = sum(2 * 2 * kernel * kernel for _ in range(groups * per_group * side * side))
+    weights = [("w", layer.weight.detach().numpy())]
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=groups, strides=[stride, stride])
+    path = tmp_path_factory.mktemp("c") / "c.onnx"
+    save(path, [node], [value("x", x.shape)], [value("y", layer(x).shape)], weights)
+    assert summarise(path).flops == expected
+
+
+def test_matrix_products_count_their_inner_axis(tmp_path):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
+        helper.make_node("MatMul", ["h", "m"], ["y"]),
+    ]
+    weights = [("w", np.zeros((5, 7), np.float32)), ("m", np.zeros((5, 3), np.float32))]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", [4, 7])], [value("y", [4, 3])], weights)
+    summary = summarise(path)
+    assert [layer.flops for layer in summary.layers] == [2 * 7 * 5, 2 * 5 * 3]
+    assert summary.flops == 100
+    assert summary.n_parameters == 50
+    transposed = [helper.make_node("Gemm", ["x", "w"], ["y"], transA=1)]
+    path = save(
+        tmp_path / "t.onnx",
+        transposed,
+        [value("x", [7, 1])],
+        [value("y", [1, 5])],
+        [("w", np.zeros((7, 5), np.float32))],
+    )
+    assert summarise(path).layers[0].flops * 7 == 2 * 7 * 5
+
+
+def test_a_symbolic_batch_counts_as_one_image(tmp_path):
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["y"])]
+    weights = [("w", np.zeros((7, 5), np.float32))]
+    path = save(tmp_path / "m.onnx", nodes, [value("x", ["n", 7])], [value("y", ["n", 5])], weights)
+    summary = summarise(path)
+    assert (summary.flops, summary.inputs) == (70, {"x": ("n", 7)})
+
+
+def test_sface_in_numbers(tmp_path):
+    network = load_network("sface", "packaged").module
+    path = export_onnx(network, tmp_path / "m.onnx", batch_size=3)
+    summary = summarise(path)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 112, 112))
+    assert summary.flops == counter.get_total_flops()
+    assert summary.file_bytes == path.stat().st_size
+    assert summary.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (summary.opset, summary.inputs) == (17, {"image": (3, 3, 112, 112)})
+    assert summary.outputs == {"features": (3, 128)}
+    assert sum(summary.operators.values()) == len(summary.layers)
+    assert list(summary.operators.values()) == sorted(summary.operators.values(), reverse=True)
+    gemm = next(layer for layer in summary.layers if layer.op == "Gemm")
+    assert (gemm.flops, gemm.output_shape) == (2 * 50176 * 128, (3, 128))
+    json.dumps(dataclasses.asdict(summary))
+
+
+def test_unreadable_files_and_unknown_shapes_are_refused(tmp_path):
+    (tmp_path / "noise.onnx").write_bytes(b"noise")
+    for name in ("noise.onnx", "absent.onnx"):
+        with pytest.raises(GraphError) as caught:
+            summarise(tmp_path / name)
+        assert len(str(caught.value).splitlines()) <= 3
+    nodes = [helper.make_node("MatMul", ["x", "x"], ["y"])]
+    path = save(tmp_path / "u.onnx", nodes, [value("x", ["n", "k"])], [value("y", ["n", "k"])])
+    with pytest.raises(GraphError, match="cannot be inferred"):
+        summarise(path)

@@ -1,0 +1,76 @@
+"""Files are whole or absent."""
+
+import os
+
+import numpy as np
+import pytest
+
+from lresnet_utils import files
+from lresnet_utils.errors import DataError, RunError
+
+
+def test_an_error_midway_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(KeyError), files.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert files.read_json(path) == {"a": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_a_replaced_file_can_be_read_by_others(tmp_path):
+    path = files.write_text(tmp_path / "x", "text")
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_that_is_a_file_is_refused_in_words(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(RunError, match="Cannot write here"):
+        files.write_text(blocker / "x", "text")
+
+
+def test_json_keeps_order_takes_numpy_and_refuses_nan(tmp_path):
+    path = tmp_path / "x.json"
+    value = {"b": np.float32(0.5), "a": np.arange(3), "p": path}
+    files.write_json(path, value)
+    assert list(files.read_json(path)) == ["b", "a", "p"]
+    assert files.read_json(path)["a"] == [0, 1, 2]
+    with pytest.raises(ValueError):
+        files.write_json(path, {"x": float("nan")})
+    assert files.read_json(path)["b"] == 0.5
+
+
+def test_damaged_json_and_arrays_are_refused(tmp_path):
+    path = tmp_path / "x"
+    for reader in (files.read_json, files.read_arrays):
+        with pytest.raises(DataError, match="does not exist"):
+            reader(tmp_path / "absent")
+        path.write_bytes(b"\xff{")
+        with pytest.raises(DataError):
+            reader(path)
+
+
+def test_arrays_read_back_with_the_same_bytes_each_time(tmp_path):
+    values = {"x": np.linspace(0, 1, 7), "flag": np.array([True, False])}
+    first = files.write_arrays(tmp_path / "1.npz", **values)
+    second = files.write_arrays(tmp_path / "2.npz", **values)
+    assert first.read_bytes() == second.read_bytes()
+    read = files.read_arrays(first)
+    assert all(np.array_equal(read[name], value) for name, value in values.items())
+
+
+def test_pickled_arrays_are_not_read(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.array([os], dtype=object).astype(str).astype(object))
+    with pytest.raises(DataError):
+        files.read_arrays(path)
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    path = files.write_text(tmp_path / "x", "abc")
+    # The test vector of FIPS 180-2, appendix B.1.
+    assert files.sha256_file(path) == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
