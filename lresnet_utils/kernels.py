@@ -1,17 +1,38 @@
-"""Jupyter kernels that cannot collide and can all be stopped at once."""
+"""Jupyter kernels that cannot collide, keep their noise to themselves, and stop at once."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import tempfile
+import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode, default
 
 _live: weakref.WeakSet[PrivateKernelManager] = weakref.WeakSet()
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def kernel_log(path: Path) -> Iterator[Path]:
+    """Send what kernels started by this thread write to stderr into `path`.
+
+    A runtime's C++ code writes there without asking, and so does a kernel that is told to stop.
+    The file is removed in the end when it is empty.
+    """
+    with path.open("wb") as file:
+        _thread.stderr = file
+        try:
+            yield path
+        finally:
+            _thread.stderr = None
+    if path.stat().st_size == 0:
+        path.unlink()
 
 
 class PrivateKernelManager(AsyncKernelManager):
@@ -24,7 +45,7 @@ class PrivateKernelManager(AsyncKernelManager):
 
     transport = Unicode("ipc").tag(config=True)
 
-    def __init__(self, **kwargs: object) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         _live.add(self)
 
@@ -34,9 +55,13 @@ class PrivateKernelManager(AsyncKernelManager):
         self._folder = tempfile.mkdtemp(prefix="lr-")
         return str(Path(self._folder) / "k")
 
-    def cleanup_resources(self, restart: bool = False) -> None:
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+        stderr = getattr(_thread, "stderr", None)
+        await super()._async_launch_kernel(kernel_cmd, **kw | {"stderr": stderr})
+
+    async def cleanup_resources(self, restart: bool = False) -> None:
         """Remove the sockets' folder with the kernel's other files."""
-        super().cleanup_resources(restart=restart)
+        await super().cleanup_resources(restart=restart)
         if not restart and hasattr(self, "_folder"):
             shutil.rmtree(self._folder, ignore_errors=True)
 

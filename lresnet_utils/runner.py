@@ -17,7 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import write_json, write_text
-from lresnet_utils.kernels import PrivateKernelManager, stop_all_kernels
+from lresnet_utils.kernels import PrivateKernelManager, kernel_log, stop_all_kernels
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, Phase, parameters, phases
 from lresnet_utils.provenance import provenance
@@ -159,15 +159,16 @@ class Runner:
         output.parent.mkdir(parents=True, exist_ok=True)
         running = output.with_name(f".{output.name}")
         try:
-            papermill.execute_notebook(
-                str(job.notebook),
-                str(running),
-                parameters=parameters(job, self.params, self.run),
-                kernel_name="python3",
-                cwd=str(project_root()),
-                progress_bar=False,
-                kernel_manager_class=PrivateKernelManager,
-            )
+            with kernel_log(output.with_suffix(".log")):
+                papermill.execute_notebook(
+                    str(job.notebook),
+                    str(running),
+                    parameters=parameters(job, self.params, self.run),
+                    kernel_name="python3",
+                    cwd=str(project_root()),
+                    progress_bar=False,
+                    kernel_manager_class=PrivateKernelManager,
+                )
         except PapermillExecutionError as error:
             return _first_line(error.evalue) or error.ename
         except LResNetError as error:

@@ -56,7 +56,8 @@ def export_onnx(
     Notes
     -----
     The graph is the network as it is: batch normalisation is not folded here, so that folding is
-    the simplifier's step, and is checked there. The same weights give the same bytes.
+    the simplifier's step, and is checked there. Tensors of equal value are stored once and shared
+    through Identity nodes. The same weights give the same bytes.
     """
     if module.training:
         raise GraphError(

@@ -218,7 +218,7 @@ class ParityDisplay(Display):
                 (size, 1),
                 (0, 3),
                 xycoords=("data", "axes fraction"),
-                ha="center",
+                ha={"fp16": "right", "bf16": "left"}.get(name, "center"),
                 color=style.MUTED,
             )
         ax.set_xlim(floor, 1)

@@ -120,7 +120,8 @@ class ScoreHistogramDisplay(Display):
         write_near(
             ax,
             f"{name}\n{style.fmt_count(len(values))} pairs",
-            (edges[peak], share[peak]),
+            # Near the left edge a centred name would run into the axis.
+            (max(edges[peak], 0.45) if align == "center" else edges[peak], share[peak]),
             (0, 5),
             ha=align,
             va="bottom",

@@ -34,10 +34,8 @@ class ModelFiles:
         Bare state dict, as :func:`lresnet_utils.models.network.save_network` writes it.
     onnx : Path
         Simplified ONNX graph with a static batch and one input and one output.
-    batch_size : int
-        Images per inference.
-    embedding_size : int
-        Numbers per embedding.
+    batch_size, embedding_size : int
+        Images per inference, and numbers per embedding.
     """
 
     architecture: str
@@ -73,18 +71,14 @@ class Artefact:
 
     Parameters
     ----------
-    target : str
-        Name of the target that made it.
-    path : Path
-        The file.
+    target, path : str, Path
+        Name of the target that made it, and the file.
     options : dict
         JSON-able settings, among them ``batch_size``, ``embedding_size`` and ``threads``.
     seconds : float
         Wall-clock time of the build.
-    bytes : int
-        Size of the file.
-    sha256 : str
-        Hash of the file's bytes, checked when it is loaded.
+    bytes, sha256 : int, str
+        Size and hash of the file; the hash is checked when it is loaded.
     """
 
     target: str

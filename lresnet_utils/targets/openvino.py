@@ -64,7 +64,8 @@ class OpenVinoTarget(Target):
         return Availability(True, note=f"bf16 arithmetic by {found}")
 
     def _options(self) -> dict[str, Any]:
-        return {"performance_hint": "LATENCY", "streams": 1}
+        # Threads tied to a core wait for it when another thread of the pipeline is on it.
+        return {"performance_hint": "LATENCY", "streams": 1, "pinning": False}
 
     def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         core = _core()
@@ -91,6 +92,7 @@ class OpenVinoTarget(Target):
             "PERFORMANCE_HINT": options["performance_hint"],
             "INFERENCE_NUM_THREADS": options["threads"],
             "NUM_STREAMS": options["streams"],
+            "ENABLE_CPU_PINNING": options["pinning"],
         }
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.models.seeding import seeded_state_dict
 
 
 class Small(nn.Module):
@@ -33,8 +34,10 @@ class Impossible(nn.Module):
 
 
 def small():
-    torch.manual_seed(0)
-    return Small().eval()
+    # Fresh batch normalisation has equal tensors, which the exporter would merge.
+    module = Small()
+    module.load_state_dict(seeded_state_dict(module, seed=0))
+    return module.eval()
 
 
 def shape(value):

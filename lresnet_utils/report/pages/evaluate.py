@@ -142,6 +142,23 @@ def hardest_pairs(evaluation: Evaluation, count: int = 4) -> None:
     )
 
 
+def hardest_roc(evaluation: Evaluation) -> None:
+    """Chart the ROC on the variant with the lowest accuracy, where differences can show."""
+    reference = _shown(evaluation)
+    variants = {v: s for (t, v), s in evaluation.scored.items() if t == reference}
+    if len(variants) < 2:
+        return
+    hardest = min(variants, key=lambda v: variants[v].protocol.mean_accuracy)
+    curves = {
+        target: s.curve
+        for (target, variant), s in evaluation.scored.items()
+        if variant == hardest and s.curve is not None
+    }
+    display = RocDisplay.from_rocs(curves)
+    words = f"ROC on the hardest images ({evaluation.faces.labels()[hardest]}). {display.reading}"
+    show(display, caption=words)
+
+
 def robustness(evaluation: Evaluation) -> None:
     """Chart accuracy on the degraded variants, where this batch size has them."""
     rows = [

@@ -1,0 +1,248 @@
+"""Ascend NPUs by CANN's own tools: ``atc`` builds, ais_bench, msame or benchmark.x86_64 run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lresnet_utils.embed import Embedding
+from lresnet_utils.errors import TargetError
+from lresnet_utils.files import sha256_file
+from lresnet_utils.perf.vendor_logs import PerfRecord
+from lresnet_utils.run import resolve
+from lresnet_utils.targets.ascend_environment import cann_version, check_environment, explain
+from lresnet_utils.targets.ascend_runners import RUNNERS, Job, Runner
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.targets.options import QUAD_CHIP_CARDS
+from lresnet_utils.targets.run_tool import find_tool, run_tool
+from lresnet_utils.targets.tool import ToolTarget, UnavailableError
+from lresnet_utils.targets.tool_files import combine, converter, stage_rates, write_inputs
+
+INPUT_NAME = "image"
+_SUCCESS = r"ATC run success"
+_PROBE_ROUNDS = 10
+_NO_RUNNER = "no tool that runs .om builds is here (ais_bench, msame or benchmark.x86_64)"
+_GET_RUNNER = (
+    "on the host with the NPU: pip install the ais_bench and aclruntime wheels "
+    "(https://gitee.com/ascend/tools), or put msame or benchmark.x86_64 on the PATH"
+)
+
+
+class AscendTarget(ToolTarget):
+    """The guide's road: a graph compiled by ``atc``, run on one NPU by one of three tools.
+
+    atc computes in fp16 unless told otherwise; input and output are fp32. The artefact is the
+    ``.om`` file. A build that takes part in AIPP gets RGB bytes, and its AIPP file has to do what
+    the network's preprocessing does: channel order and normalisation.
+    """
+
+    runtime = "ascend"
+    distribution = "cann"
+    suffix = ".om"
+
+    def available(self) -> Availability:
+        """Say whether ``atc`` is there with its environment."""
+        able = check_environment()
+        if able.ok and find_runner(self.tools.runner) is None:
+            return Availability(True, note=f"{_NO_RUNNER}: it can be built here, not run")
+        return able
+
+    def versions(self) -> dict[str, str]:
+        """Return CANN's version, as its toolkit states it."""
+        version = cann_version()
+        return {"CANN": version} if version else {}
+
+    def _options(self) -> dict[str, Any]:
+        tools = self.tools
+        options = {
+            "soc_version": tools.soc_version,
+            "atc_log": tools.atc_log,
+            "device": tools.device,
+            "timeout_s": tools.timeout_s,
+            "runner": tools.runner,
+            "card_extrapolation": tools.card_extrapolation,
+        }
+        if tools.precision_mode:
+            options["precision_mode"] = tools.precision_mode
+        if tools.aipp_config:
+            config = resolve(tools.aipp_config)
+            if not config.is_file():
+                raise TargetError("The AIPP file does not exist.", where=str(config))
+            options |= {"aipp_config": config.as_posix(), "aipp_sha256": sha256_file(config)}
+        return options
+
+    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        options.pop("threads")  # the NPU has none to set
+        atc = find_tool("atc", variable="LRESNET_ATC")
+        run_tool(
+            [atc, *atc_arguments(files.onnx, path, files.batch_size, options)],
+            log=path.parent / "atc.log",
+            timeout_s=options["timeout_s"],
+            cwd=path.parent,
+            success=_SUCCESS,
+            explain=explain,
+        )
+        if path.stat().st_size == 0:
+            raise TargetError(
+                "atc reports success, but its build is empty.", where=str(path.parent / "atc.log")
+            )
+
+    def embed_set(
+        self,
+        artefact: Artefact,
+        images: np.ndarray,
+        folder: Path,
+        *,
+        channel_order: Literal["rgb", "bgr"],
+        normalisation: Literal["minus1_1", "raw"],
+        flip: bool,
+        failures: Iterable[tuple[int, str]] = (),
+        slots: np.ndarray | None = None,
+    ) -> Embedding:
+        """Write the inputs, run the tool over them, read its dump; see :class:`ToolTarget`."""
+        self.check(artefact)
+        runner, job = _require_runner(artefact), _job(artefact, Path(folder).absolute())
+        known = {int(index): reason for index, reason in failures}
+        usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
+        started = time.perf_counter()
+        try:
+            inputs = write_inputs(
+                images,
+                usable,
+                job.folder / "inputs",
+                views=("plain", "flip") if flip else ("plain",),
+                images_per_file=runner.images_per_file(job.batch_size),
+                convert=converter(
+                    as_bytes="aipp_config" in artefact.options,
+                    channel_order=channel_order,
+                    normalisation=normalisation,
+                ),
+            )
+            written_s = time.perf_counter() - started
+            result = runner.embed(job, inputs)
+        finally:
+            shutil.rmtree(job.folder / "inputs", ignore_errors=True)
+        vectors, failed, reasons = combine(result.views, usable, len(images), known)
+        wall_s = time.perf_counter() - started
+        n = len(usable) * len(result.views)
+        rates = stage_rates(result, n, wall_s=wall_s, written_s=written_s)
+        return Embedding(vectors, failed, reasons, rates)
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time pure inference; a first short run finds how many executions fill a repeat.
+
+        See :meth:`ToolTarget.measure`. Of the three tools only ais_bench has a warm-up; msame
+        runs at most a hundred executions and leaves the first one out of its average.
+        """
+        self.check(artefact)
+        runner = _require_runner(artefact)
+        folder = Path(folder).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        job = _job(artefact, folder)
+        probe = runner.measure(job, _PROBE_ROUNDS, warmup, "probe")
+        batches_per_second = probe.throughput_ips / job.batch_size
+        rounds = max(_PROBE_ROUNDS, math.ceil(seconds * batches_per_second))
+        rounds = min(rounds, runner.most_rounds)
+        records = [
+            runner.measure(job, rounds, warmup, f"repeat_{repeat}")
+            for repeat in range(1, repeats + 1)
+        ]
+        return [_with_notes(record, artefact.options, rounds) for record in records]
+
+
+def atc_arguments(onnx: Path, om: Path, batch_size: int, options: dict[str, Any]) -> list[str]:
+    """Return atc's arguments: the guide's, in its order, then what was asked for besides.
+
+    Parameters
+    ----------
+    onnx, om : Path
+        The graph, and the build; atc adds the ``.om`` itself.
+    batch_size : int
+        Images per execution.
+    options : dict
+        ``atc_log``, ``soc_version`` and, if any, ``aipp_config`` and ``precision_mode``.
+
+    Examples
+    --------
+    >>> guide = {"atc_log": "debug", "soc_version": "Ascend310"}
+    >>> atc_arguments(Path("/m/bs1_sim.onnx"), Path("/m/bs1.om"), 1, guide)
+    ['--framework=5', '--model=/m/bs1_sim.onnx', '--output=/m/bs1', '--input_format=NCHW',
+     '--input_shape=image:1,3,112,112', '--log=debug', '--soc_version=Ascend310']
+    """
+    arguments = [
+        "--framework=5",
+        f"--model={Path(onnx).absolute()}",
+        f"--output={om.absolute().with_suffix('')}",
+        "--input_format=NCHW",
+        f"--input_shape={INPUT_NAME}:{batch_size},3,112,112",
+        f"--log={options['atc_log']}",
+        f"--soc_version={options['soc_version']}",
+    ]
+    if "aipp_config" in options:
+        arguments.append(f"--insert_op_conf={options['aipp_config']}")
+    if "precision_mode" in options:
+        arguments.append(f"--precision_mode={options['precision_mode']}")
+    return arguments
+
+
+def find_runner(name: str) -> Runner | None:
+    """Return the runner of this machine: ais_bench, else msame, else benchmark.x86_64.
+
+    Parameters
+    ----------
+    name : {'auto', 'ais_bench', 'msame', 'benchmark'}
+        Take this one only, or the first that is there.
+    """
+    kinds = RUNNERS.values() if name == "auto" else [RUNNERS[name]]
+    return next((found for found in (kind.find() for kind in kinds) if found), None)
+
+
+def card_note(rate_ips: float, soc_version: str) -> str:
+    """Say what the guide makes of one chip's rate, and that it was not measured.
+
+    Examples
+    --------
+    >>> card_note(186.532, "Ascend310")
+    'the guide would state 746.1 images/s for a card of four Ascend310: 4 x this chip, not measured'
+    """
+    return (
+        f"the guide would state {4 * rate_ips:.1f} images/s for a card of four {soc_version}: "
+        "4 x this chip, not measured"
+    )
+
+
+def _require_runner(artefact: Artefact) -> Runner:
+    runner = find_runner(artefact.options["runner"])
+    if runner is None:
+        wanted = artefact.options["runner"]
+        reason = _NO_RUNNER if wanted == "auto" else f"{wanted} is not here"
+        raise UnavailableError(f"{reason}.", fix=_GET_RUNNER)
+    return runner
+
+
+def _job(artefact: Artefact, folder: Path) -> Job:
+    options = artefact.options
+    return Job(
+        artefact.path.absolute(),
+        options["batch_size"],
+        options["embedding_size"],
+        options["device"],
+        options["timeout_s"],
+        folder,
+    )
+
+
+def _with_notes(record: PerfRecord, options: dict[str, Any], rounds: int) -> PerfRecord:
+    notes = [*record.notes, f"one chip, device {options['device']}, {rounds} executions asked for"]
+    if options["card_extrapolation"] and options["soc_version"] in QUAD_CHIP_CARDS:
+        notes.append(card_note(record.throughput_ips, options["soc_version"]))
+    return dataclasses.replace(record, notes=tuple(notes))

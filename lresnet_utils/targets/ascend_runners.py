@@ -1,0 +1,290 @@
+"""The three programs that run ``.om`` builds on an Ascend: ais_bench, msame, benchmark.x86_64."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from lresnet_utils.data.dumps import read_dump
+from lresnet_utils.data.network_input import IMAGE_SIZE
+from lresnet_utils.errors import TargetError
+from lresnet_utils.perf.vendor_logs import (
+    PerfRecord,
+    read_ais_bench,
+    read_benchmark_pure,
+    read_benchmark_vision,
+    read_msame,
+)
+from lresnet_utils.run import project_root
+from lresnet_utils.targets.ascend_environment import explain
+from lresnet_utils.targets.run_tool import find_tool, run_tool
+from lresnet_utils.targets.tool_files import InputFiles, SetResult
+
+_PROBE = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ais_bench') is None)"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a runner runs.
+
+    Attributes
+    ----------
+    om : Path
+        The build; absolute.
+    batch_size, embedding_size : int
+        Of the build.
+    device : int
+        Number of the NPU.
+    timeout_s : float
+        For one run.
+    folder : Path
+        Where it works; absolute.
+    """
+
+    om: Path
+    batch_size: int
+    embedding_size: int
+    device: int
+    timeout_s: float
+    folder: Path
+
+
+class Runner(ABC):
+    """One program that runs ``.om`` builds.
+
+    Parameters
+    ----------
+    command : list of str
+        How it is started: its absolute path, or a Python with ``-m`` and the module.
+    """
+
+    name: str
+    most_rounds: int = 1_000_000
+
+    def __init__(self, command: list[str]) -> None:
+        self.command = command
+
+    @classmethod
+    @abstractmethod
+    def find(cls) -> Runner | None:
+        """Return the program of this machine, or None."""
+
+    def images_per_file(self, batch_size: int) -> int:
+        """Return how many images one input file holds."""
+        return 1
+
+    @abstractmethod
+    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+        """Run the build over all inputs and read what comes out."""
+
+    @abstractmethod
+    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+        """Run the build `rounds` times on made-up input; files and log are called `name`."""
+
+    def _run(self, job: Job, arguments: list[str], log: str, success: str | None) -> Path:
+        """Run the program and return its log."""
+        return run_tool(
+            [*self.command, *arguments],
+            log=job.folder / log,
+            timeout_s=job.timeout_s,
+            cwd=job.folder,
+            success=success,
+            explain=explain,
+        ).log
+
+
+def _read(dump: Path, job: Job, inputs: InputFiles, record: PerfRecord) -> SetResult:
+    """Read a dump whole, then remove it: its content goes on as embeddings."""
+    started = time.perf_counter()
+    each = inputs.images_per_file
+    read = read_dump(dump, inputs.n_files, job.embedding_size * each, views=inputs.views)
+    views = [array for array in (read.plain, read.flip) if array is not None]
+    rows = tuple(view.reshape(-1, job.embedding_size)[: inputs.n_images] for view in views)
+    shutil.rmtree(dump)
+    return SetResult(rows, record, time.perf_counter() - started)
+
+
+class AisBench(Runner):
+    """Huawei's ``ais_bench``: as a program, or as the module of this or of the system's Python."""
+
+    name = "ais_bench"
+    _success = r"[Tt]hroughput \(?1000\*batchsize"
+
+    @classmethod
+    def find(cls) -> AisBench | None:
+        """Look for the program, then for the module where ``python3`` would find it."""
+        program = find_tool("ais_bench", variable="LRESNET_AIS_BENCH")
+        if program:
+            return cls([str(program)])
+        if importlib.util.find_spec("ais_bench"):
+            return cls([sys.executable, "-m", "ais_bench"])
+        python = find_tool("python3")
+        if python and _has_module(python):
+            return cls([str(python), "-m", "ais_bench"])
+        return None
+
+    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+        """Run over the folder; it fills batches itself and leaves its padding out of the dump."""
+        dump = job.folder / "dump"
+        shutil.rmtree(dump, ignore_errors=True)
+        arguments = [*self._common(job, "dump"), "--input", str(inputs.folder)]
+        self._run(job, arguments, "ais_bench.log", self._success)
+        record = read_ais_bench(job.folder / "dump_summary.json", batch_size=job.batch_size)
+        return _read(dump, job, inputs, record)
+
+    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+        """Run without ``--input``: on made-up input, with warm-up runs that are not counted."""
+        arguments = [
+            *self._common(job, name),
+            *("--pure_data_type", "random"),
+            *("--warmup_count", str(warmup), "--loop", str(rounds)),
+        ]
+        self._run(job, arguments, f"{name}.log", self._success)
+        shutil.rmtree(job.folder / name, ignore_errors=True)
+        return read_ais_bench(job.folder / f"{name}_summary.json", batch_size=job.batch_size)
+
+    def _common(self, job: Job, name: str) -> list[str]:
+        return [
+            *("--model", str(job.om)),
+            *("--output", str(job.folder), "--output_dirname", name, "--outfmt", "BIN"),
+            # Only scales the printed throughput, which is wrong without it.
+            *("--batchsize", str(job.batch_size)),
+            *("--device", str(job.device)),
+        ]
+
+
+class Msame(Runner):
+    """Huawei's ``msame``: one file per execution, so a file holds a whole batch."""
+
+    name = "msame"
+    most_rounds = 100
+    _success = r"Execute sample success"
+
+    @classmethod
+    def find(cls) -> Msame | None:
+        """Look on the ``PATH``, or where ``LRESNET_MSAME`` says."""
+        program = find_tool("msame", variable="LRESNET_MSAME")
+        return cls([str(program)]) if program else None
+
+    def images_per_file(self, batch_size: int) -> int:
+        """Return the batch size."""
+        return batch_size
+
+    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+        """Run over the folder; the results go into a folder named after the time."""
+        output = job.folder / "dump"
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir()
+        arguments = ["--input", str(inputs.folder), "--output", str(output)]
+        log = self._run(job, [*self._common(job), *arguments], "msame.log", self._success)
+        inner = [path for path in output.iterdir() if path.is_dir()]
+        record = read_msame(log, batch_size=job.batch_size)
+        result = _read(inner[0] if len(inner) == 1 else output, job, inputs, record)
+        shutil.rmtree(output, ignore_errors=True)
+        return result
+
+    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+        """Run without input; it has no warm-up, but an average without the first execution."""
+        output = job.folder / name
+        output.mkdir(exist_ok=True)
+        arguments = [*self._common(job), "--output", str(output), "--loop", str(rounds)]
+        log = self._run(job, arguments, f"{name}.log", self._success)
+        shutil.rmtree(output)
+        return read_msame(log, batch_size=job.batch_size)
+
+    def _common(self, job: Job) -> list[str]:
+        return ["--model", str(job.om), "--outfmt", "BIN", "--device", str(job.device)]
+
+
+class Benchmark(Runner):
+    """Huawei's ``benchmark.x86_64``, with the guide's own arguments."""
+
+    name = "benchmark"
+
+    @classmethod
+    def find(cls) -> Benchmark | None:
+        """Look on the ``PATH``, then, as the guide starts ``./benchmark.x86_64``, in the project.
+
+        On an Arm host it is ``benchmark.aarch64``.
+        """
+        program = find_tool(
+            f"benchmark.{platform.machine()}",
+            variable="LRESNET_BENCHMARK",
+            folders=[project_root()],
+        )
+        return cls([str(program)]) if program else None
+
+    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+        """Run over an info file, filled up to whole batches by naming the last input again."""
+        result = job.folder / "result"
+        shutil.rmtree(result, ignore_errors=True)
+        names = inputs.names()
+        names += names[-1:] * (-len(names) % job.batch_size)
+        lines = (
+            f"{index} ./{inputs.folder.relative_to(job.folder).as_posix()}/{name} "
+            f"{IMAGE_SIZE} {IMAGE_SIZE}\n"
+            for index, name in enumerate(names)
+        )
+        info = job.folder / "inputs.info"
+        info.write_text("".join(lines), encoding="ascii")
+        arguments = [
+            "-model_type=vision",
+            f"-device_id={job.device}",
+            f"-batch_size={job.batch_size}",
+            f"-om_path={job.om}",
+            f"-input_text_path={info}",
+            f"-input_width={IMAGE_SIZE}",
+            f"-input_height={IMAGE_SIZE}",
+            "-output_binary=False",
+            "-useDvpp=False",
+        ]
+        self._run(job, arguments, "benchmark.log", None)
+        record = read_benchmark_vision(
+            result / f"perf_vision_batchsize_{job.batch_size}_device_{job.device}.txt"
+        )
+        return _read(result / f"dumpOutput_device{job.device}", job, inputs, record)
+
+    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+        """Run pure inference; it has no setting for warm-up."""
+        folder = job.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        run_tool(
+            [
+                *self.command,
+                f"-round={rounds}",
+                f"-batch_size={job.batch_size}",
+                f"-om_path={job.om}",
+                f"-device_id={job.device}",
+            ],
+            log=job.folder / f"{name}.log",
+            timeout_s=job.timeout_s,
+            cwd=folder,
+            explain=explain,
+        )
+        logs = sorted((folder / "result").glob(f"PureInfer_perf_of_*_in_device_{job.device}.txt"))
+        if len(logs) != 1:
+            raise TargetError(
+                f"benchmark left {len(logs)} logs of pure inference instead of one.",
+                where=str(folder / "result"),
+                fix=f"read {job.folder / f'{name}.log'}",
+            )
+        return read_benchmark_pure(logs[0], batch_size=job.batch_size)
+
+
+RUNNERS: dict[str, type[Runner]] = {runner.name: runner for runner in (AisBench, Msame, Benchmark)}
+
+
+def _has_module(python: Path) -> bool:
+    try:
+        return not subprocess.run(  # noqa: S603 (a fixed program text)
+            [str(python), "-c", _PROBE], capture_output=True, timeout=60, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,275 @@
+"""Results recorded on another machine, judged here like any other target's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lresnet_utils.data.dumps import read_dump
+from lresnet_utils.embed import Embedding, StageRates
+from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
+from lresnet_utils.files import read_json, sha256_file, to_json
+from lresnet_utils.perf.vendor_logs import PerfRecord, read_log
+from lresnet_utils.run import resolve
+from lresnet_utils.strict_yaml import load_yaml
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.targets.tool import ToolTarget, UnavailableError
+from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of
+from lresnet_utils.verify.scores import unit_rows
+
+LABEL = "recorded.yaml"
+_LOGS = (".txt", ".log", ".json")
+# Two results of one picture differ by the device's rounding, two faces by far more.
+_LEAST_COSINE = 0.99
+# Clocks are not mixed: the first tool of this order that left a log gives the speed.
+_PREFERENCE = (
+    "ais_bench",
+    "trtexec",
+    "msame",
+    "benchmark.x86_64 (pure inference)",
+    "benchmark.x86_64",
+    "benchmark_app",
+)
+
+
+class Recorded(BaseModel):
+    """What ``recorded.yaml`` says about the results beside it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    device: str = Field(min_length=1, description="chip or processor, and how many were used")
+    tool: str = Field(min_length=1, description="tool that wrote the results, with its version")
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="day of the run, 2022-03-18")
+    source: str = Field(min_length=1, description="who ran it, or where the results are from")
+    precision: str = Field(min_length=1, description="arithmetic of the build: fp16, int8, ...")
+    numbering: Literal["pairs", "distinct"] = Field(
+        "pairs",
+        description="pairs: images 2k and 2k+1 are pair k, as the guide numbers them; distinct: "
+        "each distinct picture once, in the order of the image store",
+    )
+    note: str = Field("", description="anything else a reader should know")
+
+
+class ReplayTarget(ToolTarget):
+    """Dumps and logs that another machine left, as cells of this run.
+
+    The folder (``tools.replay_folder``) holds ``recorded.yaml`` (see :class:`Recorded`) and, per
+    batch size, ``bs<B>/dump/`` with one result per view in any convention of
+    :mod:`lresnet_utils.data.dumps`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
+    ``*.json`` of any tool of :mod:`lresnet_utils.perf.vendor_logs`. Either may be absent; the
+    cell then has speed only, or accuracy only.
+
+    Its artefact lists every file with its SHA-256; a file that changes afterwards is refused.
+    """
+
+    runtime = "replay"
+    distribution = "replay"
+    suffix = ".json"
+    embeds_variants: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """``replay``: the precision is the recording's and stands in its label."""
+        return "replay"
+
+    def available(self) -> Availability:
+        """Say whether a folder with recorded results is named and there."""
+        how = f"set tools.replay_folder to a folder with {LABEL} and bs<B>/dump"
+        if not self.tools.replay_folder:
+            return Availability(False, "no folder with recorded results is named", how)
+        folder = resolve(self.tools.replay_folder)
+        if not (folder / LABEL).is_file():
+            return Availability(False, f"{folder} has no {LABEL}", how)
+        try:
+            recorded = read_recorded(folder)
+        except LResNetError as error:
+            return Availability(False, error.what, error.fix)
+        return Availability(
+            True, note=f"recorded on {recorded.date}, not measured here: {recorded.source}"
+        )
+
+    def _options(self) -> dict[str, Any]:
+        recorded = read_recorded(resolve(self.tools.replay_folder))
+        return {"recorded": True} | recorded.model_dump()
+
+    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        options.pop("threads")  # those of the other machine, if any
+        folder = resolve(self.tools.replay_folder)
+        hashes = hash_files(folder, files.batch_size)
+        content = {"folder": folder.as_posix(), "files": hashes}
+        options["files_sha256"] = _digest(hashes)
+        path.write_text(to_json(content) + "\n", encoding="utf-8")
+
+    def embed_set(
+        self,
+        artefact: Artefact,
+        images: np.ndarray,
+        folder: Path,
+        *,
+        channel_order: Literal["rgb", "bgr"],
+        normalisation: Literal["minus1_1", "raw"],
+        flip: bool,
+        failures: Iterable[tuple[int, str]] = (),
+        slots: np.ndarray | None = None,
+    ) -> Embedding:
+        """Read the recorded dump; see :class:`ToolTarget`.
+
+        `images` only says how many there are; how they were prepared is the recording's affair.
+        In the guide's numbering a picture that is in several pairs has several results, which
+        must agree.
+        """
+        dump = self._recording(artefact) / "dump"
+        if not dump.is_dir():
+            raise UnavailableError("No embeddings were recorded (no dump/).", where=str(dump))
+        numbers = _numbers(artefact.options["numbering"], len(images), slots, dump)
+        mirrored = any(dump.glob("*_flip_*"))
+        read = read_dump(
+            dump,
+            len(numbers),
+            artefact.options["embedding_size"],
+            views=("plain", "flip") if flip or mirrored else ("plain",),
+        )
+        views = (read.plain, read.flip) if flip else (read.plain,)
+        rows, first = np.unique(numbers, return_index=True)
+        for view in views:
+            _check_repeats(view, numbers, first[np.searchsorted(rows, numbers)], dump)
+        known = {int(index): reason for index, reason in failures}
+        keep = ~np.isin(rows, list(known))
+        chosen = tuple(view[first[keep]] for view in views)
+        vectors, failed, reasons = combine(chosen, rows[keep], len(images), known)
+        return Embedding(vectors, failed, reasons, self._rates(artefact))
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Read the recorded logs of one tool, one record per run; nothing is timed here.
+
+        Of several tools the first of ais_bench, trtexec, msame, benchmark.x86_64 (pure inference,
+        then real data) and benchmark_app counts, since their clocks cover different things. A log
+        that repeats another's figures, as ais_bench's screen log does its summary's, counts once.
+        """
+        records = self._records(artefact)
+        if not records:
+            raise UnavailableError(
+                "No performance log was recorded.", where=str(self._recording(artefact))
+            )
+        tool = min((record.tool for record in records), key=_PREFERENCE.index)
+        return [record for record in records if record.tool == tool]
+
+    def _rates(self, artefact: Artefact) -> StageRates:
+        """Return the five figures where a log has them, else none."""
+        with_stages = [record for record in self._records(artefact) if record.stages]
+        return rates_of(with_stages[0]) if with_stages else StageRates(*[NO_RATE] * 5)
+
+    def _records(self, artefact: Artefact) -> list[PerfRecord]:
+        size, records = artefact.options["batch_size"], {}
+        # JSON first: of the same run a summary has more digits than the screen.
+        logs = sorted(
+            _logs(self._recording(artefact)), key=lambda path: (path.suffix != ".json", path.name)
+        )
+        for log in logs:
+            record = read_log(log, batch_size=size)
+            records.setdefault((record.tool, f"{record.throughput_ips:.5g}"), record)
+        return list(records.values())
+
+    def _recording(self, artefact: Artefact) -> Path:
+        """Return the folder of the batch size, after checking that nothing in it changed."""
+        self.check(artefact)
+        content = read_json(artefact.path)
+        folder, size = Path(content["folder"]), artefact.options["batch_size"]
+        if hash_files(folder, size) != content["files"]:
+            raise TargetError(
+                "The recorded results were changed since the build.",
+                where=str(folder / f"bs{size}"),
+                fix="run 2_compile again to take them as they are now",
+            )
+        return folder / f"bs{size}"
+
+
+def read_recorded(folder: Path) -> Recorded:
+    """Read ``recorded.yaml``.
+
+    Raises
+    ------
+    LResNetError
+        When it is missing, not YAML, or lacks a key; names the first that is wrong.
+    """
+    path = folder / LABEL
+    values = load_yaml(path)
+    try:
+        return Recorded.model_validate(values)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        raise DataError(
+            f"Unknown key {key!r}.", where=str(path), fix=nearest(key, Recorded.model_fields)
+        )
+    state = "is missing" if first["type"] == "missing" else f"is not accepted: {first['msg']}"
+    raise DataError(
+        f"The key {key!r} {state}.",
+        where=str(path),
+        fix=f"{key}: {Recorded.model_fields[key].description}",
+    )
+
+
+def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
+    """Return the SHA-256 of the label and of every result and log of one batch size, by name.
+
+    Raises
+    ------
+    UnavailableError
+        When nothing was recorded at this batch size.
+    """
+    inner = folder / f"bs{batch_size}"
+    if not inner.is_dir():
+        there = sorted(int(p.name[2:]) for p in folder.glob("bs*") if p.name[2:].isdecimal())
+        raise UnavailableError(
+            f"Nothing was recorded at batch size {batch_size}.",
+            where=str(folder),
+            fix=f"recorded: {', '.join(map(str, there)) or 'no batch size'}",
+        )
+    dump = sorted(path for path in (inner / "dump").glob("*") if path.is_file())
+    paths = [folder / LABEL, *_logs(inner), *dump]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
+
+
+def _logs(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _LOGS and path.is_file())
+
+
+def _digest(hashes: dict[str, str]) -> str:
+    """Return one hash of all files, as sha256sum's lines would give it."""
+    lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _numbers(numbering: str, n: int, slots: np.ndarray | None, dump: Path) -> np.ndarray:
+    """Return which picture each recorded number is."""
+    if numbering == "distinct":
+        return np.arange(n)
+    if slots is None:
+        raise TargetError(
+            "The results are numbered by pairs, and the pairs are not known here.", where=str(dump)
+        )
+    return np.asarray(slots)
+
+
+def _check_repeats(view: np.ndarray, numbers: np.ndarray, first: np.ndarray, dump: Path) -> None:
+    """Refuse results of one picture that differ: the dump is of another set or order."""
+    units = unit_rows(view)
+    cosines = (units * units[first]).sum(axis=1)
+    worst = int(np.argmin(cosines))
+    if cosines[worst] < _LEAST_COSINE:
+        raise DataError(
+            f"Results {first[worst]} and {worst} are of the same picture ({numbers[worst]}) but "
+            f"differ (cosine {cosines[worst]:.3f}): the dump is of another set, or in another "
+            "order.",
+            where=str(dump),
+            fix="record the set that this run evaluates",
+        )

@@ -1,0 +1,252 @@
+"""TensorRT at fp16: built and timed by ``trtexec``, embedded through Python where that is there."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.embed import Embedding, embed
+from lresnet_utils.errors import TargetError
+from lresnet_utils.files import sha256_file
+from lresnet_utils.perf.vendor_logs import PerfRecord, read_trtexec
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.targets.run_tool import find_tool, run_tool
+from lresnet_utils.targets.tensorrt_sessions import open_session
+from lresnet_utils.targets.tool import ToolTarget
+
+INPUT_NAME = "image"
+USUAL_FOLDERS = (Path("/usr/src/tensorrt/bin"), Path("/opt/tensorrt/bin"))
+"""Where Debian packages and NVIDIA's containers put ``trtexec``, off the ``PATH``."""
+
+_SUCCESS = r"&&&& PASSED"
+_BANNER = re.compile(r"\[TensorRT v(\d+)\]")
+_WARM_UP_MS = 200
+_INSTALL = (
+    "on a host with an NVIDIA GPU: install TensorRT 10 or older (apt: libnvinfer-bin) and put "
+    "trtexec on the PATH, or set LRESNET_TRTEXEC"
+)
+
+
+@dataclass(frozen=True)
+class Trtexec:
+    """A ``trtexec`` of this machine.
+
+    Attributes
+    ----------
+    path : Path
+        The program.
+    version : str
+        ``'8.5.3'``, or ``'unknown'``.
+    options : frozenset of str
+        The options that its ``--help`` names.
+    """
+
+    path: Path
+    version: str
+    options: frozenset[str]
+
+
+class TensorRtTarget(ToolTarget):
+    """NVIDIA's TensorRT with fp16 arithmetic; input and output are fp32.
+
+    The artefact is the engine that ``trtexec`` saves. It also times the engine; embeddings need
+    the ``tensorrt`` package with a CUDA build of PyTorch, or ONNX Runtime with its TensorRT
+    provider (which builds an engine of its own from the same graph). Without either, this target
+    has speed but no embeddings.
+    """
+
+    runtime = "tensorrt"
+    distribution = "tensorrt"
+    suffix = ".engine"
+
+    def available(self) -> Availability:
+        """Say whether there is a ``trtexec`` that can compile an fp32 graph to fp16."""
+        try:
+            tool = find_trtexec()
+        except TargetError as error:
+            return Availability(False, error.what, error.fix)
+        if tool is None:
+            return Availability(False, "trtexec (NVIDIA TensorRT) is not installed", _INSTALL)
+        if "--fp16" not in tool.options:
+            return Availability(
+                False,
+                f"TensorRT {tool.version} has no --fp16: its precision is the graph's own",
+                "use TensorRT 10 or older",
+            )
+        return Availability(True, note=f"trtexec of TensorRT {tool.version}")
+
+    def versions(self) -> dict[str, str]:
+        """Return TensorRT's version, as ``trtexec`` states it."""
+        tool = find_trtexec()
+        return {"TensorRT": tool.version} if tool else {}
+
+    def _options(self) -> dict[str, Any]:
+        return {"device": self.tools.device, "timeout_s": self.tools.timeout_s}
+
+    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        options.pop("threads")  # the GPU has none to set
+        # For ONNX Runtime's TensorRT provider, which starts from the graph.
+        options["onnx"] = Path(os.path.relpath(files.onnx, path.parent)).as_posix()
+        options["onnx_sha256"] = sha256_file(files.onnx)
+        options["dynamic_batch"] = has_dynamic_batch(files.onnx)
+        tool = find_trtexec()
+        arguments = [
+            *guide_arguments(files.onnx, files.batch_size, options),
+            f"--saveEngine={path.absolute()}",
+        ]
+        if "--timingCacheFile" in tool.options:
+            arguments.append(f"--timingCacheFile={path.absolute().parent / 'timing.cache'}")
+        run_tool(
+            [tool.path, *arguments],
+            log=path.parent / "trtexec_build.log",
+            timeout_s=options["timeout_s"],
+            cwd=path.parent,
+            success=_SUCCESS,
+            explain=explain,
+        )
+        if path.stat().st_size == 0:
+            raise TargetError("trtexec passed, but its engine is empty.", where=str(path.parent))
+
+    def embed_set(
+        self,
+        artefact: Artefact,
+        images: np.ndarray,
+        folder: Path,
+        *,
+        slots: np.ndarray | None = None,
+        **how: Any,
+    ) -> Embedding:
+        """Embed in this process, where Python can run TensorRT; see :class:`ToolTarget`.
+
+        Needs no files, so `folder` is left alone. The five figures are those of
+        :func:`lresnet_utils.embed.embed`.
+        """
+        self.check(artefact)
+        with open_session(artefact) as session:
+            return embed(images, session, **how)
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time the engine with ``trtexec --loadEngine``; see :meth:`ToolTarget.measure`.
+
+        trtexec warms up by time, not by batches: 200 ms, its own default, unless `warmup` is 0.
+        A repeat is at least a whole second, since older releases read whole seconds.
+        """
+        self.check(artefact)
+        self._require_available()
+        options, folder = artefact.options, Path(folder).absolute()
+        arguments = [f"--loadEngine={artefact.path.absolute()}"]
+        if options["dynamic_batch"]:
+            arguments.append(_shapes(options["batch_size"]))
+        arguments += [
+            f"--device={options['device']}",
+            f"--warmUp={_WARM_UP_MS if warmup else 0}",
+            f"--duration={max(1, math.ceil(seconds))}",
+        ]
+        records = []
+        for repeat in range(1, repeats + 1):
+            run = run_tool(
+                [find_trtexec().path, *arguments],
+                log=folder / f"repeat_{repeat}.log",
+                timeout_s=options["timeout_s"],
+                cwd=folder,
+                success=_SUCCESS,
+                explain=explain,
+            )
+            records.append(read_trtexec(run.log, batch_size=options["batch_size"]))
+        return records
+
+
+def guide_arguments(onnx: Path, batch_size: int, options: dict[str, Any]) -> list[str]:
+    """Return the arguments of the guide's section 3.1, step 5.
+
+    ``--shapes`` is for graphs with a symbolic batch, as the guide's own; TensorRT 8 and later
+    refuse it for a static one.
+
+    Examples
+    --------
+    >>> guide_arguments(Path("/m/bs1_sim.onnx"), 1, {"device": 0, "dynamic_batch": True})
+    ['--onnx=/m/bs1_sim.onnx', '--fp16', '--shapes=image:1x3x112x112', '--device=0']
+    """
+    shapes = [_shapes(batch_size)] if options["dynamic_batch"] else []
+    return [f"--onnx={Path(onnx).absolute()}", "--fp16", *shapes, f"--device={options['device']}"]
+
+
+def has_dynamic_batch(onnx_path: Path) -> bool:
+    """Say whether the graph's first input has a symbolic batch."""
+    import onnx
+
+    graph = onnx.load(str(onnx_path), load_external_data=False).graph
+    return not graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value")
+
+
+def find_trtexec() -> Trtexec | None:
+    """Return this machine's ``trtexec`` with its version and options, or None.
+
+    Raises
+    ------
+    TargetError
+        When it is there but does not start, such as without its libraries.
+    """
+    path = find_tool("trtexec", variable="LRESNET_TRTEXEC", folders=USUAL_FOLDERS)
+    return _ask(path, path.stat().st_mtime_ns) if path else None
+
+
+@cache
+def _ask(path: Path, changed_ns: int) -> Trtexec:
+    """Ask a program for its help; `changed_ns` makes a replaced one be asked anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_tool(
+            [path, "--help"],
+            log=Path(folder) / "help.log",
+            timeout_s=120,
+            cwd=Path(folder),
+            explain=explain,
+        )
+        text = run.log.read_text(encoding="utf-8", errors="replace")
+    banner = _BANNER.search(text)
+    options = frozenset(re.findall(r"^\s+(--\w+)", text, re.MULTILINE))
+    return Trtexec(path, version_of(banner[1]) if banner else "unknown", options)
+
+
+def version_of(number: str) -> str:
+    """Read TensorRT's version number: three parts, of which the first was shorter before 10.
+
+    Examples
+    --------
+    >>> version_of("7103"), version_of("8503"), version_of("100300")
+    ('7.1.3', '8.5.3', '10.3.0')
+    """
+    value = int(number)
+    major = 10_000 if value >= 100_000 else 1000
+    return f"{value // major}.{value % major // 100}.{value % 100}"
+
+
+def explain(line: str) -> str | None:
+    """Say what to do about an error line of ``trtexec``.
+
+    Examples
+    --------
+    >>> explain("[E] Cuda failure: no CUDA-capable device is detected")
+    'run it on a host with an NVIDIA GPU whose driver fits this TensorRT'
+    """
+    if re.search(r"Cuda failure|CUDA (error|initialization failure)|no CUDA-capable", line):
+        return "run it on a host with an NVIDIA GPU whose driver fits this TensorRT"
+    if "error while loading shared libraries" in line:
+        return "add TensorRT's lib folder to LD_LIBRARY_PATH"
+    if "version" in line and re.search(r"[Ee]ngine|serializ|plan", line):
+        return "the engine is of another TensorRT or GPU: run 2_compile again on this host"
+    return None
+
+
+def _shapes(batch_size: int) -> str:
+    return f"--shapes={INPUT_NAME}:{batch_size}x3x112x112"

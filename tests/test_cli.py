@@ -1,0 +1,124 @@
+"""The command line: wrong input gets three lines and status 2, before anything starts."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lresnet_utils.data.bins import write_bin
+from lresnet_utils.models.architectures import architecture
+
+ROOT = Path(__file__).parent.parent
+
+
+def lresnet(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+
+
+def refused(*arguments: str) -> str:
+    """Run the command, see that it was refused as it should be, and return the message."""
+    done = lresnet(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def demo(tmp_path: Path, *overrides: str) -> list[str]:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return ["run", "params/demo.yaml", "--output", str(tmp_path / "run"), *sets]
+
+
+@pytest.fixture
+def network_file(tmp_path):
+    path = tmp_path / "ir50.pth"
+    torch.save(architecture("ir50").build().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("bacth_sizes=[1]", "did you mean 'batch_sizes'"),
+        ("perf.seconds=soon", "valid number"),
+        ("targets=[torch-fp23]", "did you mean 'torch-fp32'"),
+        ("reference=openvino-int4", "not one of the targets"),
+        ("model.architecture=ir_se101", "did you mean 'ir_se"),
+        ("dataset.variants=[res29]", "did you mean 'res28'"),
+        ("model.weights=nowhere.pth", "nowhere.pth"),
+        ("dataset.source=nowhere.bin", "nowhere.bin"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_starts(tmp_path, override, words):
+    assert words in refused(*demo(tmp_path, override))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_guides_missing_files_are_named_with_their_source():
+    message = refused("run", "params/ir_se100_lfw.yaml")
+    assert "model_ir_se100.pth" in message
+    assert "lfw.bin" in message
+    assert "drive.google.com" in message
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, network_file):
+    message = refused(
+        *demo(tmp_path, "model.architecture=ir_se50", f"model.weights={network_file}")
+    )
+    assert "ir50" in message
+
+
+def test_a_cut_bin_is_refused(tmp_path):
+    whole = write_bin(tmp_path / "whole.bin", [b"x" * 1000, b"y" * 1000], [True])
+    cut = tmp_path / "cut.bin"
+    cut.write_bytes(whole.read_bytes()[:-500])
+    assert "cut.bin" in refused(*demo(tmp_path, "dataset.variants=[]", f"dataset.source={cut}"))
+
+
+def test_a_malicious_bin_is_refused_and_nothing_is_executed(tmp_path):
+    witness = tmp_path / "witness"
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (witness,)
+
+    evil = tmp_path / "evil.bin"
+    evil.write_bytes(pickle.dumps(([Evil()] * 2, [True])))
+    refused(*demo(tmp_path, "dataset.variants=[]", f"dataset.source={evil}"))
+    assert not witness.exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    message = refused("run", "params/demo.yaml", "--output", blocker / "run")
+    assert "cannot be written" in message
+
+
+def test_doctor_lists_every_target():
+    from lresnet_utils.targets import TARGETS
+
+    listed = lresnet("doctor")
+    assert listed.returncode == 0
+    first_words = [line.split()[0] for line in listed.stdout.splitlines() if line[0] != " "]
+    assert first_words == list(TARGETS)
+
+
+def test_help_lists_every_parameter_and_the_schema_is_json():
+    from lresnet_utils.params import declared
+
+    help_text = " ".join(lresnet("run", "--help").stdout.split())
+    for path, field in declared():
+        assert f"{path}: {field.description}" in help_text
+    assert json.loads(lresnet("schema").stdout)["title"] == "Params"
