@@ -23,7 +23,7 @@ def kernel_log(path: Path) -> Iterator[Path]:
     """Send what kernels started by this thread write to stderr into `path`.
 
     A runtime's C++ code writes there without asking, and so does a kernel that is told to stop.
-    The file is removed in the end when it is empty.
+    The file is kept only when the block raises: then it may hold a crashed kernel's last words.
     """
     with path.open("wb") as file:
         _thread.stderr = file
@@ -31,8 +31,7 @@ def kernel_log(path: Path) -> Iterator[Path]:
             yield path
         finally:
             _thread.stderr = None
-    if path.stat().st_size == 0:
-        path.unlink()
+    path.unlink()
 
 
 class PrivateKernelManager(AsyncKernelManager):

@@ -159,18 +159,9 @@ class Runner:
         output.parent.mkdir(parents=True, exist_ok=True)
         running = output.with_name(f".{output.name}")
         try:
+            values = parameters(job, self.params, self.run)
             with kernel_log(output.with_suffix(".log")):
-                papermill.execute_notebook(
-                    str(job.notebook),
-                    str(running),
-                    parameters=parameters(job, self.params, self.run),
-                    kernel_name="python3",
-                    cwd=str(project_root()),
-                    progress_bar=False,
-                    kernel_manager_class=PrivateKernelManager,
-                )
-        except PapermillExecutionError as error:
-            return _first_line(error.evalue) or error.ename
+                return self._papermill(job, running, values)
         except LResNetError as error:
             return error.what
         # A kernel can die or fail to start in many ways; the other notebooks must still run.
@@ -179,6 +170,21 @@ class Runner:
         finally:
             if running.is_file():
                 running.replace(output)
+
+    def _papermill(self, job: Job, output: Path, values: dict[str, Any]) -> str | None:
+        """Execute a notebook; return the message of the error that stopped it, or None."""
+        try:
+            papermill.execute_notebook(
+                str(job.notebook),
+                str(output),
+                parameters=values,
+                kernel_name="python3",
+                cwd=str(project_root()),
+                progress_bar=False,
+                kernel_manager_class=PrivateKernelManager,
+            )
+        except PapermillExecutionError as error:
+            return _first_line(error.evalue) or error.ename
         return None
 
     def _publish(self, job: Job, failure: str | None) -> tuple[str | None, str | None]:

@@ -55,7 +55,7 @@ def test_it_tells_a_story(notebook):
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds[0] == "markdown"
     first_code = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    assert first_code.metadata.tags == ["parameters"]
+    assert first_code.metadata.tags[0] == "parameters"
     headings = [
         line
         for cell in notebook.cells

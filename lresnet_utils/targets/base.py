@@ -28,10 +28,9 @@ class ModelFiles:
 
     Parameters
     ----------
-    architecture : str
-        Name in :data:`lresnet_utils.models.architectures.ARCHITECTURES`.
-    weights : Path
-        Bare state dict, as :func:`lresnet_utils.models.network.save_network` writes it.
+    architecture, weights : str, Path
+        Name in :data:`lresnet_utils.models.architectures.ARCHITECTURES`, and the bare state dict
+        that :func:`lresnet_utils.models.network.save_network` wrote.
     onnx : Path
         Simplified ONNX graph with a static batch and one input and one output.
     batch_size, embedding_size : int
@@ -75,10 +74,8 @@ class Artefact:
         Name of the target that made it, and the file.
     options : dict
         JSON-able settings, among them ``batch_size``, ``embedding_size`` and ``threads``.
-    seconds : float
-        Wall-clock time of the build.
-    bytes, sha256 : int, str
-        Size and hash of the file; the hash is checked when it is loaded.
+    seconds, bytes, sha256 : float, int, str
+        Wall-clock time of the build, size and hash of the file; loading checks the hash.
     """
 
     target: str
@@ -161,7 +158,7 @@ class Session(ABC):
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -199,10 +196,8 @@ class Target(ABC):
 
         Parameters
         ----------
-        files : ModelFiles
-            The exported network.
-        folder : Path
-            Where the artefact goes; made when missing.
+        files, folder : ModelFiles, Path
+            The exported network, and where the artefact goes; the folder is made when missing.
         threads : int, default 0
             Threads per inference; 0 takes every core this process may use.
 
@@ -285,11 +280,9 @@ def importable(module: str, package: str) -> Availability:
     try:
         importlib.import_module(module)
         return Availability(True)
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            return Availability(False, f"{package} is not installed", f"pip install {package}")
-        reason = f"{package} cannot be imported: {error}"
     except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            return Availability(False, f"{package} is not installed", f"pip install {package}")
         reason = f"{package} cannot be imported: {error}"
     return Availability(False, reason, f"pip install --force-reinstall {package}")
 

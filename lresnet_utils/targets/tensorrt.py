@@ -243,7 +243,7 @@ def explain(line: str) -> str | None:
         return "run it on a host with an NVIDIA GPU whose driver fits this TensorRT"
     if "error while loading shared libraries" in line:
         return "add TensorRT's lib folder to LD_LIBRARY_PATH"
-    if "version" in line and re.search(r"[Ee]ngine|serializ|plan", line):
+    if "version" in line.lower() and re.search(r"[Ee]ngine|serializ|plan", line):
         return "the engine is of another TensorRT or GPU: run 2_compile again on this host"
     return None
 

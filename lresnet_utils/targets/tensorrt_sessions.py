@@ -132,11 +132,13 @@ def provider_only(graph: Any, provider: str, settings: dict[str, Any]) -> Any:
     Raises
     ------
     TargetError
-        When ONNX Runtime could not start the provider. It would fall back to the CPU with a
-        warning, and the CPU's figures would pass for the device's.
+        When ONNX Runtime has not got the provider or could not start it. It would fall back to
+        the CPU with a warning, and the CPU's figures would pass for the device's.
     """
     import onnxruntime
 
+    if provider not in onnxruntime.get_available_providers():
+        raise TargetError(f"This onnxruntime was built without {provider}.", where=str(graph))
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session = onnxruntime.InferenceSession(

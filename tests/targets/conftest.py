@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,15 @@ class Tools:
         lines = (self.folder / "calls").read_text().splitlines()
         return [call["argv"] for call in map(json.loads, lines) if call["tool"] == tool]
 
+    def ended(self, pids):
+        """Whether the processes that a file lists end soon: they are gone or wait to be reaped."""
+        deadline = time.monotonic() + 10
+        left = pids.read_text().split()
+        while left and time.monotonic() < deadline:
+            time.sleep(0.02)
+            left = [pid for pid in left if not _gone(pid)]
+        return not left
+
     def cann(self, *, by_hand=False):
         """Set up CANN's folders and variables, as set_env.sh or as the guide's section 3.2."""
         home = self.folder / "Ascend/ascend-toolkit/latest"
@@ -136,6 +146,13 @@ class Tools:
             self.patch.setenv("LD_LIBRARY_PATH", f"{home}/lib64:/usr/lib")
         self.patch.setenv("ASCEND_OPP_PATH", f"{home}/opp")
         return home
+
+
+def _gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Tools that end well, badly, silently, by a signal or not at all."""
 
 import json
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -73,14 +71,6 @@ def test_the_failing_line_is_explained(run):
     assert error.fix == "about [E] x"
 
 
-def gone(pid):
-    """A process is gone when it does not exist or only waits to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 def test_a_tool_that_hangs_is_ended_with_its_children(run, tools, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "GRACE_S", 0.2)
     script = f"trap '' TERM; sleep 600 & echo $$ $! > {tmp_path}/pids; echo busy; wait; sleep 600"
@@ -88,22 +78,13 @@ def test_a_tool_that_hangs_is_ended_with_its_children(run, tools, tmp_path, monk
     error = refusal(run, script, timeout_s=1)
     assert "did not end within 1 s" in error.what
     assert error.what.endswith("busy")
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and not all(
-        map(gone, (tmp_path / "pids").read_text().split())
-    ):
-        time.sleep(0.05)
-    assert all(map(gone, (tmp_path / "pids").read_text().split()))
+    assert tools.ended(tmp_path / "pids")
 
 
 def test_children_that_outlive_a_tool_are_ended(run, tools, tmp_path):
     tools.patch.setenv("PATH", f"{tools.folder}:/usr/bin:/bin")
     run(f"sleep 600 & echo $! > {tmp_path}/pids; echo done", success="done")
-    pid = (tmp_path / "pids").read_text().strip()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and not gone(pid):
-        time.sleep(0.05)
-    assert gone(pid)
+    assert tools.ended(tmp_path / "pids")
 
 
 def test_a_program_that_cannot_be_started_is_refused(tmp_path):
@@ -126,5 +107,5 @@ def test_find_tool_prefers_the_variable_then_the_path_then_the_folders(tools, tm
     assert find_tool("thing", variable="LRESNET_THING") == far
     tools.patch.setenv("LRESNET_THING", str(tmp_path / "absent"))
     assert find_tool("thing", variable="LRESNET_THING") is None
-    os.chmod(near, 0o644)
+    near.chmod(0o644)
     assert find_tool("thing") is None

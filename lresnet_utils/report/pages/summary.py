@@ -75,14 +75,14 @@ def cells(results: Results) -> None:
     """Show the table of all cells, and why the ones without results have none."""
     rows = [_row(cell) for cell in results.cells]
     columns = [
-        Column("batch_size", "Batch"),
         Column("target", "Target"),
+        Column("batch_size", "Batch"),
         Column("status", "Status", "", "status"),
         Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
         Column("threshold", "Threshold", "squared L2", ".3f"),
-        Column("flipped", "Changed sides", "pairs, against the reference"),
+        Column("flipped", "Pairs that", "changed sides"),
         Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
-        Column("p50", "Latency p50", "ms per batch", ".1f"),
+        Column("p50", "Latency", "p50, ms", ".1f"),
         Column("e2e", "End to end", "images/s", ".1f"),
     ]
     table(rows, columns, "Every batch size and target")

@@ -1,0 +1,109 @@
+"""`results.json`: one cell per batch size and target, each with its numbers or its reason."""
+
+import json
+
+import pytest
+
+from lresnet_utils.errors import RunError
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.summary import summarise
+
+OK = {"status": "ok", "reason": None}
+NUMBERS = {
+    "2_compile": {"artefact": {"bytes": 3}, "note": None},
+    "4_infer": {"stages": {"e2e": {"images_per_second": 9.0}}},
+    "5_evaluate": {
+        "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 100, "errors": 10},
+        "threshold": {"value": 1.4, "folds": [1.4]},
+        "eer": {"value": 0.1},
+        "auc": {"value": 0.99},
+        "tar_at_far": [],
+        "failures": {},
+        "variants": {},
+        "parity": {"flipped_pairs": 0},
+    },
+    "6_perf": {"throughput_ips": {"value": 10.0}, "latency_ms": {"p50": 1.0}},
+}
+
+
+def write(run, batch_size, stage, **targets):
+    entries = {
+        name: OK | NUMBERS[stage] if entry is OK else entry for name, entry in targets.items()
+    }
+    run.write_record(stage, batch_size, {"targets": entries})
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    for stage in NUMBERS:
+        write(run, 1, stage, good=OK)
+    return run
+
+
+def test_a_cell_with_every_stage_ok_carries_the_contracts_keys(run):
+    results = summarise(run, batch_sizes=[1], targets=["good"])
+    (cell,) = results.cells
+    assert cell["status"] == "ok"
+    assert {
+        "batch_size",
+        "target",
+        "status",
+        "reason",
+        "accuracy",
+        "threshold",
+        "eer",
+        "tar_at_far",
+        "parity",
+        "throughput_ips",
+        "latency_ms",
+        "stages",
+        "ceiling_fraction",
+    } <= set(cell)
+    written = json.loads(run.results.read_text())
+    assert written["schema"] == 1
+    assert written["cells"] == results.cells
+
+
+def test_the_first_stage_that_stops_a_cell_gives_its_reason(run):
+    gone = {"status": "unavailable", "reason": "no device", "remedy": "buy one"}
+    broken = {"status": "failed", "reason": "out of memory", "remedy": None}
+    write(run, 4, "2_compile", good=OK, gone=gone, broken=OK)
+    write(run, 4, "4_infer", good=OK, gone=gone, broken=broken)
+    write(run, 4, "5_evaluate", good=OK, gone=gone, broken=broken)
+    results = summarise(run, batch_sizes=[1, 4], targets=["good", "gone", "broken"])
+    by = {(c["batch_size"], c["target"]): c for c in results.cells}
+    assert by[4, "gone"] == {
+        "batch_size": 4,
+        "target": "gone",
+        "status": "unavailable",
+        "reason": "no device",
+        "remedy": "buy one",
+    }
+    assert by[4, "broken"]["reason"] == "4_infer: out of memory"
+    assert by[4, "good"]["status"] == "failed"
+    assert "6_perf" in by[4, "good"]["reason"]
+    assert [cell["target"] for cell in results.ok()] == ["good"]
+
+
+def test_a_notebook_that_failed_explains_the_cells_without_records(run):
+    run.batch(4).mkdir()
+    (run.folder / "run.json").write_text(
+        json.dumps(
+            {
+                "name": "r",
+                "params": None,
+                "notebooks": [
+                    {"stage": "1_export", "batch_size": 4, "status": "failed", "reason": "boom"}
+                ],
+            }
+        )
+    )
+    cells = summarise(run, batch_sizes=[1, 4], targets=["good"]).cells
+    assert [cell["status"] for cell in cells] == ["ok", "failed"]
+    assert cells[1]["reason"] == "1_export: boom"
+
+
+def test_an_empty_folder_says_what_to_run_first(tmp_path):
+    with pytest.raises(RunError, match="no results yet"):
+        summarise(RunFolder(tmp_path), batch_sizes=[1], targets=["a"])
