@@ -71,6 +71,10 @@ def test_a_missing_a_binary_and_an_oversized_file_are_refused(tmp_path):
     binary.write_bytes(b"\xff\xfe\x00")
     large = tmp_path / "l.yaml"
     large.write_text("a: " + "x" * MAX_BYTES)
-    for path, why in [(tmp_path / "no.yaml", "No such file"), (binary, "UTF-8"), (large, "at most")]:
+    for path, why in [
+        (tmp_path / "no.yaml", "No such file"),
+        (binary, "UTF-8"),
+        (large, "at most"),
+    ]:
         with pytest.raises(ParamsError, match=why):
             load_yaml(path)

@@ -1,0 +1,211 @@
+"""The whole report, end to end: real weights and faces, and the guide's own job."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+
+from lresnet_utils.data.bins import write_bin
+from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.models.network import load_network, save_network
+from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+from lresnet_utils.verify.protocol import guide_protocol
+
+ROOT = Path(__file__).parent.parent
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]
+
+
+def results(run: RunFolder) -> dict:
+    return json.loads(run.results.read_text())
+
+
+def test_every_cell_of_the_demo_has_its_numbers(demo_run):
+    cells = results(demo_run)["cells"]
+    assert [(c["batch_size"], c["target"]) for c in cells] == [
+        (b, t) for b in (2, 16) for t in ("torch-fp32", "onnxruntime-fp32", "openvino-fp32")
+    ]
+    for cell in cells:
+        assert cell["status"] == "ok"
+        accuracy = cell["accuracy"]
+        assert accuracy["value"] >= 0.998
+        assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+        assert accuracy["n"] == 3600
+        assert cell["throughput_ips"]["low"] <= cell["throughput_ips"]["value"]
+        assert cell["throughput_ips"]["n"] == 2
+        assert set(cell["stages"]) == {"e2e", "data_read", "preprocess", "infer", "post"}
+        # 400 faces, each seen twice, as the guide counts.
+        assert cell["stages"]["e2e"]["n"] == 800
+        assert cell["parity"]["min_cosine"] > 0.99999
+
+
+def test_degraded_faces_belong_to_the_largest_batch_size_and_are_harder(demo_run):
+    for cell in results(demo_run)["cells"]:
+        variants = cell["variants"]
+        assert set(variants) == (
+            {"aligned", "noise40"} if cell["batch_size"] == 16 else {"aligned"}
+        )
+        if "noise40" in variants:
+            assert variants["noise40"]["accuracy"]["value"] < cell["accuracy"]["value"] - 0.02
+
+
+def test_the_numbers_follow_from_the_stored_scores(demo_run):
+    for cell in results(demo_run)["cells"]:
+        path = demo_run.scores(cell["batch_size"], cell["target"], "aligned")
+        with np.load(path) as scores:
+            again = guide_protocol(scores["distances"], scores["same"], folds=10)
+        assert cell["accuracy"]["value"] == again.mean_accuracy
+        assert cell["threshold"]["value"] == again.mean_threshold
+
+
+def test_the_exported_graphs_agree_with_pytorch(demo_run):
+    for batch_size in (2, 16):
+        record = demo_run.record("1_export", batch_size)
+        assert max(row["max_abs_difference"] for row in record["parity"]) < 1e-5
+        assert record["onnx"]["inputs"] == {"image": [batch_size, 3, 112, 112]}
+
+
+def test_every_notebook_left_a_page_and_the_index_links_to_it(demo_run):
+    index = demo_run.index.read_text()
+    for stage in STAGES:
+        for batch_size in [None] if stage in WHOLE_RUN else [2, 16]:
+            page = demo_run.stage(stage, batch_size, ".html")
+            assert page.is_file()
+            assert page.relative_to(demo_run.folder).as_posix() in index
+            notebook = nbformat.read(demo_run.stage(stage, batch_size, ".ipynb"), as_version=4)
+            assert all(c.execution_count for c in notebook.cells if c.cell_type == "code")
+
+
+def test_pages_hold_no_path_of_this_machine(demo_run):
+    for page in demo_run.folder.rglob("*.html"):
+        assert str(ROOT) not in page.read_text(), page
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_notebook_runs_by_itself(demo_run, stage, tmp_path):
+    """As with ``papermill notebooks/X.ipynb out.ipynb -p ...`` after the earlier stages."""
+    wanted = {
+        "run_dir": str(demo_run.folder),
+        "batch_size": 2,
+        "batch_sizes": [2],
+        "targets": ["torch-fp32", "openvino-fp32"],
+        "variants": ["noise40"] if stage == "3_preprocess" else [],
+        "seconds": 0.05,
+        "repeats": 2,
+    }
+    source = str(ROOT / "notebooks" / f"{stage}.ipynb")
+    known = papermill.inspect_notebook(source)
+    papermill.execute_notebook(
+        source,
+        str(tmp_path / "out.ipynb"),
+        parameters={name: value for name, value in wanted.items() if name in known},
+        kernel_name="python3",
+        cwd=str(ROOT),
+        progress_bar=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "stage", [stage for stage in STAGES if stage not in ("1_export", "3_preprocess")]
+)
+def test_a_notebook_without_its_inputs_says_which_stage_to_run(stage, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError) as stopped:
+        papermill.execute_notebook(
+            str(ROOT / "notebooks" / f"{stage}.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            parameters={"run_dir": str(tmp_path / "empty")},
+            kernel_name="python3",
+            cwd=str(ROOT),
+            progress_bar=False,
+        )
+    assert stopped.value.ename == "RunError"
+    assert "notebook" in stopped.value.evalue
+    # The cell's output is the message, without the way through the package.
+    assert len(stopped.value.traceback) <= 3
+
+
+def small_lfw(folder: Path) -> Path:
+    """Write 24 pairs of real faces, 112 x 112, in the form of ``lfw.bin``."""
+    from lresnet_utils.data.orl import encoded_face
+
+    faces = [encoded_face(path)[0] for _, path in orl_files()[:48]]
+    people = [person for person, _ in orl_files()[:48]]
+    # Neighbours are the same person; crossing halves are different people.
+    pairs = [(i, i + 1) for i in range(0, 24, 2)] + [(i, i + 24) for i in range(12)]
+    same = [people[a] == people[b] for a, b in pairs]
+    assert 0 < sum(same) < len(same)
+    return write_bin(folder / "lfw.bin", [faces[i] for pair in pairs for i in pair], same)
+
+
+def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path):
+    """IR-SE100 from a ``model_ir_se100.pth`` made here (seeded values) and a small ``lfw.bin``."""
+    weights = tmp_path / "model_ir_se100.pth"
+    save_network(load_network("ir_se100", "seeded", seed=1), weights)
+    source = small_lfw(tmp_path)
+    overrides = (
+        f"model.weights={weights}",
+        f"dataset.source={source}",
+        "batch_sizes=[8]",
+        "targets=[torch-fp32, onnxruntime-fp32]",
+        "perf.seconds=0.05",
+        "perf.repeats=2",
+        "perf.warmup=0",
+        "folds=4",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "run", "params/ir_se100_lfw.yaml"]
+        + ["--output", str(tmp_path / "run")]
+        + [part for override in overrides for part in ("--set", override)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = RunFolder(tmp_path / "run")
+    record = run.record("1_export", 8)
+    assert record["network"]["n_parameters"] == 65_502_016
+    assert record["input"]["channel_order"] == "bgr"
+    assert max(row["max_abs_difference"] for row in record["parity"]) < 1e-5
+    assert not list((run.batch(8) / "models").glob("*.data"))
+    cells = results(run)["cells"]
+    assert [cell["status"] for cell in cells] == ["ok", "ok"]
+    assert cells[1]["parity"]["min_cosine"] > 0.99999
+    assert all(cell["accuracy"]["n"] == 24 for cell in cells)
+
+
+def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path):
+    overrides = (
+        "model.architecture=ir50",
+        "batch_sizes=[4]",
+        "targets=[torch-fp32, openvino-fp32]",
+        "perf.seconds=0.05",
+        "perf.repeats=2",
+        "perf.warmup=0",
+        "dataset.source=" + str(small_lfw(tmp_path)),
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "run", "params/ir_se100_speed.yaml"]
+        + ["--output", str(tmp_path / "run")]
+        + [part for override in overrides for part in ("--set", override)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = RunFolder(tmp_path / "run")
+    for cell in results(run)["cells"]:
+        assert cell["status"] == "ok"
+        assert cell["accuracy"] is None
+        assert "random" in cell["accuracy_refused"]
+        assert cell["parity"]["min_cosine"] > 0.9999
+        assert cell["throughput_ips"]["value"] > 0
+    for page in (run.index, run.stage("5_evaluate", 4, ".html")):
+        text = page.read_text()
+        assert "neither evaluated nor shown" in text
+        assert "Wrong pairs" not in text
