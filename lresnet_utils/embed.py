@@ -9,14 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from lresnet_utils.data.network_input import flip as mirror
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.targets.base import Session
 from lresnet_utils.verify.scores import unit_rows
+
+if TYPE_CHECKING:  # targets import this module
+    from lresnet_utils.targets.base import Session
 
 # Batches made ahead of the inference, and results waiting behind it: two on either side keep the
 # session busy, and bound the memory whatever the number of pictures.

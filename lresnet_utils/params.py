@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.strict_yaml import load_yaml, parse_scalar
+from lresnet_utils.targets.options import ToolOptions
 
 
 class _Strict(BaseModel):
@@ -51,7 +52,7 @@ class PerfParams(_Strict):
     """How long and how often speed is measured."""
 
     warmup: int = Field(3, ge=0, le=10_000, description="batches run before timing starts")
-    seconds: float = Field(0.6, gt=0, le=3600, description="least length of one repeat, seconds")
+    seconds: float = Field(0.4, gt=0, le=3600, description="least length of one repeat, seconds")
     repeats: int = Field(5, ge=2, le=1000, description="repeats per target, for the interval")
 
 
@@ -76,6 +77,9 @@ class Params(_Strict):
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"
     )
     perf: PerfParams = PerfParams()
+    tools: ToolOptions = Field(
+        ToolOptions(), description="settings of the vendors' tools, see lresnet run --help"
+    )
     threads: int = Field(0, ge=0, description="threads per inference; 0: every core")
     seed: int = Field(0, ge=0, description="seed of everything drawn at random")
     baselines: list[Literal["guide"]] = Field(
@@ -106,7 +110,7 @@ class Params(_Strict):
 
 
 # What a notebook's parameter cell calls a parameter, where its flat name is not the path's end.
-FLAT_NAMES = {"dataset_name": "dataset.name", "dataset": "dataset.source"}
+FLAT_NAMES = {"dataset_name": "dataset.name", "dataset": "dataset.source", "tools": "tools"}
 
 
 def declared() -> Iterator[tuple[str, FieldInfo]]:
@@ -134,9 +138,10 @@ def flat_names() -> dict[str, str]:
     >>> flat_names()["warmup"], flat_names()["dataset"]
     ('perf.warmup', 'dataset.source')
     """
-    flat = {path.split(".")[-1]: path for path, _ in declared() if path != "name"}
-    flat.pop("name", None)
-    flat.pop("source", None)
+    paths = [path for path, _ in declared() if not path.startswith("tools.")]
+    flat = {path.split(".")[-1]: path for path in paths}
+    for surplus in ("name", "source"):
+        flat.pop(surplus)
     return flat | FLAT_NAMES
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from pydantic import BaseModel
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.params import Params, flat_names, value_at
@@ -118,7 +119,9 @@ def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
         if name in special:
             values[name] = special[name]
         elif name in flat:
-            values[name] = value_at(params, flat[name])
+            value = value_at(params, flat[name])
+            whole = isinstance(value, BaseModel)
+            values[name] = value.model_dump(exclude_defaults=True) if whole else value
         else:
             raise RunError(
                 f"The notebook asks for a parameter {name!r} that is not declared.",

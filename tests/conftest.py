@@ -24,9 +24,9 @@ def demo_run(tmp_path_factory) -> RunFolder:
     """Run the demo with fewer cells through the command line."""
     folder = tmp_path_factory.mktemp("demo") / "small"
     sets = [part for override in SMALL for part in ("--set", override)]
+    command = [sys.executable, "-m", "lresnet_utils", "run", "params/demo.yaml"]
     done = subprocess.run(
-        [sys.executable, "-m", "lresnet_utils", "run", "params/demo.yaml"]
-        + ["--output", str(folder), *sets],
+        [*command, "--output", str(folder), *sets],
         cwd=ROOT,
         capture_output=True,
         text=True,

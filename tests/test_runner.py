@@ -80,7 +80,7 @@ def test_a_failing_notebook_is_shown_and_the_rest_goes_on(finished):
     assert {n["status"] for n in record["notebooks"]} == {"ok", "failed", "skipped"}
     assert record["provenance"]["packages"]["torch"]
     # No half-made notebook, kernel log or socket is left behind.
-    assert not [path for path in run.folder.rglob(".*")]
+    assert not list(run.folder.rglob(".*"))
     assert not list(run.folder.rglob("*.log"))
 
 

@@ -190,8 +190,8 @@ class LatencyDisplay(Display):
             ]
             known += [f"no {name} ({why})" for name, why in (row.get("refused") or {}).items()]
             parts.append(
-                f"{row['target']} at batch {row['batch_size']} (n = {row['n']}): "
-                + ", ".join(known)
+                f"{row['target']} at batch {row['batch_size']} "
+                f"(n = {row['n'] or 'not told'}): " + ", ".join(known)
             )
         return "Latency percentiles. " + "; ".join(parts) + "."
 

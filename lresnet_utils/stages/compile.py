@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import UNAVAILABLE, attempt
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.options import ToolOptions
 
 
 def compile_targets(
-    run: RunFolder, *, batch_size: int, targets: list[str], threads: int = 0
+    run: RunFolder,
+    *,
+    batch_size: int,
+    targets: list[str],
+    threads: int = 0,
+    tools: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build every target that this machine can run.
 
@@ -19,7 +26,7 @@ def compile_targets(
     ----------
     run : RunFolder
         Must hold ``1_export``'s files; gets one build per target and ``2_compile.json``.
-    batch_size, targets, threads
+    batch_size, targets, threads, tools
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -29,7 +36,8 @@ def compile_targets(
         time, or why there is none.
     """
     files = model_files(run, batch_size)
-    built = {name: _build(get_target(name), files, run, threads) for name in targets}
+    settings = ToolOptions.from_values(tools or {})
+    built = {name: _build(get_target(name, settings), files, run, threads) for name in targets}
     return run.write_record("2_compile", batch_size, {"targets": built})
 
 

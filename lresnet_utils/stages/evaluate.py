@@ -267,9 +267,9 @@ def _flips(base: Scored, own: Scored, faces: FaceSet) -> dict[str, Any]:
     }
 
 
-def stored_curve(run: RunFolder, batch_size: int, target: str) -> Roc | None:
+def stored_curve(run: RunFolder, batch_size: int, target: str, variant: str = CLEAN) -> Roc | None:
     """Return a target's ROC from its stored scores, or None where there are none."""
-    path = run.scores(batch_size, target, CLEAN)
+    path = run.scores(batch_size, target, variant)
     if not path.is_file():
         return None
     arrays = run.arrays(path, stage="5_evaluate", batch_size=batch_size)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.embed import Embedding, embed
+from lresnet_utils.embed import Embedding
 from lresnet_utils.files import write_arrays
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
@@ -68,11 +68,14 @@ def open_faces(run: RunFolder) -> FaceSet:
 
 def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants) -> dict[str, Any]:
     results = {}
-    with get_target(name).load(artefact) as session:
-        for variant in variants:
-            result = embed(
+    target = get_target(name)
+    slots = np.stack([faces.left, faces.right], axis=1).ravel()
+    with target.embedder(artefact) as embed_images:
+        for variant in variants if target.embeds_variants else [CLEAN]:
+            result = embed_images(
                 faces.images(variant),
-                session,
+                folder=run.engine(batch_size, name) / f"infer_{variant}",
+                slots=slots,
                 channel_order=spec["channel_order"],
                 normalisation=spec["normalisation"],
                 flip=flip,

@@ -11,11 +11,13 @@ from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.perf.machine import machine
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
+from lresnet_utils.perf.tool_figures import tool_figures
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN, open_faces
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Session
+from lresnet_utils.targets.tool import ToolTarget
 
 
 def measure_speed(
@@ -53,19 +55,28 @@ def measure_speed(
         normalisation=spec["normalisation"],
     )
     before = machine()
-    entries: dict[str, Any] = {}
+    built = carried(run, "2_compile", batch_size, targets)
+    entries = {name: not_ok(entry) for name, entry in built.items() if entry["status"] != OK}
+    artefacts = {
+        name: Artefact.from_json(entry["artefact"])
+        for name, entry in built.items()
+        if entry["status"] == OK
+    }
+    times = {"warmup": warmup, "seconds": seconds, "repeats": repeats}
+    # Tools bring a clock of their own and run one by one, before any session holds memory.
+    for name in [name for name in artefacts if isinstance(get_target(name), ToolTarget)]:
+        folder, artefact = run.engine(batch_size, name) / "perf", artefacts.pop(name)
+        entries[name] = attempt(
+            lambda n=name, a=artefact, f=folder: tool_figures(get_target(n).measure(a, f, **times))
+        )
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
-        for name, entry in carried(run, "2_compile", batch_size, targets).items():
-            if entry["status"] != OK:
-                entries[name] = not_ok(entry)
-                continue
-            entries[name] = attempt(lambda n=name, e=entry: _open(n, e, stack, sessions, batch))
-        timings = time_sessions(sessions, batch, warmup=warmup, seconds=seconds, repeats=repeats)
-        for name, timing in timings.items():
+        for name, artefact in artefacts.items():
+            entries[name] = attempt(lambda n=name, a=artefact: _open(n, a, stack, sessions, batch))
+        for name, timing in time_sessions(sessions, batch, **times).items():
             entries[name] |= attempt(lambda timing=timing: _numbers(timing))
     record = {
-        "settings": {"warmup": warmup, "seconds": seconds, "repeats": repeats},
+        "settings": times,
         "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
         "preprocessing, one view per image",
         "machine": before,
@@ -74,9 +85,9 @@ def measure_speed(
     return run.write_record("6_perf", batch_size, record)
 
 
-def _open(name, entry, stack, sessions, batch) -> dict[str, Any]:
+def _open(name, artefact, stack, sessions, batch) -> dict[str, Any]:
     """Load a build and see it through one batch, so a broken one fails alone and early."""
-    session = stack.enter_context(get_target(name).load(Artefact.from_json(entry["artefact"])))
+    session = stack.enter_context(get_target(name).load(artefact))
     session.infer(batch)
     sessions[name] = session
     return {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.run import RunFolder
+from lresnet_utils.targets.tool import UnavailableError
 
 OK = "ok"
 UNAVAILABLE = "unavailable"
@@ -24,8 +25,8 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        The entries with ``status`` "ok" and ``reason`` None, or ``status`` "failed" with the
-        reason and, where there is one, the ``remedy``.
+        The entries with ``status`` "ok" and ``reason`` None, or ``status`` "failed" or
+        "unavailable" with the reason and, where there is one, the ``remedy``.
 
     Examples
     --------
@@ -36,6 +37,8 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """
     try:
         return {"status": OK, "reason": None} | work()
+    except UnavailableError as error:
+        return {"status": UNAVAILABLE, "reason": error.what, "remedy": error.fix}
     except LResNetError as error:
         where = f" ({error.where})" if error.where else ""
         return {"status": FAILED, "reason": error.what + where, "remedy": error.fix}

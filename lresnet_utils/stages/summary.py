@@ -82,7 +82,11 @@ def _read(path) -> dict[str, Any] | None:
 
 
 def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -> dict[str, Any]:
-    """Merge what the stages say of one cell; the first stage that stopped it gives the reason."""
+    """Merge what the stages say of one cell; the first stage that stopped it gives the reason.
+
+    A target may tell accuracy without speed or speed without accuracy, as recorded results do:
+    the half that is unavailable carries its reason, and the cell is ok.
+    """
     entries = {}
     head = {"batch_size": batch_size, "target": target}
     for stage in _NEEDED:
@@ -90,12 +94,15 @@ def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -
         entry = record["targets"].get(target) if record else None
         if entry is None:
             return head | _stopped(FAILED, _why_missing(stage, batch_size, notebooks))
-        if entry["status"] == UNAVAILABLE:
-            return head | _stopped(UNAVAILABLE, entry["reason"], entry.get("remedy"))
-        if entry["status"] != OK:
+        if entry["status"] == FAILED:
             return head | _stopped(FAILED, f"{stage}: {entry['reason']}", entry.get("remedy"))
+        if stage == "2_compile" and entry["status"] == UNAVAILABLE:
+            return head | _stopped(UNAVAILABLE, entry["reason"], entry.get("remedy"))
         entries[stage] = entry
-    return head | _stopped(OK, None) | _numbers(entries)
+    built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
+    if judged["status"] == timed["status"] == UNAVAILABLE:
+        return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
+    return head | _stopped(OK, None) | _about_build(built) | _judged(entries) | _timed(entries)
 
 
 def _stopped(status: str, reason: str | None, remedy: str | None = None) -> dict[str, Any]:
@@ -109,24 +116,34 @@ def _why_missing(stage: str, batch_size: int, notebooks: list[dict]) -> str:
     return f"stage {stage} has no record of this target"
 
 
-def _numbers(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    built, embedded = entries["2_compile"], entries["4_infer"]
-    judged, timed = entries["5_evaluate"], entries["6_perf"]
+def _about_build(built: dict[str, Any]) -> dict[str, Any]:
+    return {"note": built.get("note"), "artefact": built["artefact"]}
+
+
+def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    judged, embedded = entries["5_evaluate"], entries["4_infer"]
+    done = judged["status"] == OK
     return {
-        "note": built.get("note"),
-        "artefact": built["artefact"],
-        "accuracy": judged["accuracy"],
-        "accuracy_refused": judged.get("refused"),
+        "accuracy": judged.get("accuracy"),
+        "accuracy_refused": judged.get("refused") if done else judged["reason"],
         "threshold": judged.get("threshold"),
         "eer": judged.get("eer"),
         "auc": judged.get("auc"),
         "tar_at_far": judged.get("tar_at_far", []),
         "failures": judged.get("failures"),
         "variants": judged.get("variants", {}),
-        "parity": judged["parity"],
-        "throughput_ips": timed["throughput_ips"],
-        "latency_ms": timed["latency_ms"],
-        "stages": embedded["stages"],
+        "parity": judged["parity"] if done else {"refused": judged["reason"]},
+        "stages": embedded.get("stages"),
+    }
+
+
+def _timed(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    timed = entries["6_perf"]
+    return {
+        "throughput_ips": timed.get("throughput_ips"),
+        "throughput_refused": None if timed["status"] == OK else timed["reason"],
+        "latency_ms": timed.get("latency_ms"),
+        "clock": timed.get("clock"),
         "ceiling_fraction": None,
         "ceiling_fraction_reason": NO_CEILING,
     }

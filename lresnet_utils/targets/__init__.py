@@ -8,10 +8,15 @@ for.
 from __future__ import annotations
 
 from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.targets.ascend import AscendTarget
 from lresnet_utils.targets.base import Target
+from lresnet_utils.targets.cann import CannTarget
 from lresnet_utils.targets.openvino import OpenVinoTarget
+from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.ort import OnnxRuntimeTarget
 from lresnet_utils.targets.pytorch import TorchTarget
+from lresnet_utils.targets.replay import ReplayTarget
+from lresnet_utils.targets.tensorrt import TensorRtTarget
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -20,11 +25,15 @@ TARGETS: dict[str, Target] = {
         OnnxRuntimeTarget(),
         OpenVinoTarget("fp32"),
         OpenVinoTarget("bf16"),
+        TensorRtTarget(),
+        AscendTarget(),
+        CannTarget(),
+        ReplayTarget(),
     )
 }
 
 
-def get_target(name: str) -> Target:
+def get_target(name: str, tools: ToolOptions | None = None) -> Target:
     """Return the target of this name.
 
     Parameters
@@ -43,6 +52,7 @@ def get_target(name: str) -> Target:
     'bf16'
     """
     try:
-        return TARGETS[name]
+        target = TARGETS[name]
     except KeyError:
         raise ParamsError(f"Unknown target {name!r}.", fix=nearest(name, TARGETS)) from None
+    return target if tools is None else target.configured(tools)

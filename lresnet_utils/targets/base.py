@@ -6,17 +6,21 @@ import importlib
 import importlib.metadata
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.files import atomic_path, sha256_file
 from lresnet_utils.perf.machine import usable_cores
+
+if TYPE_CHECKING:
+    from lresnet_utils.embed import Embedding
+    from lresnet_utils.targets.options import ToolOptions
 
 IMAGE_SHAPE = (3, 112, 112)
 _REBUILD = "build it again: run 2_compile"
@@ -174,6 +178,8 @@ class Target(ABC):
     distribution: ClassVar[str]
     suffix: ClassVar[str]
     precision: str = "fp32"
+    embeds_variants: ClassVar[bool] = True
+    """Whether it can embed degraded copies of the set as well."""
 
     @property
     def name(self) -> str:
@@ -244,6 +250,22 @@ class Target(ABC):
             raise TargetError("The build was changed (SHA-256 differs).", where=where, fix=_REBUILD)
         with _told(f"{self.name} cannot load its build", artefact.path, _REBUILD):
             return self._load(artefact)
+
+    def configured(self, tools: ToolOptions) -> Target:
+        """Return the target with the settings of the vendors' tools; most have none."""
+        return self
+
+    @contextmanager
+    def embedder(self, artefact: Artefact) -> Iterator[Callable[..., Embedding]]:
+        """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
+
+        `folder` is for files and `slots` says which picture each image of the pairs is; both are
+        for targets behind tools. The rest is as for :func:`lresnet_utils.embed.embed`.
+        """
+        from lresnet_utils.embed import embed  # keeps importing a target cheap
+
+        with self.load(artefact) as session:
+            yield lambda images, *, folder, slots, **how: embed(images, session, **how)
 
     def _options(self) -> dict[str, Any]:
         """Return the runtime's own settings, recorded in the artefact."""

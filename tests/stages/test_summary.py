@@ -104,6 +104,21 @@ def test_a_notebook_that_failed_explains_the_cells_without_records(run):
     assert cells[1]["reason"] == "1_export: boom"
 
 
+def test_speed_without_accuracy_is_a_cell_with_a_reason(run):
+    """As with logs recorded on another machine that left no embeddings."""
+    gone = {"status": "unavailable", "reason": "nothing recorded", "remedy": None}
+    for stage in NUMBERS:
+        write(run, 8, stage, replay=gone if stage in ("4_infer", "5_evaluate") else OK)
+    (cell,) = summarise(run, batch_sizes=[8], targets=["replay"]).cells
+    assert cell["status"] == "ok"
+    assert cell["accuracy"] is None
+    assert cell["accuracy_refused"] == "nothing recorded"
+    assert cell["throughput_ips"] == {"value": 10.0}
+    write(run, 8, "6_perf", replay=gone)
+    (cell,) = summarise(run, batch_sizes=[8], targets=["replay"]).cells
+    assert cell["status"] == "unavailable"
+
+
 def test_an_empty_folder_says_what_to_run_first(tmp_path):
     with pytest.raises(RunError, match="no results yet"):
         summarise(RunFolder(tmp_path), batch_sizes=[1], targets=["a"])

@@ -32,9 +32,15 @@ def figures(record: dict[str, Any]) -> None:
     columns += [Column("n", "n", "network inputs")]
     table(rows, columns, "The five figures: images per second through each part of the pipeline")
     note_problems(record["targets"])
-    if working:
-        show(StageDisplay({name: entry["stages"] for name, entry in working.items()}))
+    measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
+    if any(measured.values()):
+        show(StageDisplay({name: parts for name, parts in measured.items() if parts}))
     say(_counting(record["flip"]))
+
+
+def _measured(stages: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that have a figure: a vendor's tool may not tell all five."""
+    return {part: rate for part, rate in stages.items() if rate["ms_per_image"] is not None}
 
 
 def _counting(flip: bool) -> str:

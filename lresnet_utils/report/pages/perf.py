@@ -25,7 +25,11 @@ def speed(record: dict[str, Any]) -> None:
     note_problems(record["targets"])
     refused = {why for row in rows for why in row["refused"].values()}
     for why in sorted(refused):
-        note(f"A percentile is missing where n is too small for it: {why}")
+        note(f"A percentile is missing: {why}.")
+    for name, entry in ok_targets(record["targets"]).items():
+        if "tool" in entry:
+            clock = f"{name} was timed by {entry['tool']}, whose clock covers {entry['clock']}."
+            note(" ".join([clock, *entry["notes"]]))
 
 
 def charts(record: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ from lresnet_utils.report.pages.common import note_problems, properties
 from lresnet_utils.report.show import Column, facts, note, say, show, table
 from lresnet_utils.report.style import fmt_percent, fmt_rate
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.evaluate import stored_curve
+from lresnet_utils.stages.evaluate import SEEDED, stored_curve
+from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.summary import Results
 
 _PERCENTILES = ("p50", "p90", "p99")
@@ -25,7 +26,8 @@ _PERCENTILES = ("p50", "p90", "p99")
 def headline(results: Results, reference: str) -> None:
     """Show the numbers a reader came for, and what they are about."""
     working = results.ok()
-    fastest = max(working, key=lambda cell: cell["throughput_ips"]["value"], default=None)
+    timed = [cell for cell in working if cell["throughput_ips"]]
+    fastest = max(timed, key=lambda cell: cell["throughput_ips"]["value"], default=None)
     items = []
     base = [cell for cell in results.largest() if cell["target"] == reference and cell["accuracy"]]
     if base:
@@ -44,8 +46,7 @@ def headline(results: Results, reference: str) -> None:
             (
                 "Fastest build",
                 fmt_rate(rate["value"]),
-                f"{fastest['target']}, batch size {fastest['batch_size']}; 95 % interval "
-                f"{rate['low']:.1f} to {rate['high']:.1f}, n = {rate['n']} repeats",
+                f"{fastest['target']}, batch size {fastest['batch_size']}; {_interval(rate)}",
             )
         )
     items.append(
@@ -59,14 +60,21 @@ def headline(results: Results, reference: str) -> None:
     say(_about(results))
 
 
+def _interval(rate: dict[str, Any]) -> str:
+    if rate["low"] is None:
+        return f"no interval ({rate['interval'].removeprefix('none: ')})"
+    return f"95 % interval {rate['low']:.1f} to {rate['high']:.1f}, n = {rate['n']} repeats"
+
+
 def _about(results: Results) -> str:
     params, data = results.run["params"] or {}, results.dataset
     model = params.get("model", {})
-    text = f"Network {model['architecture']}, weights {model['weights']}. " if model else ""
+    text = f"Network: {model['architecture']}, {model['weights']} weights. " if model else ""
     if data:
         text += (
-            f"Set {data['name']}: {data['n_images']} distinct images in {data['n_pairs']} pairs, "
-            f"{data['n_genuine']} genuine and {data['n_impostor']} impostor. {data['credit']}"
+            f"Faces: {data['name']}, {data['n_images']} distinct images in {data['n_pairs']} "
+            f"pairs, {data['n_genuine']} genuine and {data['n_impostor']} impostor. "
+            f"{data['credit']}"
         )
     return text
 
@@ -86,9 +94,10 @@ def cells(results: Results) -> None:
         Column("e2e", "End to end", "images/s", ".1f"),
     ]
     table(rows, columns, "Every batch size and target")
-    untrained = any(cell.get("accuracy_refused") for cell in results.cells)
-    if untrained:
+    if any(cell.get("accuracy_refused") == SEEDED for cell in results.cells):
         note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
+    for remark in sorted({f"{c['target']}: {c['note']}" for c in results.ok() if c["note"]}):
+        note(remark)
     note_problems({f"{c['target']}, batch size {c['batch_size']},": c for c in results.cells})
 
 
@@ -98,25 +107,29 @@ def _row(cell: dict[str, Any]) -> dict[str, Any]:
         return row
     threshold = cell["threshold"]
     return row | {
-        "accuracy": cell["accuracy"],
+        "accuracy": cell["accuracy"] or _refusal(cell["accuracy_refused"]),
         "threshold": threshold and threshold["value"],
         "flipped": cell["parity"].get("flipped_pairs"),
-        "throughput": cell["throughput_ips"],
-        "p50": cell["latency_ms"].get("p50"),
-        "e2e": cell["stages"]["e2e"]["images_per_second"],
+        "throughput": cell["throughput_ips"] or _refusal(cell["throughput_refused"]),
+        "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
+        "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
     }
+
+
+def _refusal(reason: str | None) -> dict[str, str] | None:
+    return {"refused": reason} if reason else None
 
 
 def accuracy_and_speed(results: Results) -> None:
     """Chart accuracy against throughput for every cell that has both."""
-    rows = [cell for cell in results.ok() if cell["accuracy"]]
+    rows = [cell for cell in results.ok() if cell["accuracy"] and cell["throughput_ips"]]
     if rows:
         show(AccuracySpeedDisplay(rows))
 
 
 def speed(results: Results, baselines: list[str]) -> None:
     """Chart throughput over batch sizes with published references, and latency."""
-    working = results.ok()
+    working = [cell for cell in results.ok() if cell["throughput_ips"]]
     if not working:
         return
     references = _guide_lines() if "guide" in baselines else []
@@ -147,14 +160,34 @@ def _keys(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def roc(run: RunFolder, results: Results) -> None:
-    """Overlay the ROC of every target at the largest batch size."""
+    """Overlay the ROC of every target at the largest batch size: on the clean set."""
+    display = _rocs(run, results, CLEAN)
+    if display:
+        show(display)
+
+
+def hardest_roc(run: RunFolder, results: Results) -> None:
+    """Overlay the ROC on the degraded images that cost most accuracy, where targets may part."""
+    worst: dict[str, float] = {}
+    for cell in results.largest():
+        for variant, numbers in cell["variants"].items():
+            value = numbers["accuracy"]["value"]
+            worst[variant] = min(value, worst.get(variant, 1.0))
+    if len(worst) < 2:
+        return
+    hardest = min(worst, key=lambda variant: worst[variant])
+    display = _rocs(run, results, hardest)
+    words = f"ROC on the hardest images ({_labels(results).get(hardest, hardest)}). "
+    show(display, caption=words + display.reading)
+
+
+def _rocs(run: RunFolder, results: Results, variant: str) -> RocDisplay | None:
     curves = {
-        cell["target"]: stored_curve(run, cell["batch_size"], cell["target"])
+        cell["target"]: stored_curve(run, cell["batch_size"], cell["target"], variant)
         for cell in results.largest()
     }
     curves = {target: curve for target, curve in curves.items() if curve is not None}
-    if curves:
-        show(RocDisplay.from_rocs(curves))
+    return RocDisplay.from_rocs(curves) if curves else None
 
 
 def robustness(results: Results) -> None:
