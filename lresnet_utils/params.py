@@ -27,7 +27,8 @@ class ModelParams(_Strict):
 
     architecture: str = Field("sface", description="network: ir50 .. ir_se152, or sface")
     weights: str = Field(
-        "packaged", description="'packaged' (sface), 'seeded' (random: speed only) or a .pth file"
+        "packaged",
+        description="'packaged' (sface), 'seeded' (random: speed only), 'recorded' or a .pth file",
     )
     channel_order: Literal["auto", "rgb", "bgr"] = Field(
         "auto", description="channel order the weights were trained on; auto: the network's own"
@@ -41,7 +42,10 @@ class DatasetParams(_Strict):
     """The faces and pairs that decide accuracy."""
 
     name: str = Field("ORL", max_length=40, description="what the report calls the set")
-    source: str = Field("orl", description="'orl' (packaged demo faces) or a .bin file")
+    source: str = Field("orl", description="'orl' (packaged demo faces), 'none' or a .bin file")
+    guide_files: Literal["no", "relative", "absolute"] = Field(
+        "no", description="also write the guide's .bin files, with such paths in lfw.info"
+    )
     variants: list[str] = Field(
         ["plain", "res28", "noise40"],
         description="degraded copies, embedded at the largest batch size only",
@@ -72,6 +76,9 @@ class Params(_Strict):
     )
     reference: str = Field("torch-fp32", description="target the others are compared with")
     flip: bool = Field(True, description="add the mirrored view, as the guide does: twice the work")
+    published_accuracy: float | None = Field(
+        None, gt=0, le=1, description="accuracy that the guide's rule compares with; null: none"
+    )
     folds: int = Field(10, ge=2, description="cross-validation folds, contiguous as in the guide")
     far_targets: list[float] = Field(
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"

@@ -14,6 +14,9 @@ from lresnet_utils.errors import RunError
 from lresnet_utils.params import Params, flat_names, value_at
 from lresnet_utils.run import WHOLE_RUN, RunFolder, project_root
 
+NO_FACES = "none"
+_NEED_FACES = frozenset({"3_preprocess", "4_infer", "5_evaluate"})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -78,6 +81,7 @@ def phases(params: Params) -> list[Phase]:
     return [
         Phase(tuple(_jobs(stage, params.batch_sizes)), exclusive=stage in timed)
         for stage in (*order, "7_summary")
+        if params.dataset.source != NO_FACES or stage not in _NEED_FACES
     ]
 
 

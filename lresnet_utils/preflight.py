@@ -13,7 +13,9 @@ from lresnet_utils.errors import CheckpointError, DataError, ParamsError, neares
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import Params
+from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder, prepare_folder, resolve
+from lresnet_utils.stages.export import RECORDED
 from lresnet_utils.targets import get_target
 
 # The guide's two downloads: sections 3.1 and 4.1, with the links it gives.
@@ -43,7 +45,7 @@ def check(params: Params, run: RunFolder) -> None:
     if missing:
         raise _missing(missing)
     _check_weights(params)
-    if params.dataset.source != ORL:
+    if params.dataset.source not in (ORL, NO_FACES):
         pairs = len(read_bin(resolve(params.dataset.source)).same)
         _check_folds(params, pairs)
     prepare_folder(run.folder)
@@ -59,6 +61,10 @@ def _check_names(params: Params) -> None:
             fix=f"one of: {', '.join(params.targets)}",
         )
     architecture(params.model.architecture)
+    if "replay" in params.targets:
+        able = get_target("replay", params.tools).available()
+        if not able.ok:
+            raise ParamsError(f"replay: {able.reason}.", where="tools", fix=able.remedy)
     for variant in params.dataset.variants:
         if variant not in VARIANTS:
             raise ParamsError(
@@ -70,8 +76,8 @@ def _check_names(params: Params) -> None:
 
 def _files(params: Params) -> list[Path]:
     weights, source = params.model.weights, params.dataset.source
-    files = [] if weights in ("packaged", "seeded") else [resolve(weights)]
-    return files if source == ORL else [*files, resolve(source)]
+    files = [] if weights in ("packaged", "seeded", RECORDED) else [resolve(weights)]
+    return files if source in (ORL, NO_FACES) else [*files, resolve(source)]
 
 
 def _missing(paths: list[Path]) -> CheckpointError | DataError:
@@ -90,6 +96,14 @@ def _check_weights(params: Params) -> None:
     """See that the checkpoint's names and shapes fit, on a network that holds no numbers."""
     weights = params.model.weights
     if weights == "seeded":
+        return
+    if weights == RECORDED:
+        if params.targets != ["replay"]:
+            raise ParamsError(
+                "Without weights only recorded results can be reported.",
+                where="model.weights: recorded",
+                fix="set targets: [replay] and reference: replay",
+            )
         return
     if weights == "packaged":
         if params.model.architecture != "sface":

@@ -16,11 +16,13 @@ from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import Roc, roc, tar_at_far
 from lresnet_utils.verify.failures import failure_summary
+from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
 from lresnet_utils.verify.scores import score_pairs
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
+IS_REFERENCE = "this is the reference itself"
 NO_REFERENCE = "the reference target has no embeddings here"
 EER_INTERVAL = (
     "none: its threshold is chosen on the same pairs, so a binomial interval is too narrow"
@@ -92,6 +94,7 @@ def evaluate(
     reference: str,
     folds: int,
     far_targets: list[float],
+    published_accuracy: float | None = None,
 ) -> Evaluation:
     """Evaluate every target's embeddings by the guide's protocol and compare with a reference.
 
@@ -100,7 +103,7 @@ def evaluate(
     run : RunFolder
         Must hold the files of ``3_preprocess`` and ``4_infer``; gets one scores file per target
         and variant, and ``5_evaluate.json``.
-    batch_size, targets, reference, folds, far_targets
+    batch_size, targets, reference, folds, far_targets, published_accuracy
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -127,6 +130,9 @@ def evaluate(
         if entries[name]["status"] == OK:
             parity = _parity(run, batch_size, name, reference, base, scored, faces)
             entries[name]["parity"] = parity
+            entries[name]["gates"] = _gates(
+                entries[name], published_accuracy, reference, name == reference
+            )
     record = {
         "trained": trained,
         "reference": reference,
@@ -247,6 +253,28 @@ def _parity(run, batch_size, name, reference, base, scored, faces) -> dict[str, 
     )
     per_variant = {v: _flips(scored[reference, v], scored[name, v], faces) for v in variants}
     return parity | per_variant[CLEAN] | {"variants": per_variant}
+
+
+def _gates(entry: dict[str, Any], published: float | None, reference: str, own: bool) -> list[dict]:
+    """Judge a target by the guide's rule and, unless it is the reference, pair by pair."""
+    accuracy, parity = entry["accuracy"], entry["parity"]
+    refused = entry.get("refused") or (IS_REFERENCE if own else parity.get("refused"))
+    gates = [
+        guide_gate(
+            accuracy and accuracy["value"],
+            published,
+            n_pairs=accuracy and accuracy["n"],
+            refused=entry.get("refused"),
+        ),
+        paired_gate(
+            len(parity.get("lost", [])),
+            len(parity.get("gained", [])),
+            parity.get("n_pairs"),
+            reference=reference,
+            refused=refused,
+        ),
+    ]
+    return [gate.to_json() for gate in gates]
 
 
 def _flips(base: Scored, own: Scored, faces: FaceSet) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from lresnet_utils.verify.scores import unit_rows
 
 # Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
 PARITY_FACES = 16
+# The network ran on another machine and only its results are here, for the target `replay`.
+RECORDED = "recorded"
 
 
 def export(
@@ -47,8 +49,11 @@ def export(
     -------
     dict
         The stage's record: network, both graphs' summaries, the simplifier's check and the
-        agreement of PyTorch, ONNX and simplified ONNX on real faces.
+        agreement of PyTorch, ONNX and simplified ONNX on real faces. With weights ``recorded``
+        there is no graph here, and the record holds the network's description alone.
     """
+    if weights == RECORDED:
+        return run.write_record("1_export", batch_size, _recorded(architecture))
     network = load_network(architecture, _weights(weights), seed=seed)
     save_network(network, run.network)
     raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
@@ -77,6 +82,19 @@ def input_spec(architecture: str, channel_order: str, normalisation: str) -> dic
         "normalisation": own.normalisation if normalisation == "auto" else normalisation,
         "size": 112,
     }
+
+
+def _recorded(architecture: str) -> dict[str, Any]:
+    """Describe a network whose results were recorded elsewhere."""
+    known = find_architecture(architecture)
+    network = {
+        "architecture": known.name,
+        "source": known.source,
+        "embedding_size": known.embedding_size,
+        "weights": RECORDED,
+        "trained": True,
+    }
+    return {"network": network, "input": input_spec(architecture, "auto", "auto"), "onnx": None}
 
 
 def _weights(weights: str) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
+from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
 
 SCHEMA = 1
+NO_SET = "no set of faces is named (dataset.source: none)"
 NO_CEILING = "the machine's arithmetic ceiling is not measured in this run"
 _NEEDED = ("2_compile", "4_infer", "5_evaluate", "6_perf")
 
@@ -70,7 +72,7 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
             fix="run the notebooks 1 to 6 first, or everything with: lresnet run PARAMS",
         )
     about = _read(run.folder / "run.json") or {"name": run.name, "params": None, "notebooks": []}
-    cells = [_cell(run, b, t, about["notebooks"]) for b in batch_sizes for t in targets]
+    cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     write_json(run.results, results)
@@ -81,7 +83,7 @@ def _read(path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -> dict[str, Any]:
+def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -> dict[str, Any]:
     """Merge what the stages say of one cell; the first stage that stopped it gives the reason.
 
     A target may tell accuracy without speed or speed without accuracy, as recorded results do:
@@ -92,8 +94,10 @@ def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -
     for stage in _NEEDED:
         record = _read(run.stage(stage, batch_size))
         entry = record["targets"].get(target) if record else None
+        if entry is None and stage in ("4_infer", "5_evaluate") and _no_faces(about):
+            entry = {"status": UNAVAILABLE, "reason": NO_SET}
         if entry is None:
-            return head | _stopped(FAILED, _why_missing(stage, batch_size, notebooks))
+            return head | _stopped(FAILED, _why_missing(stage, batch_size, about["notebooks"]))
         if entry["status"] == FAILED:
             return head | _stopped(FAILED, f"{stage}: {entry['reason']}", entry.get("remedy"))
         if stage == "2_compile" and entry["status"] == UNAVAILABLE:
@@ -103,6 +107,10 @@ def _cell(run: RunFolder, batch_size: int, target: str, notebooks: list[dict]) -
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
     return head | _stopped(OK, None) | _about_build(built) | _judged(entries) | _timed(entries)
+
+
+def _no_faces(about: dict[str, Any]) -> bool:
+    return bool(about["params"]) and about["params"]["dataset"]["source"] == NO_FACES
 
 
 def _stopped(status: str, reason: str | None, remedy: str | None = None) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "failures": judged.get("failures"),
         "variants": judged.get("variants", {}),
         "parity": judged["parity"] if done else {"refused": judged["reason"]},
+        "gates": judged.get("gates", []),
         "stages": embedded.get("stages"),
     }
 

@@ -1,20 +1,15 @@
 """Published pages in a real browser: no request, no complaint, no sideways scrolling."""
 
-import os
-import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import sync_playwright
 
 from lresnet_utils.report.publish import Link, publish
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 WIDTHS = (390, 800, 1280)
 
 SVG = (
@@ -84,44 +79,6 @@ def pages(tmp_path_factory) -> list[Path]:
             )
         )  # fmt: skip
     return made
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Start the system's Chromium; on a CI machine its absence is a failure."""
-    if CHROMIUM is None and os.environ.get("CI") != "true":
-        pytest.skip("no chromium on this machine")
-    assert CHROMIUM is not None, "the browser tests need chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Return a function that opens a page; `visit.heard` gathers requests and complaints."""
-    heard, contexts = [], []
-
-    def open_page(path, width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        own = path.as_uri()
-        page.on("request", lambda r: heard.append(r.url) if not _harmless(r.url, own) else None)
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda problem: heard.append(str(problem)))
-        page.goto(own)
-        return page
-
-    open_page.heard = heard
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def _harmless(url, own):
-    return url.split("#")[0] == own or url.startswith("data:")
 
 
 def test_no_request_and_no_complaint(pages, visit):

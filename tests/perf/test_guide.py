@@ -30,7 +30,7 @@ def test_the_seven_blocks_are_the_guides_five_lines(guide):
     assert [(b.section, b.record.batch_size) for b in guide.blocks] == [
         ("7.1", 1), ("7.1", 4), ("7.1", 8), ("7.1", 16), ("7.1", 32), ("7.2", 1), ("7.2", 16),
     ]  # fmt: skip
-    text = (RECORDED / "guide_after_tuning_batchsize_16.txt").read_text()
+    text = (RECORDED / "after_tuning/bs16/perf_vision_batchsize_16_device_0.txt").read_text()
     assert text.splitlines()[3] == (
         "[infer] throughputRate: 129.767, Interface throughputRate: 186.532, moduleLatency: 5.76826"
     )
@@ -140,7 +140,7 @@ def test_findings_follow_the_figures_and_are_not_typed_in(tmp_path):
 def test_a_damaged_record_is_refused(tmp_path):
     folder = tmp_path / "recorded"
     shutil.copytree(RECORDED, folder)
-    block = folder / "guide_before_tuning_batchsize_4.txt"
+    block = folder / "before_tuning/bs4/perf_vision_batchsize_4_device_0.txt"
     block.write_text(block.read_text()[:-20])
     with pytest.raises(DataError, match="line 5"):
         load_guide(folder)

@@ -29,6 +29,17 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+def verdict(gate: Mapping[str, Any]) -> str:
+    """Return a gate's verdict in a word.
+
+    Examples
+    --------
+    >>> verdict({"passed": None}), verdict({"passed": True})
+    ('not judged', 'passed')
+    """
+    return {None: "not judged", True: "passed", False: "failed"}[gate["passed"]]
+
+
 def short_hash(digest: str) -> str:
     """Return the start of a SHA-256, enough to tell files apart by eye.
 

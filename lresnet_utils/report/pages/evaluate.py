@@ -14,7 +14,7 @@ from lresnet_utils.report.displays import (
     ThresholdDisplay,
 )
 from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
-from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.pages.common import note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_percent
 from lresnet_utils.stages.evaluate import Evaluation
@@ -59,6 +59,25 @@ def accuracy(evaluation: Evaluation) -> None:
             "they follow from thresholds chosen on the same pairs."
         )
     note_problems(record["targets"])
+
+
+def gates(evaluation: Evaluation) -> None:
+    """Show whether each target passes the guide's rule and the stricter paired one, and why."""
+    rows = [
+        {"target": name, "gate": gate["name"], "verdict": verdict(gate)}
+        | {"basis": gate["evidence"] or gate["reason"]}
+        for name, entry in ok_targets(evaluation.record["targets"]).items()
+        for gate in entry["gates"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("gate", "Gate"),
+        Column("verdict", "Verdict"),
+        Column("basis", "Why"),
+    ]
+    if rows:
+        caption = "Gates: the guide's rule (accuracy within 1 point of the published) and, "
+        table(rows, columns, caption + "pair by pair, McNemar's exact test against the reference")
 
 
 def operating_points(evaluation: Evaluation) -> None:

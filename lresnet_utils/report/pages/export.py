@@ -16,6 +16,12 @@ PARITY_LIMIT = 1e-5
 def network(record: dict[str, Any]) -> None:
     """Show what was exported: architecture, weights and their hash, pixel format."""
     net, pixels = record["network"], record["input"]
+    if record["onnx"] is None:
+        note(
+            f"The network, {net['architecture']}, is not on this machine: its results were "
+            "recorded elsewhere, so there is no graph to export or to compare."
+        )
+        return
     size, order = pixels["size"], pixels["channel_order"].upper()
     properties(
         [
@@ -40,6 +46,8 @@ _SCALES = {"minus1_1": "scaled to [-1, 1] as (x/255 - 0.5)/0.5", "raw": "as they
 
 def graphs(record: dict[str, Any]) -> None:
     """Show both graphs' size and cost, and what the simplifier's own check found."""
+    if record["onnx"] is None:
+        return
     rows = [
         {"graph": label} | record[key] | {"nodes": sum(record[key]["operators"].values())}
         for label, key in (("exported", "onnx"), ("simplified", "simplified"))
@@ -64,11 +72,14 @@ def graphs(record: dict[str, Any]) -> None:
 
 def operators(record: dict[str, Any]) -> None:
     """Chart the operators before and after simplification."""
-    show(OperatorDisplay(record["onnx"]["operators"], record["simplified"]["operators"]))
+    if record["onnx"] is not None:
+        show(OperatorDisplay(record["onnx"]["operators"], record["simplified"]["operators"]))
 
 
 def parity(record: dict[str, Any]) -> None:
     """Show how far PyTorch, ONNX and simplified ONNX are apart on real faces."""
+    if record["onnx"] is None:
+        return
     rows = [row | {"pair": f"{row['a']} and {row['b']}"} for row in record["parity"]]
     columns = [
         Column("pair", "Compared"),

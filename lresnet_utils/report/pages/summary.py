@@ -12,6 +12,7 @@ from lresnet_utils.report.displays import (
     RocDisplay,
     ThroughputDisplay,
 )
+from lresnet_utils.report.pages import guide as guide_page
 from lresnet_utils.report.pages.common import note_problems, properties
 from lresnet_utils.report.show import Column, facts, note, say, show, table
 from lresnet_utils.report.style import fmt_percent, fmt_rate
@@ -89,6 +90,7 @@ def cells(results: Results) -> None:
         Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
         Column("threshold", "Threshold", "squared L2", ".3f"),
         Column("flipped", "Pairs that", "changed sides"),
+        Column("gates", "Gates", "guide, paired"),
         Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("p50", "Latency", "p50, ms", ".1f"),
         Column("e2e", "End to end", "images/s", ".1f"),
@@ -110,10 +112,15 @@ def _row(cell: dict[str, Any]) -> dict[str, Any]:
         "accuracy": cell["accuracy"] or _refusal(cell["accuracy_refused"]),
         "threshold": threshold and threshold["value"],
         "flipped": cell["parity"].get("flipped_pairs"),
+        "gates": ", ".join(_SHORT[gate["passed"]] for gate in cell["gates"]) or None,
         "throughput": cell["throughput_ips"] or _refusal(cell["throughput_refused"]),
         "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
         "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
     }
+
+
+# "n/a" stands where a gate cannot be judged; the evaluate page says why.
+_SHORT = {None: "n/a", True: "passed", False: "FAILED"}
 
 
 def _refusal(reason: str | None) -> dict[str, str] | None:
@@ -205,6 +212,19 @@ def robustness(results: Results) -> None:
 
 def _labels(results: Results) -> dict[str, str]:
     return {v["name"]: v["label"] for v in results.dataset.get("variants", [])}
+
+
+def guide(results: Results, baselines: list[str]) -> None:
+    """Show the guide's own tables where this run is about the guide's network."""
+    params = results.run["params"] or {"model": {"architecture": None}}
+    if "guide" not in baselines or params["model"]["architecture"] != "ir_se100":
+        say("Left out here: the guide's tables are about IR-SE100, and this run is not.")
+        return
+    guide_page.accuracy()
+    guide_page.throughput()
+    guide_page.tuning()
+    guide_page.devices()
+    guide_page.findings()
 
 
 def pages(results: Results) -> None:

@@ -1,0 +1,254 @@
+"""The guide's page: its own tables as it recorded them, and what a careful reader finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lresnet_utils.perf import guide_findings
+from lresnet_utils.perf.guide import (
+    Guide,
+    GuideBlock,
+    accuracy_in_counts,
+    derived_table,
+    load_guide,
+)
+from lresnet_utils.report.show import Column, note, say, table
+from lresnet_utils.report.style import fmt_percent, join_words
+
+# Every figure of the guide has fewer digits than this, so all of them are written.
+_DIGITS = ".10g"
+_CHANGE = "+.2f"
+_STAGES = {
+    "e2e": "[e2e]",
+    "data_read": "[data read]",
+    "preprocess": "[preprocess]",
+    "infer": "[infer]",
+    "post": "[post]",
+}
+
+
+def accuracy(guide: Guide | None = None) -> None:
+    """Show the guide's accuracy in counts, with two intervals, beside the published one."""
+    guide = guide or load_guide()
+    counts = accuracy_in_counts(guide)
+    intervals = {
+        name: {"value": counts["accuracy"], "low": counts[name][0], "high": counts[name][1]}
+        for name in ("wilson", "clopper_pearson")
+    }
+    measured = {
+        "network": f"Offline model, {guide.npu['device']}",
+        "accuracy": counts["accuracy"],
+        "errors": counts["errors"],
+        "n": counts["n"],
+        "threshold": float(guide.number("best_thresholds")),
+    }
+    published = {
+        "network": "Published",
+        "accuracy": counts["published"],
+        "errors": counts["published_errors"],
+        "n": counts["n"],
+    }
+    columns = [
+        Column("network", "Network"),
+        Column("accuracy", "Accuracy", "", lambda value: f"{value:.5f}".rstrip("0")),
+        Column("errors", "Wrong pairs"),
+        Column("n", "Pairs"),
+        Column("wilson", "Wilson", "95 %", fmt_percent),
+        Column("clopper_pearson", "Clopper-Pearson", "95 %", fmt_percent),
+        Column("threshold", "Mean best threshold", "squared L2", _DIGITS),
+    ]
+    _recorded([measured | intervals, published], columns, "Accuracy on LFW", ("6.1", "6.2"))
+    say(
+        f"Wrong pairs and intervals are derived from the accuracy and the {counts['n']:,} pairs "
+        f"({guide.figures['lfw_pairs']['source']}). Both intervals take the pairs as independent."
+    )
+    say(f"Source of the published accuracy: {guide.figures['published_accuracy']['source']}.")
+    _source(guide)
+
+
+def throughput(guide: Guide | None = None) -> None:
+    """Show the five figures of every log block, and what its caption makes of them."""
+    guide = guide or load_guide()
+    sections = tuple(sorted({block.section for block in guide.blocks}))
+    named = [Column("state", "Model"), Column("batch_size", "Batch")]
+    stages = guide.blocks[0].record.stages
+    rates = [Column(s, label, stages[s].rate_unit, _DIGITS) for s, label in _STAGES.items()]
+    times = [
+        Column(s, label, f"ms per {stages[s].time_covers}", _DIGITS) for s, label in _STAGES.items()
+    ]
+    for title, figure, columns in (
+        ("The five rates of each run, one chip", "rate", rates),
+        ("The five times of each run, one chip", "time_ms", times),
+    ):
+        rows = [
+            _named(block) | {s: getattr(block.record.stages[s], figure) for s in _STAGES}
+            for block in guide.blocks
+        ]
+        _recorded(rows, named + columns, title, sections)
+    columns = [
+        Column("rate", "One chip", "Interface, images/s", _DIGITS),
+        Column("chips", "Factor"),
+        Column("product", "Product", "images/s, as printed", _DIGITS),
+        Column("caption", "Batch in the caption"),
+        Column("implied", "Batch implied", "infer / post rate"),
+        Column("agrees", "Caption right"),
+    ]
+    rows = [_named(block) | _caption(block) for block in guide.blocks]
+    _recorded(rows, named + columns, "The Interface rates and their captions", sections)
+    _explain(guide, rows)
+    _source(guide)
+
+
+def _named(block: GuideBlock) -> dict[str, Any]:
+    return {
+        "state": "after tuning" if block.tuned else "before tuning",
+        "batch_size": block.record.batch_size,
+    }
+
+
+def _caption(block: GuideBlock) -> dict[str, Any]:
+    return {
+        "rate": float(block.rate),
+        "chips": block.chips,
+        "product": float(block.caption_product),
+        "caption": block.caption_batch_size,
+        "implied": block.implied_batch_size,
+        "agrees": block.caption_batch_size == block.implied_batch_size,
+    }
+
+
+def _explain(guide: Guide, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say what the rates count and cover, and where the captions go wrong."""
+    inputs = join_words([f"{n:,}" for n in sorted({block.samples for block in guide.blocks})])
+    factors = join_words([str(n) for n in sorted({block.chips for block in guide.blocks})])
+    clocks = join_words(sorted({block.record.throughput_clock for block in guide.blocks}))
+    say(
+        f"Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
+        f"included. Clock of the Interface rate: {clocks}."
+    )
+    note(
+        f"The products are an extrapolation: one chip was measured and its rate multiplied by "
+        f"{factors}.",
+        "warning",
+    )
+    wrong = [row for row in rows if not row["agrees"]]
+    if wrong:
+        told = "; ".join(
+            f"{row['state']}, {row['caption']} printed where the run had {row['implied']}"
+            for row in wrong
+        )
+        note(f"Captions with a wrong batch size: {len(wrong)} ({told}).", "warning")
+
+
+def tuning(guide: Guide | None = None) -> None:
+    """Show table 7.3 with the change in per cent, and the change from end to end."""
+    guide = guide or load_guide()
+    cells = derived_table(guide, "7.3")
+    rows = []
+    for batch_size, printed in _by_batch_size(cells).items():
+        before, after = printed["before tuning"], printed["after tuning"]
+        ends = [
+            guide.block(batch_size, tuned=tuned).record.stages["e2e"].rate
+            for tuned in (False, True)
+        ]
+        rows.append(
+            {
+                "batch_size": batch_size,
+                "before": float(before),
+                "after": float(after),
+                "change": float(100 * (after / before - 1)),
+                "e2e_change": 100 * (ends[1] / ends[0] - 1),
+            }
+        )
+    unit = guide.tables["7.3"]["unit"]
+    columns = [
+        Column("batch_size", "Batch"),
+        Column("before", "Before tuning", "images/s", _DIGITS),
+        Column("after", "After tuning", "images/s", _DIGITS),
+        Column("change", "Change", "%, derived", _CHANGE),
+        Column("e2e_change", "Change of the [e2e] rate", "%, derived", _CHANGE),
+    ]
+    _recorded(rows, columns, f"Tuning on {guide.npu['device']}", ("7.3",))
+    say(f"The rates are {unit}. {_reproduced(cells)}")
+    _source(guide)
+
+
+def devices(guide: Guide | None = None) -> None:
+    """Show table 7.4 with the ratio that it suggests and the ratio for one chip."""
+    guide = guide or load_guide()
+    cells = derived_table(guide, "7.4")
+    rows = []
+    for batch_size, printed in _by_batch_size(cells).items():
+        chip = guide.block(batch_size, tuned=True).rate
+        rows.append(
+            {
+                "batch_size": batch_size,
+                "gpu": float(printed["GPU"]),
+                "npu": float(printed["NPU"]),
+                "ratio": float(printed["NPU"] / printed["GPU"]),
+                "chip": float(chip),
+                "chip_ratio": float(chip / printed["GPU"]),
+            }
+        )
+    columns = [
+        Column("batch_size", "Batch"),
+        Column("gpu", "GPU", f"{guide.gpu['device']}, images/s", _DIGITS),
+        Column("npu", "NPU", f"{guide.npu['device']}, with the factor, images/s", _DIGITS),
+        Column("ratio", "NPU / GPU", "derived", ".3f"),
+        Column("chip", "NPU, one chip", "images/s", _DIGITS),
+        Column("chip_ratio", "One chip / GPU", "derived", ".3f"),
+    ]
+    _recorded(rows, columns, "GPU and NPU", ("7.4",))
+    say(_reproduced(cells))
+    npu = guide.block(rows[0]["batch_size"], tuned=True).record
+    note(
+        f"Unlike clocks. {guide.gpu['device']}, {guide.gpu['precision_note']}: "
+        f"{guide.gpu['clock']}. {guide.npu['device']}, {guide.npu['precision_note']}: "
+        f"{npu.throughput_clock}.",
+        "warning",
+    )
+    say(f"Source of the GPU's clock: {guide.gpu['source']}.")
+    _source(guide)
+
+
+def findings(guide: Guide | None = None) -> None:
+    """List what follows from the guide's figures: finding, evidence, consequence."""
+    guide = guide or load_guide()
+    for number, found in enumerate(guide_findings.findings(guide), 1):
+        say(f"{number}. {found.finding} Evidence: {found.evidence} So: {found.consequence}")
+    say("Derived from figures that the guide recorded; nothing of it was measured here.")
+    _source(guide)
+
+
+def _by_batch_size(cells: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Gather the printed cells of a table by row and column."""
+    rows: dict[int, dict[str, Any]] = {}
+    for cell in cells:
+        rows.setdefault(cell["batch_size"], {})[cell["column"]] = cell["printed"]
+    return rows
+
+
+def _reproduced(cells: Sequence[Mapping[str, Any]]) -> str:
+    derived = [cell for cell in cells if cell["derived"] is not None]
+    equal = [cell for cell in derived if cell["derived"] == cell["printed"]]
+    return (
+        f"{len(equal)} of the {len(derived)} NPU figures follow to the last digit from the logs of "
+        "sections 7.1 and 7.2."
+    )
+
+
+def _recorded(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    title: str,
+    sections: Sequence[str],
+) -> None:
+    """Show a table whose caption says that the guide recorded it, and where."""
+    word = "section" if len(sections) == 1 else "sections"
+    where = f"{word} {join_words(list(sections))}"
+    table(rows, columns, f"{title}. Recorded by the guide, {where}; not measured here.")
+
+
+def _source(guide: Guide) -> None:
+    say(f"Source, the guide: {guide.source}.")
