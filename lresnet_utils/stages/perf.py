@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Session
 from lresnet_utils.targets.tool import ToolTarget
+from lresnet_utils.targets.tool_files import rates_of
 
 
 def measure_speed(
@@ -57,9 +59,7 @@ def measure_speed(
     # Tools bring a clock of their own and run one by one, before any session holds memory.
     for name in [name for name in artefacts if isinstance(get_target(name), ToolTarget)]:
         folder, artefact = run.engine(batch_size, name) / "perf", artefacts.pop(name)
-        entries[name] = attempt(
-            lambda n=name, a=artefact, f=folder: tool_figures(get_target(n).measure(a, f, **times))
-        )
+        entries[name] = attempt(lambda n=name, a=artefact, f=folder: _by_tool(n, a, f, times))
     batch = _real_batch(run, batch_size) if artefacts else None
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
@@ -75,6 +75,15 @@ def measure_speed(
         "targets": {name: entries[name] for name in targets},
     }
     return run.write_record("6_perf", batch_size, record)
+
+
+def _by_tool(name: str, artefact: Artefact, folder: Path, times: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's own figures; with its five parts where its log has them."""
+    records = get_target(name).measure(artefact, folder, **times)
+    figures = tool_figures(records)
+    if records[0].stages:
+        figures |= {"stages": rates_of(records[0]).to_json()}
+    return figures
 
 
 def _real_batch(run: RunFolder, batch_size: int) -> np.ndarray:

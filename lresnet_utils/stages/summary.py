@@ -142,7 +142,7 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "variants": judged.get("variants", {}),
         "parity": judged["parity"] if done else {"refused": judged["reason"]},
         "gates": judged.get("gates", []),
-        "stages": embedded.get("stages"),
+        "stages": embedded.get("stages") or entries["6_perf"].get("stages"),
     }
 
 

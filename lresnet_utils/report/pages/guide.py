@@ -125,7 +125,7 @@ def _explain(guide: Guide, rows: Sequence[Mapping[str, Any]]) -> None:
     clocks = join_words(sorted({block.record.throughput_clock for block in guide.blocks}))
     say(
         f"Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
-        f"included. Clock of the Interface rate: {clocks}."
+        f"included. Clock: {clocks}."
     )
     note(
         f"The products are an extrapolation: one chip was measured and its rate multiplied by "

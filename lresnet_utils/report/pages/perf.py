@@ -37,7 +37,9 @@ def charts(record: dict[str, Any]) -> None:
     rows = rate_rows(record)
     if rows:
         show(ThroughputDisplay([row | row["throughput_ips"] for row in rows]))
-        show(LatencyDisplay(rows))
+    told = [row for row in rows if row["p50"] is not None]
+    if told:
+        show(LatencyDisplay(told))
 
 
 def method(record: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def headline(results: Results, reference: str) -> None:
         rate = fastest["throughput_ips"]
         items.append(
             (
-                "Fastest build",
+                "Fastest build" + _recorded(fastest),
                 fmt_rate(rate["value"]),
                 f"{fastest['target']}, batch size {fastest['batch_size']}; {_interval(rate)}",
             )
@@ -61,6 +61,10 @@ def headline(results: Results, reference: str) -> None:
     say(_about(results))
 
 
+def _recorded(cell: dict[str, Any]) -> str:
+    return ", recorded elsewhere" if cell["artefact"]["options"].get("recorded") else ""
+
+
 def _interval(rate: dict[str, Any]) -> str:
     if rate["low"] is None:
         return f"no interval ({rate['interval'].removeprefix('none: ')})"
@@ -70,7 +74,7 @@ def _interval(rate: dict[str, Any]) -> str:
 def _about(results: Results) -> str:
     params, data = results.run["params"] or {}, results.dataset
     model = params.get("model", {})
-    text = f"Network: {model['architecture']}, {model['weights']} weights. " if model else ""
+    text = f"Network: {model['architecture']}, weights: {model['weights']}. " if model else ""
     if data:
         text += (
             f"Faces: {data['name']}, {data['n_images']} distinct images in {data['n_pairs']} "
@@ -132,6 +136,8 @@ def accuracy_and_speed(results: Results) -> None:
     rows = [cell for cell in results.ok() if cell["accuracy"] and cell["throughput_ips"]]
     if rows:
         show(AccuracySpeedDisplay(rows))
+    else:
+        say("No cell has both an accuracy and a speed.")
 
 
 def speed(results: Results, baselines: list[str]) -> None:
@@ -146,7 +152,9 @@ def speed(results: Results, baselines: list[str]) -> None:
             "The dashed lines are published figures of the guide, for IR-SE100 on the devices they "
             "name; they were not measured in this run, and this run may use another network."
         )
-    show(LatencyDisplay([_keys(cell) | cell["latency_ms"] for cell in working]))
+    told = [cell for cell in working if cell["latency_ms"].get("p50") is not None]
+    if told:
+        show(LatencyDisplay([_keys(cell) | cell["latency_ms"] for cell in told]))
 
 
 def _guide_lines() -> list[dict[str, Any]]:
@@ -171,6 +179,8 @@ def roc(run: RunFolder, results: Results) -> None:
     display = _rocs(run, results, CLEAN)
     if display:
         show(display)
+    else:
+        say("No pair was scored in this run, so there is no curve.")
 
 
 def hardest_roc(run: RunFolder, results: Results) -> None:
