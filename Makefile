@@ -12,7 +12,7 @@ report: $(VENV)/.base
 
 # Two workers share the machine, so OpenMP threads must not spin while they wait.
 test: $(VENV)/.dev
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

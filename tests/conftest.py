@@ -23,7 +23,6 @@ SMALL = (
     "dataset.variants=[noise40]",
     "perf.seconds=0.05",
     "perf.repeats=2",
-    "flip=true",
 )
 
 

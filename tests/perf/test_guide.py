@@ -34,7 +34,8 @@ def test_the_seven_blocks_are_the_guides_five_lines(guide):
     assert text.splitlines()[3] == (
         "[infer] throughputRate: 129.767, Interface throughputRate: 186.532, moduleLatency: 5.76826"
     )
-    assert all(b.record.notes == () for b in guide.blocks)
+    # The guide's command line has -device_id=0, which the tool writes into the file's name.
+    assert all(b.record.notes == ("device 0",) for b in guide.blocks)
     assert all(str(RECORDED) not in b.record.source for b in guide.blocks)
 
 

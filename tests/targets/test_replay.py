@@ -169,7 +169,7 @@ def test_speed_only(recorded, model, faces, tmp_path):
     folder = recorded(batch_size=16)
     shutil.rmtree(folder / "bs16/dump")
     shutil.copy(
-        RECORDED / "guide_after_tuning_batchsize_16.txt",
+        RECORDED / "after_tuning/bs16/perf_vision_batchsize_16_device_0.txt",
         folder / "bs16/perf_vision_batchsize_16_device_0.txt",
     )
     target, artefact = built(folder, model, tmp_path, batch_size=16)
@@ -188,7 +188,9 @@ def test_accuracy_only(recorded, model, tmp_path):
 def test_five_figures_come_from_the_recorded_log(recorded, model, faces, tmp_path):
     folder = recorded()
     name = "perf_vision_batchsize_4_device_0.txt"
-    shutil.copy(RECORDED / "guide_before_tuning_batchsize_4.txt", folder / "bs4" / name)
+    shutil.copy(
+        RECORDED / "before_tuning/bs4/perf_vision_batchsize_4_device_0.txt", folder / "bs4" / name
+    )
     target, artefact = built(folder, model, tmp_path)
     stages = embed(target, artefact, faces, tmp_path).stages
     assert (stages.e2e.images_per_second, stages.e2e.n) == (127.206, 24000)
@@ -202,7 +204,9 @@ def pure(rate):
 def test_logs_of_one_tool_are_its_repeats_and_clocks_are_not_mixed(recorded, model, tmp_path):
     folder = recorded()
     inner = folder / "bs4"
-    shutil.copy(RECORDED / "guide_before_tuning_batchsize_4.txt", inner / "vision.txt")
+    shutil.copy(
+        RECORDED / "before_tuning/bs4/perf_vision_batchsize_4_device_0.txt", inner / "vision.txt"
+    )
     for number, rate in enumerate((140.5, 141.5, 139.25), 1):
         (inner / f"pure_{number}.log").write_text(pure(rate))
     (inner / "screen_of_pure_1.txt").write_text("[INFO] " + pure(140.5))
