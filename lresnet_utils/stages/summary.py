@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import RunError
@@ -106,7 +107,7 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    return head | _stopped(OK, None) | _about_build(built) | _judged(entries) | _timed(entries)
+    return head | _stopped(OK, None) | _about_build(run, built) | _judged(entries) | _timed(entries)
 
 
 def _no_faces(about: dict[str, Any]) -> bool:
@@ -124,8 +125,12 @@ def _why_missing(stage: str, batch_size: int, notebooks: list[dict]) -> str:
     return f"stage {stage} has no record of this target"
 
 
-def _about_build(built: dict[str, Any]) -> dict[str, Any]:
-    return {"note": built.get("note"), "artefact": built["artefact"]}
+def _about_build(run: RunFolder, built: dict[str, Any]) -> dict[str, Any]:
+    """Return the build with its file named relative to the run, as the results may travel."""
+    path = Path(built["artefact"].get("path", ""))
+    inside = path.is_relative_to(run.folder)
+    named = {"path": (path.relative_to(run.folder) if inside else path).as_posix()}
+    return {"note": built.get("note"), "artefact": built["artefact"] | named}
 
 
 def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -158,3 +159,30 @@ def test_a_folder_with_other_inputs_is_refused(tmp_path, images):
     with pytest.raises(DataError, match=r"1 other files .*6\.bin"):
         write(tmp_path, images)
     assert [path.name for path in folder.iterdir()] == ["6.bin"]
+
+
+def test_two_hundred_images_stopped_halfway_are_those_of_the_script(tmp_path):
+    """The script starts from encoded pictures; so does this: cv2.imdecode gives its BGR."""
+    rng = np.random.default_rng(200)
+    coarse = rng.integers(0, 256, (200, 14, 14, 3), dtype=np.uint8)
+    encoded = [cv2.imencode(".png", cv2.resize(image, (112, 112)))[1] for image in coarse]
+    bgr = [cv2.imdecode(data, cv2.IMREAD_COLOR) for data in encoded]
+    rgb = np.stack([image[:, :, ::-1] for image in bgr])
+    same = np.arange(100) % 2 == 0
+    arguments = (rgb, tmp_path / "lfw", tmp_path / "lfw.info", tmp_path / "lfw_list.npy", same)
+
+    def stop_halfway(done, total):
+        if done >= total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_guide_files(*arguments, progress=stop_halfway)
+    assert not (tmp_path / "lfw.info").exists()
+    files = write_guide_files(*arguments)
+    assert 0 < files.n_kept < files.n_files == 400
+    for i, image in enumerate(rgb):
+        plain, mirrored = scripts_bytes(image)
+        assert (tmp_path / "lfw" / f"{i}.bin").read_bytes() == plain
+        assert (tmp_path / "lfw" / f"{i}_flip.bin").read_bytes() == mirrored
+    assert len((tmp_path / "lfw.info").read_text().splitlines()) == 400
+    assert np.array_equal(np.load(tmp_path / "lfw_list.npy"), same)
