@@ -27,21 +27,34 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory) -> RunFolder:
-    """Run the demo with fewer cells through the command line."""
-    folder = tmp_path_factory.mktemp("demo") / "small"
-    sets = [part for override in SMALL for part in ("--set", override)]
-    command = [sys.executable, "-m", "lresnet_utils", "run", "params/demo.yaml"]
-    done = subprocess.run(
-        [*command, "--output", str(folder), *sets],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 cells: 4 ok" in done.stdout
-    return RunFolder(folder)
+def execute():
+    """Return a function that runs a params file through the command line.
+
+    ``execute(params, folder, *overrides)`` gives the run and what the command printed; the
+    command must end with status 0.
+    """
+
+    def run(params, folder, *overrides):
+        sets = [part for override in overrides for part in ("--set", override)]
+        done = subprocess.run(
+            [sys.executable, "-m", "lresnet_utils", "run", params, "--output", str(folder), *sets],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return RunFolder(folder), done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory, execute) -> RunFolder:
+    """Run the demo with fewer cells."""
+    run, told = execute("params/demo.yaml", tmp_path_factory.mktemp("demo") / "small", *SMALL)
+    assert "4 cells: 4 ok" in told
+    return run
 
 
 @pytest.fixture

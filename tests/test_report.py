@@ -1,8 +1,6 @@
 """The whole report, end to end: real weights and faces, and the guide's own job."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -141,7 +139,7 @@ def test_a_notebook_without_its_inputs_says_which_stage_to_run(stage, tmp_path):
     assert len(stopped.value.traceback) <= 3
 
 
-def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw):
+def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw, execute):
     """IR-SE100 from a ``model_ir_se100.pth`` made here (seeded values) and a small ``lfw.bin``."""
     weights = tmp_path / "model_ir_se100.pth"
     save_network(load_network("ir_se100", "seeded", seed=1), weights)
@@ -155,17 +153,7 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw):
         "perf.warmup=0",
         "folds=4",
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "lresnet_utils", "run", "params/ir_se100_lfw.yaml"]
-        + ["--output", str(tmp_path / "run")]
-        + [part for override in overrides for part in ("--set", override)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = RunFolder(tmp_path / "run")
+    run, _ = execute("params/ir_se100_lfw.yaml", tmp_path / "run", *overrides)
     record = run.record("1_export", 8)
     assert record["network"]["n_parameters"] == 65_502_016
     assert record["input"]["channel_order"] == "bgr"
@@ -177,7 +165,7 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw):
     assert all(cell["accuracy"]["n"] == 24 for cell in cells)
 
 
-def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw):
+def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw, execute):
     overrides = (
         "model.architecture=ir50",
         "batch_sizes=[4]",
@@ -187,17 +175,7 @@ def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw
         "perf.warmup=0",
         f"dataset.source={small_lfw}",
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "lresnet_utils", "run", "params/ir_se100_speed.yaml"]
-        + ["--output", str(tmp_path / "run")]
-        + [part for override in overrides for part in ("--set", override)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = RunFolder(tmp_path / "run")
+    run, _ = execute("params/ir_se100_speed.yaml", tmp_path / "run", *overrides)
     for cell in results(run)["cells"]:
         assert cell["status"] == "ok"
         assert cell["accuracy"] is None
@@ -210,17 +188,8 @@ def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw
         assert "Wrong pairs" not in text
 
 
-def test_the_guides_own_results_are_judged_here_and_labelled_as_recorded(tmp_path):
-    command = [sys.executable, "-m", "lresnet_utils", "run", "params/guide_replay.yaml"]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "run"), "--set", "batch_sizes=[1, 16]"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = RunFolder(tmp_path / "run")
+def test_the_guides_own_results_are_judged_here_and_labelled_as_recorded(tmp_path, execute):
+    run, _ = execute("params/guide_replay.yaml", tmp_path / "run", "batch_sizes=[1, 16]")
     cells = results(run)["cells"]
     # The Interface rates of the guide's section 7.1, one chip each, to the last digit.
     assert [cell["throughput_ips"]["value"] for cell in cells] == [82.9307, 149.166]

@@ -12,55 +12,18 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_arrays
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.scored import Scored, headline
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import Roc, roc, tar_at_far
 from lresnet_utils.verify.failures import failure_summary
 from lresnet_utils.verify.gates import guide_gate, paired_gate
-from lresnet_utils.verify.intervals import wilson
-from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
+from lresnet_utils.verify.protocol import guide_protocol
 from lresnet_utils.verify.scores import score_pairs
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"
 NO_REFERENCE = "the reference target has no embeddings here"
-EER_INTERVAL = (
-    "none: its threshold is chosen on the same pairs, so a binomial interval is too narrow"
-)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One target's distances on one image variant, and what the protocol makes of them.
-
-    Attributes
-    ----------
-    distances : ndarray of float64, shape (n_pairs,)
-        Squared L2 distances; NaN where a pair was not acquired.
-    acquired : ndarray of bool, shape (n_pairs,)
-        Pairs that have a distance.
-    failed : ndarray of bool, shape (n_images,)
-        Images without an embedding.
-    protocol : ProtocolResult
-        The guide's ten-fold evaluation.
-    curve : Roc or None
-        None where a class is absent; then `no_curve` says so.
-    no_curve : str or None
-        Why there is no curve.
-    """
-
-    distances: np.ndarray
-    acquired: np.ndarray
-    failed: np.ndarray
-    protocol: ProtocolResult
-    curve: Roc | None
-    no_curve: str | None
-
-    def pair_thresholds(self) -> np.ndarray:
-        """Return the threshold that each pair was decided at: its fold's."""
-        protocol = self.protocol
-        folds = fold_numbers(len(self.distances), len(protocol.best_thresholds))
-        return protocol.best_thresholds[folds]
 
 
 @dataclass(frozen=True)
@@ -167,10 +130,10 @@ class _Work:
             acquired=clean.acquired,
             failed=clean.failed,
         )
-        return _headline(clean) | {
+        return headline(clean) | {
             "tar_at_far": tar_at_far(distances, same, self.far_targets) if clean.curve else [],
             "failures": asdict(failures),
-            "variants": {v: _headline(self.scored[target, v]) for v in variants},
+            "variants": {v: headline(self.scored[target, v]) for v in variants},
         }
 
     def _score(self, target: str, variant: str) -> Scored:
@@ -190,42 +153,6 @@ class _Work:
         except EvaluationError as error:
             curve, no_curve = None, error.what
         return Scored(distances, acquired, arrays["failed"], protocol, curve, no_curve)
-
-
-def _headline(scored: Scored) -> dict[str, Any]:
-    protocol, curve = scored.protocol, scored.curve
-    low, high = wilson(protocol.n - protocol.errors, protocol.n)
-    return {
-        "accuracy": {
-            "value": protocol.mean_accuracy,
-            "low": low,
-            "high": high,
-            "n": protocol.n,
-            "errors": protocol.errors,
-            "interval": "Wilson 95 % over pairs, taken as independent",
-            "folds": protocol.accuracy,
-            "standard_error": protocol.standard_error,
-        },
-        "threshold": {"value": protocol.mean_threshold, "folds": protocol.best_thresholds},
-        "eer": _eer(scored),
-        "auc": {"refused": scored.no_curve}
-        if curve is None
-        else {"value": curve.auc, "n_genuine": curve.n_genuine, "n_impostor": curve.n_impostor},
-    }
-
-
-def _eer(scored: Scored) -> dict[str, Any]:
-    curve = scored.curve
-    if curve is None:
-        return {"refused": scored.no_curve}
-    return {
-        "value": curve.eer,
-        "threshold": curve.eer_threshold,
-        "n_genuine": curve.n_genuine,
-        "n_impostor": curve.n_impostor,
-        "interval": None,
-        "interval_reason": EER_INTERVAL,
-    }
 
 
 def _has(embedded: dict[str, Any], target: str) -> bool:

@@ -1,35 +1,27 @@
 """Vendor targets from ONNX to the report, through stand-ins of their tools."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from lresnet_utils.run import RunFolder
-
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def report(tmp_path, source, *overrides):
-    """Run the demo's network on a small set and return the run and its cells by target."""
-    sets = (f"dataset.source={source}", "dataset.variants=[]", "perf.seconds=0.05", "folds=4")
-    sets = (*sets, "perf.repeats=2", "flip=true", "batch_sizes=[4]", *overrides)
-    done = subprocess.run(
-        [sys.executable, "-m", "lresnet_utils", "run", "params/demo.yaml"]
-        + ["--output", str(tmp_path / "run")]
-        + [part for value in sets for part in ("--set", value)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = RunFolder(tmp_path / "run")
-    cells = json.loads(run.results.read_text())["cells"]
-    return run, {cell["target"]: cell for cell in cells}
+SMALL = ("dataset.variants=[]", "perf.seconds=0.05", "perf.repeats=2", "folds=4", "flip=true")
+
+
+@pytest.fixture
+def report(tmp_path, small_lfw, execute):
+    """Return a function that runs the demo's network on a small set with these targets."""
+
+    def run(*overrides):
+        source = f"dataset.source={small_lfw}"
+        sets = (source, "batch_sizes=[4]", *SMALL, *overrides)
+        run, _ = execute("params/demo.yaml", tmp_path / "run", *sets)
+        cells = json.loads(run.results.read_text())["cells"]
+        return run, {cell["target"]: cell for cell in cells}
+
+    return run
 
 
 TARGETS = "targets=[onnxruntime-fp32, ascend-fp16, tensorrt-fp16, cann-fp16]"
@@ -37,10 +29,10 @@ REFERENCE = "reference=onnxruntime-fp32"
 
 
 @pytest.mark.parametrize("runner", ["ais_bench", "msame", "benchmark"])
-def test_vendor_targets_go_from_onnx_to_the_report(tmp_path, tools, small_lfw, runner):
+def test_vendor_targets_go_from_onnx_to_the_report(tools, report, runner):
     tools.cann()
     tools.install("atc", "trtexec", runner)
-    run, cells = report(tmp_path, small_lfw, TARGETS, REFERENCE)
+    run, cells = report(TARGETS, REFERENCE)
 
     cell = cells["ascend-fp16"]
     assert cell["status"] == "ok"
@@ -67,12 +59,12 @@ def test_vendor_targets_go_from_onnx_to_the_report(tmp_path, tools, small_lfw, r
     assert cells["cann-fp16"]["remedy"]
 
 
-def test_a_tool_that_fails_takes_only_its_cell_down(tmp_path, tools, small_lfw):
+def test_a_tool_that_fails_takes_only_its_cell_down(tmp_path, tools, report):
     tools.cann()
     tools.install("atc", "ais_bench")
     tools.mode("fail", "atc")
     with pytest.raises(AssertionError, match="1 ok, 2 unavailable, 1 failed"):
-        report(tmp_path, small_lfw, TARGETS, REFERENCE)
+        report(TARGETS, REFERENCE)
     cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
     by = {cell["target"]: cell for cell in cells}
     assert "2_compile" in by["ascend-fp16"]["reason"]
