@@ -93,7 +93,7 @@ def cells(results: Results) -> None:
         Column("status", "Status", "", "status"),
         Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
         Column("threshold", "Threshold", "squared L2", ".3f"),
-        Column("flipped", "Pairs that", "changed sides"),
+        Column("flipped", "Flipped", "pairs"),
         Column("gates", "Gates"),
         Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("p50", "Latency", "p50, ms", ".1f"),
