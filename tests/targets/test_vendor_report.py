@@ -2,7 +2,19 @@
 
 import json
 
+import onnxruntime
 import pytest
+
+from lresnet_utils.report.pages import summary as page
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.compile import compile_targets
+from lresnet_utils.stages.evaluate import evaluate
+from lresnet_utils.stages.export import export
+from lresnet_utils.stages.infer import infer
+from lresnet_utils.stages.perf import measure_speed
+from lresnet_utils.stages.preprocess import preprocess
+from lresnet_utils.stages.summary import summarise
+from lresnet_utils.targets import cann, tensorrt_sessions
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +84,40 @@ def test_a_tool_that_fails_takes_only_its_cell_down(tmp_path, tools, report):
         assert by[name]["reason"]
         assert by[name]["remedy"]
     assert "ascend-fp16" in (tmp_path / "run" / "index.html").read_text()
+
+
+def test_embeddings_of_in_process_providers_reach_the_results(
+    tmp_path, tools, small_lfw, monkeypatch
+):
+    """TensorRT after trtexec's build, and CANN: ONNX Runtime's CPU stands in for both providers."""
+    tools.install("trtexec")
+    providers = [tensorrt_sessions.PROVIDER, cann.PROVIDER, "CPUExecutionProvider"]
+    started = []
+
+    def on_the_cpu(graph, provider, settings):
+        started.append(provider)
+        return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    for module in (tensorrt_sessions, cann):
+        monkeypatch.setattr(module, "provider_only", on_the_cpu)
+
+    run = RunFolder(tmp_path / "run")
+    targets = ["onnxruntime-fp32", "tensorrt-fp16", "cann-fp16"]
+    cell = {"batch_size": 4, "targets": targets}
+    preprocess(run, dataset=str(small_lfw), dataset_name="toy")
+    export(run, architecture="sface", weights="packaged", dataset=str(small_lfw), batch_size=4)
+    compile_targets(run, **cell)
+    infer(run, **cell, flip=True)
+    evaluate(run, **cell, reference=targets[0], folds=4, far_targets=[0.1])
+    measure_speed(run, **cell, warmup=0, seconds=0.05, repeats=2)
+    results = summarise(run, batch_sizes=[4], targets=targets)
+
+    assert [found["status"] for found in results.cells] == ["ok"] * 3
+    for found in results.cells:
+        assert found["parity"]["min_cosine"] > 0.99999
+        assert found["accuracy"]["n"] == 24
+        assert found["throughput_ips"]["value"] > 0
+    assert set(started) == set(providers[:2])
+    page.cells(results)
+    page.roc(run, results)
