@@ -20,9 +20,6 @@ from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder
 from lresnet_utils.runner import Outcome, Runner
 
-# How long the stages take beside each other, from runs of the demo; only for the time remaining.
-_WEIGHT = {"3_preprocess": 2, "4_infer": 4, "6_perf": 3}
-
 
 def execute_with_progress(params: Params, folder: RunFolder) -> int:
     """Execute a run, show where it is, and say how it ended.

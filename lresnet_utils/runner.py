@@ -24,8 +24,8 @@ from lresnet_utils.provenance import provenance
 from lresnet_utils.report.publish import Link, publish
 from lresnet_utils.run import RunFolder, prepare_folder, project_root
 
-# Kernels at once in phases that time nothing. Two keep a small machine busy without filling its
-# memory: exporting the 262 MB network takes about 2 GB.
+# Kernels at once in phases that time nothing. Two keep a small machine busy; each holds a whole
+# network, so more would ask for memory that it may not have.
 SHARED = 2
 
 TITLES = {
