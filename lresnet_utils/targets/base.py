@@ -7,6 +7,7 @@ import importlib.metadata
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -113,14 +114,21 @@ class Session(ABC):
     ----------
     batch_size, embedding_size : int
         Rows of every input, and numbers per row of every output.
+    lanes : int, default 1
+        Batches that the build works on at the same time when it is given that many; a runtime
+        with one stream per core has as many lanes as streams.
     """
 
-    def __init__(self, batch_size: int, embedding_size: int) -> None:
+    def __init__(self, batch_size: int, embedding_size: int, lanes: int = 1) -> None:
         self.batch_size = batch_size
         self.embedding_size = embedding_size
+        self.lanes = lanes
+        self._workers: ThreadPoolExecutor | None = None
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on one batch and wait for the result.
+
+        As many threads as there are lanes may call it at the same time.
 
         Parameters
         ----------
@@ -152,11 +160,38 @@ class Session(ABC):
             )
         return features
 
+    def submit(self, batch: np.ndarray) -> Future[np.ndarray]:
+        """Start :meth:`infer` on one batch and return; what is beyond the lanes waits its turn.
+
+        Parameters
+        ----------
+        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+            Must not be changed before the result is there.
+
+        Returns
+        -------
+        Future of ndarray
+            Of what :meth:`infer` returns, or raises.
+        """
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
+        return self._workers.submit(self.infer, batch)
+
     @abstractmethod
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        """Return a new float32 array."""
+        """Return a new float32 array; called by up to `lanes` threads at the same time."""
 
-    def close(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
+    def close(self) -> None:
+        """Drop batches that have not started and free what the runtime holds.
+
+        A second call does nothing.
+        """
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+            self._workers = None
+        self._free()
+
+    def _free(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
         """Free what the runtime holds; a second call does nothing."""
 
     def __enter__(self) -> Session:

@@ -115,7 +115,7 @@ class OpenVinoSession(Session):
         # The request writes every result to the same memory.
         return self._request.get_output_tensor(0).data.copy()
 
-    def close(self) -> None:
+    def _free(self) -> None:
         """Free the request and, with it, the compiled model."""
         self._request = None
 

@@ -91,6 +91,6 @@ class OnnxRuntimeSession(Session):
     def _run(self, batch: np.ndarray) -> np.ndarray:
         return self._session.run(None, {self._input: batch})[0]
 
-    def close(self) -> None:
+    def _free(self) -> None:
         """Free the graph and the runtime's threads."""
         self._session = None
