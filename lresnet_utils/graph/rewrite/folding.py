@@ -9,8 +9,8 @@ from lresnet_utils.graph.rewrite.values import (
     attribute,
     batch_norm,
     bypass,
-    can_replace,
     constant,
+    is_op,
     nodes,
     only_user,
     private_producer,
@@ -50,21 +50,17 @@ def fold_norm_forward(graph: ir.Graph) -> int:
     """
     count = 0
     for node in nodes(graph, "BatchNormalization"):
-        norm, shape = batch_norm(node), shape_of(node.inputs[0])
-        user = only_user(node.outputs[0])
-        flat = user if user is not None and _flattens(user, shape) else None
-        layer = only_user(flat.outputs[0]) if flat is not None else user
-        if norm is None or layer is None or layer.op_type != "Gemm" or shape is None:
+        norm, user = batch_norm(node), only_user(node.outputs[0])
+        flat = is_op(user, "Flatten", "Reshape")
+        if flat and not _flattens(user, shape_of(node.inputs[0])):
             continue
-        constants = weight_and_bias(layer)
-        if constants is None or not can_replace(node, node.inputs[0]):
+        layer = only_user(user.outputs[0]) if flat else user
+        constants = weight_and_bias(layer) if is_op(layer, "Gemm") else None
+        if norm is None or constants is None:
             continue
-        scale, shift = norm
         weight, bias = constants
-        pixels = weight.shape[1] // len(scale)
-        scale, shift = np.repeat(scale, pixels), np.repeat(shift, pixels)
-        if len(scale) != weight.shape[1]:
-            continue
+        pixels = weight.shape[1] // len(norm[0])
+        scale, shift = (np.repeat(per_channel, pixels) for per_channel in norm)
         set_weight_and_bias(graph, layer, weight * scale, bias + weight @ shift)
         bypass(graph, node, node.inputs[0])
         count += 1
@@ -77,8 +73,6 @@ def _flattens(node: ir.Node, shape: tuple[int | None, ...] | None) -> bool:
         return False
     if node.op_type == "Flatten":
         return attribute(node, "axis", 1) == 1
-    if node.op_type != "Reshape":
-        return False
     target, wanted = constant(node.inputs[1]), int(np.prod(shape[1:]))
     if target is None or target.size != 2:
         return False

@@ -5,22 +5,52 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from lresnet_utils.errors import GraphError
+
+
+def is_op(node: ir.Node | None, *operators: str) -> bool:
+    """Say whether there is a node and it is one of these standard operators."""
+    return node is not None and node.op_type in operators and node.domain in ("", "ai.onnx")
+
+
+def nodes(graph: ir.Graph, *operators: str) -> list[ir.Node]:
+    """Return the standard nodes of these operators, in the order of execution."""
+    return [node for node in graph if is_op(node, *operators)]
+
+
+def only_input(graph: ir.Graph) -> ir.Value:
+    """Return the one input that a caller must give; a GraphError when there are others."""
+    faces = [value for value in graph.inputs if value.const_value is None]
+    if len(faces) != 1:
+        raise GraphError(f"The graph has {len(faces)} inputs instead of one.")
+    return faces[0]
+
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """Return a value's numbers when they are part of the graph, else None."""
-    if value is None:
+    """Return a value's numbers when they are part of the graph, else None.
+
+    An initializer that is also an input of the graph is only a default, so it is no constant.
+    """
+    if value is None or value.is_graph_input():
         return None
     tensor = ir.convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()
 
 
+def floats(value: ir.Value | None) -> np.ndarray | None:
+    """Return a float32 constant as float64, else None.
+
+    Other precisions are left alone: folding in float16 rounds far more than the limit on a
+    rewrite allows.
+    """
+    array = constant(value)
+    return array.astype(np.float64) if array is not None and array.dtype == np.float32 else None
+
+
 def new_constant(graph: ir.Graph, like: str, array: np.ndarray) -> ir.Value:
-    """Add an initializer whose name starts with `like` and return it."""
-    name, number = like, 0
-    while name in graph.initializers:
-        number += 1
-        name = f"{like}_{number}"
-    array = np.ascontiguousarray(array)
+    """Add an initializer whose name starts with `like` and return it; float64 becomes float32."""
+    array = np.ascontiguousarray(array, np.float32 if array.dtype == np.float64 else array.dtype)
+    name = unused_name(graph, like)
     tensor = ir.tensor(array, name=name)
     value = ir.Value(
         name=name,
@@ -30,6 +60,22 @@ def new_constant(graph: ir.Graph, like: str, array: np.ndarray) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def unused_name(graph: ir.Graph, like: str) -> str:
+    """Return `like`, with a number behind it when a value of the graph has that name."""
+    taken = {value.name for node in graph.all_nodes() for value in node.outputs}
+    taken |= {value.name for value in graph.inputs} | set(graph.initializers)
+    name, number = like, 0
+    while name in taken:
+        number += 1
+        name = f"{like}_{number}"
+    return name
+
+
+def name_of(node: ir.Node) -> str:
+    """Return a node's name, or its first output's where it has none."""
+    return node.name or node.outputs[0].name
 
 
 def attribute(node: ir.Node, name: str, default: object = None) -> object:
@@ -45,35 +91,22 @@ def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
     return tuple(axis if isinstance(axis, int) else None for axis in value.shape)
 
 
-def channels_of(value: ir.Value) -> int | None:
-    """Return the length of a value's second axis, or None when it is unknown."""
-    shape = shape_of(value)
-    return shape[1] if shape is not None and len(shape) > 1 else None
-
-
 def only_user(value: ir.Value) -> ir.Node | None:
-    """Return the one node that reads a value; None when others do or the graph gives it out."""
-    users = value.consumers()
-    return users[0] if len(users) == 1 and not value.is_graph_output() else None
+    """Return the node that reads a value; None when it is read twice or the graph gives it out."""
+    uses = value.uses()
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def private_producer(value: ir.Value, *operators: str) -> ir.Node | None:
-    """Return the node that makes a value when it is such an operator and nobody else reads it."""
+    """Return the node that makes a value when it is such an operator and is read only once."""
     node = value.producer()
-    if node is None or node.op_type not in operators or node.domain not in ("", "ai.onnx"):
-        return None
-    return node if only_user(value) is not None else None
-
-
-def nodes(graph: ir.Graph, *operators: str) -> list[ir.Node]:
-    """Return the standard nodes of these operators, in the order of execution."""
-    return [n for n in graph if n.op_type in operators and n.domain in ("", "ai.onnx")]
+    return node if is_op(node, *operators) and only_user(value) is not None else None
 
 
 def bypass(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     """Let everyone who reads the node's first output read `value`, and remove the node.
 
-    An output of the graph keeps its name; `value` must then be made by a node.
+    An output of the graph keeps its name; see :func:`can_replace`.
     """
     ir.convenience.replace_all_uses_with(node.outputs[0], value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
@@ -86,12 +119,26 @@ def can_replace(node: ir.Node, value: ir.Value) -> bool:
     )
 
 
-def insert_after(graph: ir.Graph, node: ir.Node, new: ir.Node) -> ir.Value:
-    """Put a node behind another, describe its output like the other's, and return the output."""
-    graph.insert_after(node, new)
-    output, model = new.outputs[0], node.outputs[0]
-    output.shape, output.type = model.shape, model.type
-    output.name = f"{model.name}_{new.op_type.lower()}"
+def put_before(graph: ir.Graph, node: ir.Node, new: ir.Node, like: ir.Value) -> ir.Value:
+    """Insert a node of one output before another; the output is described and named like `like`."""
+    graph.insert_before(node, new)
+    return _described(graph, new, like)
+
+
+def put_after(graph: ir.Graph, value: ir.Value, new: ir.Node) -> ir.Value:
+    """Insert a node of one output where `value` is made; its output is described like `value`."""
+    if value.producer() is None:
+        graph.insert_before(graph[0], new)
+    else:
+        graph.insert_after(value.producer(), new)
+    return _described(graph, new, value)
+
+
+def _described(graph: ir.Graph, new: ir.Node, like: ir.Value) -> ir.Value:
+    output = new.outputs[0]
+    # The graph has named it val_0 or so, which says nothing in a runtime's profile.
+    output.name = new.name = unused_name(graph, f"{like.name}_{new.op_type.lower()}")
+    output.shape, output.type = like.shape, like.type
     return output
 
 
@@ -100,12 +147,15 @@ def batch_norm(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
 
     In evaluation mode it is ``y = scale * x + shift`` with ``scale = gamma / sqrt(var + eps)``
     and ``shift = beta - mean * scale`` (ONNX operator BatchNormalization). None when one of its
-    four constants is not part of the graph, or when it is in training mode.
+    four constants is not part of the graph in float32, or when it is in training mode, which
+    before opset 14 is told by its additional outputs.
     """
-    arrays = [constant(value) for value in node.inputs[1:5]]
-    if any(array is None for array in arrays) or attribute(node, "training_mode", 0):
+    arrays = [floats(value) for value in node.inputs[1:5]]
+    if any(array is None for array in arrays) or len(node.outputs) > 1:
         return None
-    gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays)
+    if attribute(node, "training_mode", 0) or not attribute(node, "spatial", 1):
+        return None
+    gamma, beta, mean, variance = arrays
     scale = gamma / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
     return scale, beta - mean * scale
 
@@ -119,22 +169,22 @@ def is_padded(conv: ir.Node) -> bool:
 def weight_and_bias(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a Conv's or Gemm's float64 weight and bias, the bias 0 where there is none.
 
-    A Gemm's weight is turned so that its rows are outputs. None when they are not constants, or
-    when a Gemm scales its terms.
+    A Gemm's weight is turned so that its rows are outputs. None when they are not float32
+    constants, or when a Gemm scales its terms, turns its input or adds something else to each row.
     """
-    weight = constant(node.inputs[1])
+    weight = floats(node.inputs[1])
     bias_value = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = constant(bias_value)
+    bias = floats(bias_value)
     if weight is None or (bias_value is not None and bias is None):
         return None
-    weight = weight.astype(np.float64)
     if node.op_type == "Gemm":
         if attribute(node, "alpha", 1.0) != 1 or attribute(node, "beta", 1.0) != 1:
             return None
-        if attribute(node, "transA", 0):
+        one_per_row = bias is not None and bias.ndim == 2 and bias.shape[0] != 1
+        if attribute(node, "transA", 0) or one_per_row:
             return None
         weight = weight if attribute(node, "transB", 0) else weight.T
-    bias = np.zeros(len(weight)) if bias is None else bias.astype(np.float64).reshape(-1)
+    bias = np.zeros(len(weight)) if bias is None else bias.reshape(-1)
     return weight, np.broadcast_to(bias, len(weight))
 
 
@@ -145,13 +195,10 @@ def set_weight_and_bias(
 
     A weight of None leaves the weight as it is.
     """
-    stem = node.name or node.outputs[0].name
     if weight is not None:
         if node.op_type == "Gemm" and not attribute(node, "transB", 0):
             weight = weight.T
-        new = new_constant(graph, f"{stem}.weight", weight.astype(np.float32))
-        node.replace_input_with(1, new)
+        node.replace_input_with(1, new_constant(graph, f"{name_of(node)}.weight", weight))
     if len(node.inputs) < 3:
         node.resize_inputs(3)
-    new = new_constant(graph, f"{stem}.bias", bias.astype(np.float32))
-    node.replace_input_with(2, new)
+    node.replace_input_with(2, new_constant(graph, f"{name_of(node)}.bias", bias))
