@@ -325,7 +325,8 @@ class Target(ABC):
         """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
 
         `folder` is for files and `slots` says which picture each image of the pairs is; both are
-        for targets behind tools. The rest is as for :func:`lresnet_utils.embed.embed`.
+        for targets behind tools. `write` takes the embeddings. The rest is as for
+        :func:`lresnet_utils.embed.embed`.
         """
         from lresnet_utils.embed import embed  # keeps importing a target cheap
 
