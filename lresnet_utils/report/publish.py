@@ -1,8 +1,9 @@
-"""Executed notebooks become self-contained pages: no request, no script, the same bytes again.
+"""Executed notebooks become self-contained pages: no request, the same bytes again.
 
 The page is nbconvert's work with the template beside this module. Everything it needs is in the
-file: one style sheet, pictures as data. A content security policy forbids the rest, so a page
-opened from a mail, an archive or a machine without network looks as it was meant to.
+file: one style sheet, pictures as data, and on a page with the threshold explorer its script. A
+content security policy forbids the rest, so a page opened from a mail, an archive or a machine
+without network looks as it was meant to.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from traitlets.config import Config
 from lresnet_utils.errors import DataError, ParamsError, nearest
 from lresnet_utils.files import read_json, write_text
 from lresnet_utils.report import executed
+from lresnet_utils.report.explorer_page import explorer_script
 
 _TEMPLATE = Path(__file__).with_name("template")
 _SHOWN_TYPES = (
@@ -123,6 +125,7 @@ def publish(
         "parameters": executed.parameters(notebook),
         "failure": stopped,
         "provenance": _provenance(notebook, Path(notebook_path).name, meta or {}),
+        "explorer": dict(zip(("script", "hash"), explorer_script(), strict=True)),
     }
     resources = {"page": page, "metadata": {"path": str(Path(notebook_path).parent)}}
     html, _ = _PageExporter().from_notebook_node(notebook, resources)
