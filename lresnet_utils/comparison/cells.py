@@ -123,8 +123,8 @@ def compare_cells(
         "difference": difference
         | {"interval": f"{drawn.words}; joined with Tango's score interval"},
         "mcnemar_p": mcnemar_exact(lost, gained),
-        "lost": [_flip(a, rows, cells, pair) for pair in flips.lost],
-        "gained": [_flip(a, rows, cells, pair) for pair in flips.gained],
+        "lost": _clearest([_flip(a, rows, cells, pair) for pair in flips.lost], "b"),
+        "gained": _clearest([_flip(a, rows, cells, pair) for pair in flips.gained], "a"),
         "tar_at_far": _tar_rows(points, sides, same, drawn),
         "embeddings": agreement,
         "speed": _speed(cells),
@@ -211,6 +211,14 @@ def _flip(
     }
 
 
+def _clearest(flips: list[dict[str, Any]], wrong: str) -> list[dict[str, Any]]:
+    """Put the pairs first that the wrong side misses by most."""
+    return sorted(
+        flips,
+        key=lambda flip: (-abs(flip["distance"][wrong] - flip["threshold"][wrong]), flip["pair"]),
+    )
+
+
 def _embeddings(
     a: Report, b: Report, cells: tuple[dict[str, Any], ...]
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
@@ -253,13 +261,17 @@ def sentence(record: dict[str, Any], word: str, settings: Settings) -> str:
         f"{start} on these {d['n']} pairs: accuracy {points[0]} points "
         f"[{points[1]}, {points[2]}] at a margin of {settings.margin_points:g}, "
         f"{len(record['lost'])} pairs lost and {len(record['gained'])} gained "
-        f"(McNemar's exact p = {record['mcnemar_p']:.2g})"
+        f"(McNemar's exact p {_chance(record['mcnemar_p'])})"
     )
     speed = record["speed"]
     if "refused" in speed:
         return f"{text}; speed not compared."
     span = "" if speed["low"] is None else f" [{speed['low']:.2f}, {speed['high']:.2f}]"
     return f"{text}; speed {speed['value']:.2f} times A's{span}."
+
+
+def _chance(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
 
 
 def _points(share: float) -> str:

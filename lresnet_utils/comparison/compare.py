@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from lresnet_utils.comparison.cells import CellComparison, Settings, compare_cells
@@ -80,6 +81,8 @@ def compare_reports(
         "a": _about(a),
         "b": _about(b),
         "pairs": {
+            "name": a.results["dataset"].get("name"),
+            "credit": a.results["dataset"].get("credit"),
             "sha256": a.fingerprint,
             "n": len(a.same),
             "n_genuine": int(a.same.sum()),
@@ -168,13 +171,18 @@ def _about(report: Report) -> dict[str, Any]:
     run = report.results["run"]
     made = run.get("provenance") or {}
     model = (run.get("params") or {}).get("model") or {}
+    weights = model.get("weights")
     return {
         "name": report.name,
         "path": str(report.path),
         "started": made.get("started"),
         "commit": made.get("commit"),
         "machine": made.get("machine"),
-        "model": {key: model.get(key) for key in ("architecture", "weights")},
+        # The name of a weights file tells enough; where it lies is its owner's business.
+        "model": {
+            "architecture": model.get("architecture"),
+            "weights": weights and PurePath(weights).name,
+        },
     }
 
 

@@ -101,7 +101,7 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
         if min(left.min(), right.min()) < 0 or same.max() > 1:
             raise ValueError("an image or a label is out of range")
         planes = np.frombuffer(_inflate(value["distances"], 8 * n * len(cells)), np.uint8)
-        bits = np.ascontiguousarray(planes.reshape(8, -1).T).view("<u8").reshape(len(cells), n)
+        bits = np.array(planes.reshape(8, -1).T, order="C").view("<u8").reshape(len(cells), n)
         bits[1:] ^= bits[:1]
         pictures = {
             int(image): base64.b64decode(jpeg, validate=True)

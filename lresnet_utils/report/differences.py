@@ -94,8 +94,8 @@ class CosineDisplay(Display):
     def describe(self) -> str:
         """Say the smallest and the median cosine of every pair of cells."""
         parts = [
-            f"{_flat(name)}: smallest cosine {np.min(values):.7f}, median {np.median(values):.7f} over "
-            f"{style.fmt_count(len(values))} faces"
+            f"{_flat(name)}: smallest cosine {np.min(values):.7f}, median {np.median(values):.7f} "
+            f"over {style.fmt_count(len(values))} faces"
             for name, values in self.cosines.items()
         ]
         return "Agreement of the embeddings of A and B. " + "; ".join(parts) + "."

@@ -15,6 +15,9 @@ from lresnet_utils.report.publish import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.report.style import fmt_number, fmt_percent, fmt_points
 
+# Pictures are most of the page; more of them tell no more.
+_PICTURED = 36
+
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""
 
@@ -86,7 +89,7 @@ def _sides(record: Mapping[str, Any]) -> str:
             "side": side.upper(),
             "run": record[side]["name"],
             "file": record[side]["path"],
-            "model": f"{record[side]['model']['architecture']}, {record[side]['model']['weights']}",
+            "model": ", ".join(filter(None, record[side]["model"].values())) or "unknown",
             "started": (record[side]["started"] or "unknown")
             .replace("T", " ")
             .removesuffix("+00:00"),
@@ -149,7 +152,7 @@ def _table(cells: list[CellComparison]) -> str:
         Column("difference", "Difference", "points, 95 % interval", fmt_points),
         Column("lost", "Lost", "pairs"),
         Column("gained", "Gained", "pairs"),
-        Column("p", "McNemar's p", "exact", ".2g"),
+        Column("p", "McNemar's p", "exact", lambda p: fmt_number(p, 2)),
         Column("speed", "Speed of B", "in A's, 95 % interval", ".2f"),
     ]
     rows = [
@@ -181,7 +184,7 @@ def _flips(comparison: Comparison) -> Iterator[str]:
         return
     yield _say(
         "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is right; "
-        "gained: only B is. Pairs and images are numbered from 0."
+        "gained: only B is. The clearest come first; pairs and images are numbered from 0."
     )
     for record in cells:
         for kind in ("lost", "gained"):
@@ -190,12 +193,14 @@ def _flips(comparison: Comparison) -> Iterator[str]:
                 yield f'<p class="lr-x-title">{escape(title)}</p>' + _sheet(
                     comparison, record[kind], kind
                 )
+    if comparison.record["pairs"]["credit"]:
+        yield _say(f"Faces: {comparison.record['pairs']['credit']}.")
 
 
 def _sheet(comparison: Comparison, rows: list[dict[str, Any]], kind: str) -> str:
     """Return the pairs as cards: both faces where a report has them, and both distances."""
     cards = []
-    for row in rows:
+    for row in rows[:_PICTURED]:
         told = "same person" if row["same_person"] else "different people"
         faces = "".join(
             _face(comparison.picture(image), f"Pair {row['pair']}, image {image}")
@@ -209,7 +214,9 @@ def _sheet(comparison: Comparison, rows: list[dict[str, Any]], kind: str) -> str
             f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
             f"<strong>Pair {row['pair']}</strong>, {told}{numbers}</li>"
         )
-    return f'<ul class="lr-cards" aria-label="Pairs {kind}">{"".join(cards)}</ul>'
+    sheet = f'<ul class="lr-cards" aria-label="Pairs {kind}">{"".join(cards)}</ul>'
+    more = ", ".join(str(row["pair"]) for row in rows[_PICTURED:])
+    return sheet + (_say(f"Also {kind}, less clearly: pairs {more}.") if more else "")
 
 
 def _face(jpeg: bytes | None, alt: str) -> str:
