@@ -74,7 +74,9 @@ def outputs_of(model, faces):
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return dict(zip((o.name for o in model.graph.output), session.run(None, {"image": faces})))
+    return dict(
+        zip((o.name for o in model.graph.output), session.run(None, {"image": faces}), strict=True)
+    )
 
 
 @pytest.fixture(scope="session")
