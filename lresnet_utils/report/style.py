@@ -137,6 +137,20 @@ def fmt_percent(share: float | None, digits: int = 2) -> str:
     return "–" if _missing(share) else f"{100 * share:.{digits}f}{_SPACE}%"
 
 
+def fmt_points(share: float | None, digits: int = 2) -> str:
+    """Write a difference of two shares in percentage points, always with its sign.
+
+    Examples
+    --------
+    >>> fmt_points(0.0012), fmt_points(-0.05), fmt_points(-0.0)
+    ('+0.12', '−5.00', '0.00')
+    """
+    if _missing(share):
+        return "–"
+    text = f"{100 * share + 0.0:+.{digits}f}".replace("-", _MINUS)
+    return text[1:] if float(text[1:]) == 0 else text
+
+
 def fmt_number(value: float | None, significant: int = 3) -> str:
     """Write a number with so many significant digits; very small and large ones as powers of ten.
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +40,9 @@ class ModelFiles:
         Simplified ONNX graph with a static batch and one input and one output.
     batch_size, embedding_size : int
         Images per inference, and numbers per embedding.
+    prepared : Path, optional
+        What tunable targets are built from instead of `onnx`: a rewritten or quantised graph, in
+        whatever format the target's runtime reads.
     """
 
     architecture: str
@@ -47,6 +50,12 @@ class ModelFiles:
     onnx: Path
     batch_size: int
     embedding_size: int
+    prepared: Path | None = None
+
+    @property
+    def graph(self) -> Path:
+        """The prepared graph where there is one, else the simplified."""
+        return self.prepared or self.onnx
 
 
 @dataclass(frozen=True)
@@ -215,6 +224,8 @@ class Target(ABC):
     precision: str = "fp32"
     embeds_variants: ClassVar[bool] = True
     """Whether it can embed degraded copies of the set as well."""
+    tunable: ClassVar[bool] = False
+    """Whether its graph and its way of running are chosen by measurement."""
 
     @property
     def name(self) -> str:
@@ -227,12 +238,24 @@ class Target(ABC):
 
     def versions(self) -> dict[str, str]:
         """Return the versions that the target's results depend on; empty when not installed."""
-        try:
-            return {self.distribution: importlib.metadata.version(self.distribution)}
-        except importlib.metadata.PackageNotFoundError:
-            return {}
+        version = version_of(self.distribution)
+        return {} if version is None else {self.distribution: version}
 
-    def build(self, files: ModelFiles, folder: Path, *, threads: int = 0) -> Artefact:
+    def running_options(self, cores: int) -> list[dict[str, Any]]:
+        """Return ways of running a build on so many cores, the default first.
+
+        Each is a set of options for :meth:`build`; a single one when there is nothing to choose.
+        """
+        return [{}]
+
+    def build(
+        self,
+        files: ModelFiles,
+        folder: Path,
+        *,
+        threads: int = 0,
+        running: Mapping[str, Any] | None = None,
+    ) -> Artefact:
         """Build the network for this target and describe the build.
 
         Parameters
@@ -241,6 +264,9 @@ class Target(ABC):
             The exported network, and where the artefact goes; the folder is made when missing.
         threads : int, default 0
             Threads per inference; 0 takes every core this process may use.
+        running : mapping, optional
+            Options that take the place of the runtime's own defaults, such as one of
+            :meth:`running_options`.
 
         Raises
         ------
@@ -249,15 +275,19 @@ class Target(ABC):
         """
         self._require_available()
         path = Path(folder) / f"{self.name}{self.suffix}"
-        options = {
-            "batch_size": files.batch_size,
-            "embedding_size": files.embedding_size,
-            "threads": threads or usable_cores(),
-        } | self._options()
+        options = (
+            {
+                "batch_size": files.batch_size,
+                "embedding_size": files.embedding_size,
+                "threads": threads or usable_cores(),
+            }
+            | self._options()
+            | dict(running or {})
+        )
         started = time.perf_counter()
         fix = f"run 1_export again, or leave {self.name} out"
         with (
-            _told(f"{self.name} cannot build the network", files.onnx, fix),
+            _told(f"{self.name} cannot build the network", files.graph, fix),
             atomic_path(path) as temporary,
         ):
             self._build(files, temporary, options)
@@ -295,7 +325,8 @@ class Target(ABC):
         """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
 
         `folder` is for files and `slots` says which picture each image of the pairs is; both are
-        for targets behind tools. The rest is as for :func:`lresnet_utils.embed.embed`.
+        for targets behind tools. `write` takes the embeddings. The rest is as for
+        :func:`lresnet_utils.embed.embed`.
         """
         from lresnet_utils.embed import embed  # keeps importing a target cheap
 
@@ -317,6 +348,20 @@ class Target(ABC):
         able = self.available()
         if not able.ok:
             raise TargetError(f"{self.name}: {able.reason}", fix=able.remedy)
+
+
+def version_of(distribution: str) -> str | None:
+    """Return an installed package's version, or None when it is not installed.
+
+    Examples
+    --------
+    >>> version_of("no-such-package") is None
+    True
+    """
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def importable(module: str, package: str) -> Availability:
