@@ -115,31 +115,6 @@ def summarise(path: Path | str) -> GraphSummary:
     )
 
 
-def operator_changes(before: GraphSummary, after: GraphSummary) -> list[dict[str, str | int]]:
-    """Count the nodes of every operator in two graphs.
-
-    Parameters
-    ----------
-    before, after : GraphSummary
-        The same network before and after it was changed.
-
-    Returns
-    -------
-    list of dict
-        Rows of ``operator`` and its number of nodes ``before`` and ``after``: the first graph's
-        operators, most frequent first, then those that only the second has.
-    """
-    names = [*before.operators, *(name for name in after.operators if name not in before.operators)]
-    return [
-        {
-            "operator": name,
-            "before": before.operators.get(name, 0),
-            "after": after.operators.get(name, 0),
-        }
-        for name in names
-    ]
-
-
 def _inferred(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
