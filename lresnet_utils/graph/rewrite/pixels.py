@@ -153,7 +153,8 @@ def _batch_size(graph: ir.Graph) -> int:
 
 
 def _opset(model: ir.Model) -> int:
-    return model.graph.opset_imports[""]
+    imports = model.graph.opset_imports
+    return imports.get("") or imports["ai.onnx"]
 
 
 def _double_batch(graph: ir.Graph, batch: int) -> None:
