@@ -167,7 +167,7 @@ class Int8Search:
         if not fitting:
             raise TargetError(
                 f"No int8 build of the {len(tried)} tried decides as the fp32 build does.",
-                fix="raise build.budget_points or build.calibration_images, or leave the target out",
+                fix="raise build.budget_points or calibration_images, or leave it out",
             )
         return max(fitting, key=lambda entry: entry["throughput_ips"]["value"])
 
