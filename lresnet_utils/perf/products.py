@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lresnet_utils.errors import TargetError
+from lresnet_utils.perf.machine import bf16_instructions
 
 Work = Callable[[], object]
 # OpenVINO's names of the types in which it may multiply.
@@ -60,10 +61,7 @@ def _numpy(_precision: str, size: int, _threads: int) -> Work:
 def _torch(precision: str, size: int, _threads: int) -> Work:
     import torch
 
-    from lresnet_utils.targets.openvino import native_bf16
-
-    if precision == "bf16" and native_bf16() is None:
-        raise TargetError("this processor has no bf16 instructions")
+    _require_instructions(precision)
     a, b = (torch.from_numpy(_matrix(size, seed)) for seed in (0, 1))
     if precision == "int8":
         a, b = a.to(torch.int8), b.to(torch.int8)
@@ -77,10 +75,7 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
     import openvino as ov
     from openvino import opset13 as op
 
-    from lresnet_utils.targets.openvino import native_bf16
-
-    if precision == "bf16" and native_bf16() is None:
-        raise TargetError("this processor has no bf16 instructions")
+    _require_instructions(precision)
     left = op.parameter([size, size], ov.Type.f32)
     weights = _matrix(size, 1)
     if precision == "int8":
@@ -105,6 +100,12 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
     _require_product_in(compiled, precision)
     request, pixels = compiled.create_infer_request(), np.abs(_matrix(size, 0))
     return lambda: request.infer({0: pixels}, share_inputs=True)
+
+
+def _require_instructions(precision: str) -> None:
+    """Refuse bf16 where it would be emulated, which can take a thousand times as long."""
+    if precision == "bf16" and bf16_instructions() is None:
+        raise TargetError("there are no bf16 instructions to use here")
 
 
 def _require_product_in(compiled: object, precision: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lresnet_utils.perf.machine import cpu_flags
+from lresnet_utils.perf.machine import bf16_instructions
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Session
 from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _CACHE = "inductor"
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# Linux's names of the instructions that multiply bf16 numbers: Intel and AMD, then Arm.
-_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 class TorchCompileTarget(TorchTarget):
@@ -62,10 +60,10 @@ class TorchCompileTarget(TorchTarget):
                 "torch.compile needs Python's C headers, and Python.h is not there",
                 "apt-get install python3-dev",
             )
-        if self.precision == "bf16" and not set(_BF16_FLAGS) & (cpu_flags() or frozenset()):
+        if self.precision == "bf16" and bf16_instructions() is None:
             return Availability(
                 False,
-                "this processor has no bf16 instructions, so bf16 would be slower than fp32",
+                "there are no bf16 instructions to use here, so bf16 would be slower than fp32",
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return able
