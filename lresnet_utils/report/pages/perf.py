@@ -83,7 +83,7 @@ def _beyond(row: dict[str, Any]) -> bool:
 
 
 def _about_ceilings(record: dict[str, Any]) -> str:
-    sizes = ", ".join(
+    sizes = "; ".join(
         f"{precision} {found['size']} × {found['size']}, best of {found['n']}"
         for precision, found in record["ceilings"].items()
         if "tops" in found
