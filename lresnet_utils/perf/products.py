@@ -121,7 +121,7 @@ def _require_product_in(compiled: object, precision: str) -> None:
 
 
 def _matrix(size: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(-20, 21, (size, size)).astype(np.float32)
+    return np.random.default_rng(seed).integers(-20, 21, (size, size), np.int8).astype(np.float32)
 
 
 # The likely fastest first: a library that is hopelessly behind is then timed once only.
