@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lresnet_utils.perf.machine import bf16_instructions
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Session
+from lresnet_utils.targets.base import IMAGE_SHAPE, Artefact, Availability, ModelFiles, Session
 from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
 
 if TYPE_CHECKING:
@@ -111,9 +113,7 @@ class CompiledSession(TorchSession):
 
     def compile(self) -> None:
         """Compile now rather than at the first batch, by running one of zeros."""
-        import numpy as np
-
-        self.infer(np.zeros((self.batch_size, 3, 112, 112), np.float32))
+        self.infer(np.zeros((self.batch_size, *IMAGE_SHAPE), np.float32))
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         torch = self._torch
