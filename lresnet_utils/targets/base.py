@@ -398,5 +398,7 @@ def _told(what: str, where: Path, fix: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # OpenVINO first names a line of its own source.
+        lines = [line for line in lines if not line.startswith("Exception from ")] or lines
         detail = lines[0][:300] if lines else type(error).__name__
         raise TargetError(f"{what}: {detail}", where=str(where), fix=fix) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import cpu_flags
+from lresnet_utils.perf.machine import bf16_instructions, cpu_flags
 from lresnet_utils.targets.base import (
     IMAGE_SHAPE,
     Artefact,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _DEVICE = "CPU"
 # Our names of the precisions to OpenVINO's.
 _ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16"}
-# Linux's names of the instructions that multiply bf16 numbers: Intel and AMD, then Arm.
-_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
 class OpenVinoTarget(Target):
@@ -70,7 +68,7 @@ class OpenVinoTarget(Target):
         if found is None:
             return Availability(
                 False,
-                "this processor has no bf16 instructions, so bf16 would be slower than fp32",
+                "there are no bf16 instructions to use here, so bf16 would be slower than fp32",
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return Availability(True, note=f"bf16 arithmetic by {found}")
@@ -111,6 +109,19 @@ class OpenVinoTarget(Target):
         model.reshape([files.batch_size, *IMAGE_SHAPE])
         compiled = core.compile_model(model, _DEVICE, self._config(options))
         path.write_bytes(compiled.export_model().getvalue())
+
+    def profile(self, artefact: Artefact, batch: np.ndarray, *, seconds: float) -> dict[str, Any]:
+        """Time a build layer by layer, on one stream of all threads.
+
+        See :func:`lresnet_utils.targets.openvino_profile.profile_layers`.
+        """
+        from lresnet_utils.targets.openvino_profile import profile_layers
+
+        one_stream = self._config(artefact.options | _running(1, 1, False))
+        compiled = _core().import_model(
+            artefact.path.read_bytes(), _DEVICE, one_stream | {"PERF_COUNT": True}
+        )
+        return profile_layers(compiled, batch, seconds=seconds)
 
     def _load(self, artefact: Artefact) -> Session:
         options = artefact.options
@@ -198,9 +209,7 @@ def native_bf16() -> str | None:
     if "BF16" not in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
         return None
     flags = cpu_flags()
-    if flags is None:
-        return "the processor"
-    return next((flag for flag in _BF16_FLAGS if flag in flags), None)
+    return "the processor" if flags is None else bf16_instructions(flags)
 
 
 @cache
