@@ -2,6 +2,7 @@
 
 from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay, RobustnessDisplay
 from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.det import DetDisplay
 from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
 from lresnet_utils.report.pictures import FaceSheetDisplay, PairSheetDisplay
 from lresnet_utils.report.pipeline import AccuracySpeedDisplay, StageDisplay
@@ -10,6 +11,7 @@ from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
 
 __all__ = [
     "AccuracySpeedDisplay",
+    "DetDisplay",
     "FaceSheetDisplay",
     "FoldDisplay",
     "LatencyDisplay",

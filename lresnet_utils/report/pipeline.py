@@ -124,7 +124,7 @@ class AccuracySpeedDisplay(Display):
     title: ClassVar[str] = "Accuracy against speed"
     reading: ClassVar[str] = (
         "Up and to the right is better. Numbers above the marks are batch sizes; bars are the "
-        "95 % intervals of accuracy (Wilson) and throughput (Student t over repeats)."
+        "95 % intervals of accuracy (people as clusters) and throughput (Student t over repeats)."
     )
     rows: Sequence[Mapping[str, Any]]
 
