@@ -1,5 +1,6 @@
 """Every display under one name to import from."""
 
+from lresnet_utils.report.build_charts import RewriteDisplay, TradeOffDisplay
 from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay, RobustnessDisplay
 from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
 from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
@@ -15,10 +16,12 @@ __all__ = [
     "OperatorDisplay",
     "PairSheetDisplay",
     "ParityDisplay",
+    "RewriteDisplay",
     "RobustnessDisplay",
     "RocDisplay",
     "ScoreHistogramDisplay",
     "StageDisplay",
     "ThresholdDisplay",
     "ThroughputDisplay",
+    "TradeOffDisplay",
 ]
