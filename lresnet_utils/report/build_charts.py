@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from lresnet_utils.report import style
 from lresnet_utils.report.display import (
     Display,
+    ends_of,
     grid,
     legend_below,
     name_x,
@@ -63,7 +64,7 @@ class RewriteDisplay(Display):
     def _words(self, step: Mapping[str, Any]) -> str:
         if step["failure"]:
             return f"{step['rewrite']}: dropped, not measured ({step['failure']})"
-        text = f"{step['rewrite']}: {style.fmt_interval(*_ends(step['throughput_ips']))}"
+        text = f"{step['rewrite']}: {style.fmt_interval(*ends_of(step['throughput_ips']))}"
         if step["ratio"] is None:
             return text
         verdict = "kept" if step["kept"] else "dropped"
@@ -91,7 +92,7 @@ class RewriteDisplay(Display):
         name_x(ax, f"images per second at batch size {self.batch_size}")
 
     def _figures(self, step: Mapping[str, Any]) -> str:
-        rate = style.fmt_interval(*_ends(step["throughput_ips"]))
+        rate = style.fmt_interval(*ends_of(step["throughput_ips"]))
         return rate if step["ratio"] is None else f"{rate}\n× {_ratio(step['ratio'])}"
 
     def _bar(self, ax: Axes, before: tuple[float, float], now: tuple[float, float]) -> None:
@@ -100,7 +101,7 @@ class RewriteDisplay(Display):
         ax.plot([before[0]] * 2, [before[1], now[1] + 0.25], color=style.MUTED, linewidth=0.8)
 
     def _mark(self, ax: Axes, step: Mapping[str, Any], y: float) -> None:
-        look, (value, low, high) = style.look(self.target), _ends(step["throughput_ips"])
+        look, (value, low, high) = style.look(self.target), ends_of(step["throughput_ips"])
         _cross(ax, (value, y), look.colour, look.marker, xends=(low, high), full=step["kept"])
 
 
@@ -145,7 +146,7 @@ class TradeOffDisplay(Display):
             chosen = ", chosen" if entry["chosen"] else ""
             parts.append(
                 f"{number}. {entry['title']}: loses {_points(entry['worst_loss_points'])} points "
-                f"at worst, {style.fmt_interval(*_ends(entry['throughput_ips']))} images per "
+                f"at worst, {style.fmt_interval(*ends_of(entry['throughput_ips']))} images per "
                 f"second, {_VERDICTS[self._verdict(entry)][1]}{chosen}"
             )
         return (
@@ -193,7 +194,7 @@ class TradeOffDisplay(Display):
         return [sorted(group, key=lambda e: len(e["recipe"]["kept"])) for group in groups.values()]
 
     def _mark(self, ax: Axes, entry: Mapping[str, Any], colour: str) -> None:
-        value, low, high = _ends(entry["throughput_ips"])
+        value, low, high = ends_of(entry["throughput_ips"])
         at, verdict = (value, entry["worst_loss_points"]), self._verdict(entry)
         marker = _VERDICTS[verdict][0]
         _cross(ax, at, colour, marker, xends=(low, high), full=verdict == "within")
@@ -265,7 +266,7 @@ def _beside_axes(ax: Axes, y: float, text: str) -> None:
 
 def _fit(ax: Axes, rates: Sequence[Mapping[str, Any]]) -> None:
     """Limit the x axis to the rates and their intervals."""
-    ends = [end for rate in rates for end in _ends(rate) if end is not None]
+    ends = [end for rate in rates for end in ends_of(rate) if end is not None]
     if ends:
         room = max(max(ends) - min(ends), 0.02 * max(ends))
         ax.set_xlim(max(0.0, min(ends) - 0.08 * room), max(ends) + 0.08 * room)
@@ -289,13 +290,9 @@ def _cross(
 
 
 def _ratio(ratio: Mapping[str, Any]) -> str:
-    return style.fmt_interval(*_ends(ratio), lambda value: f"{value:.2f}")
+    return style.fmt_interval(*ends_of(ratio), lambda value: f"{value:.2f}")
 
 
 def _points(points: float) -> str:
     """Write percentage points, without a sign on zero."""
     return style.fmt_number(round(points, 2) + 0.0)
-
-
-def _ends(estimate: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
-    return estimate["value"], estimate.get("low"), estimate.get("high")

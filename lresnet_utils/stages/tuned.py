@@ -34,7 +34,8 @@ def tuning(built: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
     dict
         ``tuning``: None, or ``before`` in words, ``before_ips`` and ``after_ips`` (images per
         second), ``ratio`` and its factors ``build_ratio`` and ``running_ratio`` (None where
-        nothing was changed), each with interval and n, and ``measured_at``.
+        nothing was changed), each with interval and n, ``measured_at`` (UTC) and ``reused``
+        (True when any of it is from an earlier run on this machine).
         ``tuning_refused``: None, or why there is none.
     """
     if "running" not in built:
@@ -56,6 +57,7 @@ def tuning(built: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
         "running_ratio": running,
         "ratio": _chain(start["build_ratio"], running, chosen["throughput_ips"]["n"]),
         "measured_at": sorted({s["measured_at"] for s in searches if s.get("measured_at")}),
+        "reused": any(search.get("reused") for search in searches),
     }
     return {"tuning": start | after, "tuning_refused": None}
 

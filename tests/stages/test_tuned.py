@@ -27,7 +27,7 @@ def way(value, gain=None, chosen=False, failure=None):
 def entry(rewrites, steps, ways):
     graph = {"rewrites": rewrites, "steps": steps, "measured_at": "2026-01-01T00:00:00+00:00"}
     running = {"candidates": ways, "measured_at": "2026-01-02T00:00:00+00:00"}
-    return {"graph": graph, "running": running}
+    return {"graph": graph | {"reused": True}, "running": running | {"reused": False}}
 
 
 STEPS = [step("as simplified", 100.0), step("a", 110.0), step("b", 120.0)]
@@ -45,6 +45,7 @@ def test_both_factors_are_chained_and_kept_apart():
     assert found["ratio"]["value"] == pytest.approx(1.2 * 1.3)
     # Not the quotient of two rates that were measured at different times.
     assert found["ratio"]["value"] != pytest.approx(150 / 100)
+    assert found["reused"] is True
     assert found["measured_at"] == ["2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"]
 
 

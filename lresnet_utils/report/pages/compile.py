@@ -95,31 +95,25 @@ def _repeats(rows: list[dict[str, Any]]) -> str:
 
 
 def _operators(counts: dict[str, dict[str, int]]) -> None:
-    """Show nodes per operator, with one column for targets whose graphs count alike."""
+    """Show nodes per operator, one column per graph."""
     if not counts:
         return
-    columns: list[tuple[str, dict[str, int]]] = []
-    for name, own in counts.items():
-        alike = [at for at, (_, known) in enumerate(columns) if at and known == own]
-        if alike:
-            columns[alike[0]] = (f"{columns[alike[0]][0]}, {name}", own)
-        else:
-            columns.append((name, own))
-    names = sorted({op for _, own in columns for op in own}, key=_most_frequent(columns))
-    rows = [{"operator": op} | {names: own.get(op, 0) for names, own in columns} for op in names]
-    rows.append({"operator": "all"} | {names: sum(own.values()) for names, own in columns})
-    heads = [Column(names, names.capitalize() if names == "simplified" else names, "nodes")
-             for names, _ in columns]  # fmt: skip
+    every = {op for own in counts.values() for op in own}
+    most = {op: max(own.get(op, 0) for own in counts.values()) for op in every}
+    names = sorted(most, key=lambda op: (-most[op], op))
+    rows = [
+        {"operator": op} | {graph: own.get(op, 0) for graph, own in counts.items()} for op in names
+    ]
+    rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
     table(
         rows,
-        [Column("operator", "Operator"), *heads],
-        "Nodes per operator, in the simplified graph and in the one each target was built from "
-        "(int8: before it is quantised); counts, so without interval",
+        [Column("operator", "Operator"), *(Column(graph, graph, "nodes") for graph in counts)],
+        "Operators before and after rewriting",
     )
-
-
-def _most_frequent(columns: list[tuple[str, dict[str, int]]]):
-    return lambda op: (-max(own.get(op, 0) for _, own in columns), op)
+    say(
+        "Nodes of each operator in the simplified graph and in the one each target was built from "
+        "(int8: before it is quantised). Counts have no interval."
+    )
 
 
 def ways(record: dict[str, Any]) -> None:
@@ -129,7 +123,7 @@ def ways(record: dict[str, Any]) -> None:
         _ways_of(name, found, record["batch_size"])
     if searches:
         say(
-            "Ratios are to the first row, the default, over repeats taken in turns; another way is "
+            "Ratios are to the default, over repeats taken in turns; another way is "
             "chosen only when it is surely faster. Intervals: 95 %, Student t over repeats, for "
             "ratios over their logarithms. " + CHOSEN_BY
         )
@@ -141,22 +135,24 @@ def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
     candidates = found["candidates"]
     options = list(dict.fromkeys(option for row in candidates for option in row["options"]))
     rows = [
-        row["options"]
-        | {
-            "throughput_ips": row["throughput_ips"] or {"refused": row["failure"]},
-            "ratio": row["ratio"] or ("default" if row is candidates[0] else None),
-            "chosen": "chosen" if row["chosen"] else "",
-        }
+        {"way": _standing(row, candidates[0]), "ratio": row["ratio"]}
+        | {"throughput_ips": row["throughput_ips"] or {"refused": row["failure"]}}
+        | row["options"]
         for row in candidates
     ]
     columns = [
+        Column("way", "Way"),
         *(Column(option, option.replace("_", " ").capitalize()) for option in options),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
-        Column("chosen", "Chosen"),
     ]
     table(
         rows,
         columns,
         f"{name} at batch size {batch_size}, {_repeats(candidates)}; {measured(found)}",
     )
+
+
+def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:
+    words = (["default"] if row is default else []) + (["chosen"] if row["chosen"] else [])
+    return ", ".join(words) or "tried"

@@ -55,13 +55,13 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
             "warning",
         )
         return
+    variants = join_words(budget["variants"])
     say(
         f"Each recipe is compared with {budget['compared_with']}, on "
-        f"{fmt_count(budget['n_pairs'])} pairs of {fmt_count(budget['n_images'])} pictures in each "
-        f"variant ({join_words(budget['variants'])}), one view per picture. Within the budget: no "
-        f"variant loses more than {budget['points']:g} percentage points, and on none do the decisions "
-        "differ significantly (exact McNemar test, p < 0.05, either way). The fastest within it "
-        "is chosen."
+        f"{fmt_count(budget['n_pairs'])} pairs of {fmt_count(budget['n_images'])} pictures in "
+        f"each variant ({variants}), one view per picture. Within the budget: no variant loses "
+        f"more than {budget['points']:g} percentage points, and on none do the decisions differ "
+        "significantly (exact McNemar test, p < 0.05, either way). The fastest within it is chosen."
     )
 
 
@@ -79,25 +79,25 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
         ] if judged else []),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
-        Column("chosen", "Chosen"),
     ]  # fmt: skip
     n = found["tried"][0]["throughput_ips"]["n"]
-    table(
-        rows,
-        columns,
-        f"{name}, recipes tried, in the order of the trials; timed in turns at batch size "
-        f"{found['batch_size']}, {n} repeats each, ratio to the fp32 build of the same runtime "
-        "from the graph as simplified",
+    table(rows, columns, f"{name}, the recipes that were tried")
+    say(
+        f"Timed in turns at batch size {found['batch_size']}, {n} repeats each, run the "
+        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
+        "simplified."
     )
+    chosen = next(entry for entry in found["tried"] if entry["chosen"])
+    if chosen["ratio"]["low"] <= 1:
+        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
 
 
 def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
     row = {
-        "number": number,
+        "number": f"{number}, chosen" if entry["chosen"] else f"{number}",
         "title": entry["title"],
         "throughput_ips": entry["throughput_ips"],
         "ratio": entry["ratio"],
-        "chosen": "chosen" if entry["chosen"] else "",
     }
     if not judged:
         return row
@@ -119,8 +119,8 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
         for variant, numbers in entry["variants"].items()
     ]
     columns = [
-        Column("variant", "Variant"),
         Column("recipe", "Recipe no."),
+        Column("variant", "Variant"),
         Column("reference_accuracy", "Accuracy, fp32", "", fmt_percent),
         Column("accuracy", "Accuracy, int8", "", fmt_percent),
         Column("lost", "Lost", "pairs"),
@@ -129,12 +129,10 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
         Column("mcnemar_p", "p", "McNemar", ".2g"),
         Column("min_cosine", "Least cosine", "to fp32", ".4f"),
     ]
-    table(
-        rows,
-        columns,
-        f"{name}, decisions on each variant. Both builds decide the same pairs, so lost, gained "
-        "and p say how sure a difference is; the accuracies (mean over folds) have no interval of "
-        "their own here",
+    table(rows, columns, f"{name}, the decisions on each variant")
+    say(
+        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
+        "difference is; the accuracies, means over folds, have no interval of their own here."
     )
 
 
@@ -149,10 +147,8 @@ def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
         Column("mean_distance", "Embedding moves", "mean squared L2"),
         Column("kept", f"Kept in {found['recipe']['rest']}"),
     ]
-    table(
-        rows,
-        columns,
-        f"{name}, the {len(rows)} layers that suffer most from eight bits, one layer quantised at "
-        f"a time, on {found['batch_size']} calibration faces; one pass that ranks layers, so "
-        "without interval",
+    table(rows, columns, f"{name}, the {len(rows)} layers that suffer most from eight bits")
+    say(
+        f"One layer quantised at a time, on {found['batch_size']} calibration faces: one pass that "
+        "ranks the layers, so without interval."
     )

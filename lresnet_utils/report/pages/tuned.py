@@ -8,7 +8,6 @@ from typing import Any
 from lresnet_utils.perf.guide import Guide, load_guide
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, table
-from lresnet_utils.report.style import join_words
 from lresnet_utils.stages.summary import Results
 from lresnet_utils.stages.tuned import FP32, NO_SEARCH
 
@@ -50,8 +49,8 @@ def _measured(cells: list[dict[str, Any]]) -> None:
         Column("before", "Before", f"images/s, {interval}", ".1f"),
         Column("after_ips", "After", f"images/s, {interval}", ".1f"),
         Column("ratio", "Ratio", interval, ".2f"),
-        Column("build_ratio", "Of it, the graph", interval, ".2f"),
-        Column("running_ratio", "Of it, the way of running", interval, ".2f"),
+        Column("build_ratio", "Its factor: build", interval, ".2f"),
+        Column("running_ratio", "Its factor: running", interval, ".2f"),
         Column("n", "Repeats"),
     ]
     table(rows, columns, "Before and after tuning, on this machine, measured by the Compile pages")
@@ -59,21 +58,31 @@ def _measured(cells: list[dict[str, Any]]) -> None:
 
 
 def _explain(cells: list[dict[str, Any]]) -> None:
-    times = sorted({time for cell in cells for time in cell["tuning"]["measured_at"]})
-    when = join_words(list(dict.fromkeys(t[:16].replace("T", " ") for t in (times[0], times[-1]))))
     say(
         "Before: the graph as simplified, run the default way. After: the graph and the way of "
-        "running chosen. The graph's ratio and the way's are each measured in turns within one "
-        "group; the ratio is their product, its interval Welch's on the logarithms (the groups "
-        "share no repeat). It is not the quotient of the two rates, which were measured at "
-        f"different times. A dash: nothing was changed there. Measured {when} UTC. {CHOSEN_BY}"
+        "running chosen. The build's factor (its graph, and eight bits where it has them) and "
+        "that of its way of running are each measured in turns within one group; the ratio is "
+        "their product, its interval Welch's on the logarithms (the groups share no repeat). It "
+        "is not the quotient of the two rates, which were measured at different times. A dash: "
+        "nothing was changed there."
     )
+    say(f"{_when([cell['tuning'] for cell in cells])} {CHOSEN_BY}")
     if any(cell["tuning"]["before"] == FP32 for cell in cells):
         say(
             "For int8 the ratio is to the fp32 build of the same runtime, from the graph as "
             "simplified and run the default way, whose own rate the search does not keep. What "
             "the quantiser's defaults would give is not measured here."
         )
+
+
+def _when(tunings: list[dict[str, Any]]) -> str:
+    times = sorted({time[:16] for found in tunings for time in found["measured_at"]})
+    first, last = (time.replace("T", " ") for time in (times[0], times[-1]))
+    text = f"Measured {first} UTC" if first == last else f"Measured from {first} to {last} UTC"
+    earlier = sum(found["reused"] for found in tunings)
+    if earlier:
+        text += f", for {earlier} of the {len(tunings)} rows in an earlier run on this machine"
+    return f"{text}."
 
 
 def _published(guide: Guide) -> None:
