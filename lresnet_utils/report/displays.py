@@ -1,5 +1,6 @@
 """Every display under one name to import from."""
 
+from lresnet_utils.report.build_charts import RewriteDisplay, TradeOffDisplay
 from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay, RobustnessDisplay
 from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
 from lresnet_utils.report.det import DetDisplay
@@ -18,6 +19,7 @@ __all__ = [
     "OperatorDisplay",
     "PairSheetDisplay",
     "ParityDisplay",
+    "RewriteDisplay",
     "RobustnessDisplay",
     "RocDisplay",
     "RooflineDisplay",
@@ -25,4 +27,5 @@ __all__ = [
     "StageDisplay",
     "ThresholdDisplay",
     "ThroughputDisplay",
+    "TradeOffDisplay",
 ]
