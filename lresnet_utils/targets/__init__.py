@@ -22,9 +22,11 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         TorchTarget(),
-        OnnxRuntimeTarget(),
+        OnnxRuntimeTarget("fp32"),
+        OnnxRuntimeTarget("int8"),
         OpenVinoTarget("fp32"),
         OpenVinoTarget("bf16"),
+        OpenVinoTarget("int8"),
         TensorRtTarget(),
         AscendTarget(),
         CannTarget(),

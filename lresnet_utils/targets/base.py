@@ -6,7 +6,8 @@ import importlib
 import importlib.metadata
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,6 +40,9 @@ class ModelFiles:
         Simplified ONNX graph with a static batch and one input and one output.
     batch_size, embedding_size : int
         Images per inference, and numbers per embedding.
+    prepared : Path, optional
+        What tunable targets are built from instead of `onnx`: a rewritten or quantised graph, in
+        whatever format the target's runtime reads.
     """
 
     architecture: str
@@ -46,6 +50,12 @@ class ModelFiles:
     onnx: Path
     batch_size: int
     embedding_size: int
+    prepared: Path | None = None
+
+    @property
+    def graph(self) -> Path:
+        """The prepared graph where there is one, else the simplified."""
+        return self.prepared or self.onnx
 
 
 @dataclass(frozen=True)
@@ -113,14 +123,21 @@ class Session(ABC):
     ----------
     batch_size, embedding_size : int
         Rows of every input, and numbers per row of every output.
+    lanes : int, default 1
+        Batches that the build works on at the same time when it is given that many; a runtime
+        with one stream per core has as many lanes as streams.
     """
 
-    def __init__(self, batch_size: int, embedding_size: int) -> None:
+    def __init__(self, batch_size: int, embedding_size: int, lanes: int = 1) -> None:
         self.batch_size = batch_size
         self.embedding_size = embedding_size
+        self.lanes = lanes
+        self._workers: ThreadPoolExecutor | None = None
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         """Run the network on one batch and wait for the result.
+
+        As many threads as there are lanes may call it at the same time.
 
         Parameters
         ----------
@@ -152,11 +169,38 @@ class Session(ABC):
             )
         return features
 
+    def submit(self, batch: np.ndarray) -> Future[np.ndarray]:
+        """Start :meth:`infer` on one batch and return; what is beyond the lanes waits its turn.
+
+        Parameters
+        ----------
+        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+            Must not be changed before the result is there.
+
+        Returns
+        -------
+        Future of ndarray
+            Of what :meth:`infer` returns, or raises.
+        """
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
+        return self._workers.submit(self.infer, batch)
+
     @abstractmethod
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        """Return a new float32 array."""
+        """Return a new float32 array; called by up to `lanes` threads at the same time."""
 
-    def close(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
+    def close(self) -> None:
+        """Drop batches that have not started and free what the runtime holds.
+
+        A second call does nothing.
+        """
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+            self._workers = None
+        self._free()
+
+    def _free(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
         """Free what the runtime holds; a second call does nothing."""
 
     def __enter__(self) -> Session:
@@ -180,6 +224,8 @@ class Target(ABC):
     precision: str = "fp32"
     embeds_variants: ClassVar[bool] = True
     """Whether it can embed degraded copies of the set as well."""
+    tunable: ClassVar[bool] = False
+    """Whether its graph and its way of running are chosen by measurement."""
 
     @property
     def name(self) -> str:
@@ -192,12 +238,24 @@ class Target(ABC):
 
     def versions(self) -> dict[str, str]:
         """Return the versions that the target's results depend on; empty when not installed."""
-        try:
-            return {self.distribution: importlib.metadata.version(self.distribution)}
-        except importlib.metadata.PackageNotFoundError:
-            return {}
+        version = version_of(self.distribution)
+        return {} if version is None else {self.distribution: version}
 
-    def build(self, files: ModelFiles, folder: Path, *, threads: int = 0) -> Artefact:
+    def running_options(self, cores: int) -> list[dict[str, Any]]:
+        """Return ways of running a build on so many cores, the default first.
+
+        Each is a set of options for :meth:`build`; a single one when there is nothing to choose.
+        """
+        return [{}]
+
+    def build(
+        self,
+        files: ModelFiles,
+        folder: Path,
+        *,
+        threads: int = 0,
+        running: Mapping[str, Any] | None = None,
+    ) -> Artefact:
         """Build the network for this target and describe the build.
 
         Parameters
@@ -206,6 +264,9 @@ class Target(ABC):
             The exported network, and where the artefact goes; the folder is made when missing.
         threads : int, default 0
             Threads per inference; 0 takes every core this process may use.
+        running : mapping, optional
+            Options that take the place of the runtime's own defaults, such as one of
+            :meth:`running_options`.
 
         Raises
         ------
@@ -214,15 +275,19 @@ class Target(ABC):
         """
         self._require_available()
         path = Path(folder) / f"{self.name}{self.suffix}"
-        options = {
-            "batch_size": files.batch_size,
-            "embedding_size": files.embedding_size,
-            "threads": threads or usable_cores(),
-        } | self._options()
+        options = (
+            {
+                "batch_size": files.batch_size,
+                "embedding_size": files.embedding_size,
+                "threads": threads or usable_cores(),
+            }
+            | self._options()
+            | dict(running or {})
+        )
         started = time.perf_counter()
         fix = f"run 1_export again, or leave {self.name} out"
         with (
-            _told(f"{self.name} cannot build the network", files.onnx, fix),
+            _told(f"{self.name} cannot build the network", files.graph, fix),
             atomic_path(path) as temporary,
         ):
             self._build(files, temporary, options)
@@ -260,7 +325,8 @@ class Target(ABC):
         """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
 
         `folder` is for files and `slots` says which picture each image of the pairs is; both are
-        for targets behind tools. The rest is as for :func:`lresnet_utils.embed.embed`.
+        for targets behind tools. `write` takes the embeddings. The rest is as for
+        :func:`lresnet_utils.embed.embed`.
         """
         from lresnet_utils.embed import embed  # keeps importing a target cheap
 
@@ -282,6 +348,20 @@ class Target(ABC):
         able = self.available()
         if not able.ok:
             raise TargetError(f"{self.name}: {able.reason}", fix=able.remedy)
+
+
+def version_of(distribution: str) -> str | None:
+    """Return an installed package's version, or None when it is not installed.
+
+    Examples
+    --------
+    >>> version_of("no-such-package") is None
+    True
+    """
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def importable(module: str, package: str) -> Availability:

@@ -103,7 +103,7 @@ class TorchSession(Session):
             features = self._module(images).contiguous().numpy()
         return features
 
-    def close(self) -> None:
+    def _free(self) -> None:
         """Let go of the module."""
         self._module = None
 

@@ -92,7 +92,7 @@ class EngineSession(Session):
             raise TargetError("TensorRT did not execute the engine.")
         return self._output.cpu().numpy().copy()
 
-    def close(self) -> None:
+    def _free(self) -> None:
         """Free the engine and its memory."""
         self._context = self._kept = self._input = self._output = None
 

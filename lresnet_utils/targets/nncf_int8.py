@@ -1,0 +1,77 @@
+"""Quantising a graph for OpenVINO with NNCF."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lresnet_utils.targets.base import IMAGE_SHAPE
+from lresnet_utils.tuning.recipe import Recipe
+
+if TYPE_CHECKING:
+    import openvino
+
+_PRESETS = {"symmetric": "PERFORMANCE", "asymmetric": "MIXED"}
+
+
+def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe) -> Path:
+    """Write a graph with quantised layers as OpenVINO IR.
+
+    Parameters
+    ----------
+    graph, out : Path
+        An ONNX file, and the ``.xml`` to write; its weights go into a ``.bin`` beside it.
+    inputs : ndarray of float32, shape (n, 3, 112, 112)
+        Faces that the ranges are taken from, one at a time, so that the result does not depend
+        on a batch size.
+    recipe : Recipe
+
+    Notes
+    -----
+    NNCF's post-training quantisation, accurate bias correction: each layer's mean output on the
+    faces is kept. Ranges of activations are means of each face's extremes.
+    """
+    import openvino
+
+    nncf = _import_nncf()
+    model = openvino.Core().read_model(str(graph))
+    model.reshape([1, *IMAGE_SHAPE])
+    kept = _layers(model, recipe.kept)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset([face[None] for face in inputs]),
+            preset=getattr(nncf.QuantizationPreset, _PRESETS[recipe.activations]),
+            subset_size=len(inputs),
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+        )
+    openvino.save_model(quantised, str(out), compress_to_fp16=False)
+    return out
+
+
+def _layers(model: openvino.Model, nodes: tuple[str, ...]) -> list[str]:
+    """Return OpenVINO's names of ONNX nodes; a convolution with a bias becomes two operations."""
+    pattern = re.compile("|".join(f"{re.escape(name)}(/WithoutBiases)?" for name in nodes) or "$^")
+    heavy = ("Convolution", "GroupConvolution", "MatMul")
+    return [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in heavy and pattern.fullmatch(op.get_friendly_name())
+    ]
+
+
+def _import_nncf() -> Any:
+    # NNCF reports its use over the network unless this is set before it is imported.
+    os.environ.setdefault("NNCF_CI", "1")
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf
