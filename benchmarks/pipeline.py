@@ -3,8 +3,8 @@
     python benchmarks/pipeline.py --architecture ir_se100 --targets openvino-bf16 --images 2000
     python benchmarks/pipeline.py --architecture sface --memory
 
-Every repeat times inference alone, then the pipeline over all images, then inference alone again,
-and compares the pipeline with the mean of its two neighbours. Memory is the peak of a fresh
+Every repeat times inference alone, then the pipeline over its share of the images, then inference
+alone again, and compares the pipeline with the mean of its two neighbours. Memory is the peak of a fresh
 process per number of images. Results are added to ``outputs/bench/pipeline.json``.
 """
 
@@ -27,7 +27,7 @@ from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.perf.machine import machine
+from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
@@ -47,7 +47,7 @@ def main() -> None:
     path = FOLDER / "pipeline.json"
     results = read_json(path) if path.is_file() else {"speed": [], "memory": []}
     for target in options.targets:
-        _artefact(options.architecture, options.batch, target)
+        artefact = _artefact(options, target)
         kind = "memory" if options.memory else "speed"
         result = (_memory if options.memory else _speed)(options, target)
         about = {
@@ -56,6 +56,7 @@ def main() -> None:
             "batch_size": options.batch,
             "target": target,
             "flip": options.flip,
+            "options": artefact.options,
             "machine": machine(),
             "versions": get_target(target).versions(),
         }
@@ -71,9 +72,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--architecture", default="ir_se100")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--targets", nargs="+", default=["openvino-bf16"])
-    parser.add_argument("--images", type=int, default=2000, help="distinct images per repeat")
+    parser.add_argument("--images", type=int, default=2000, help="distinct images of all repeats")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5, help="of each timing of inference")
+    parser.add_argument("--running", type=int, default=0, help="which of the target's ways to run")
     parser.add_argument("--flip", action="store_true", help="embed the mirrored view as well")
     parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
     parser.add_argument("--one-process", action="store_true", help=argparse.SUPPRESS)
@@ -83,13 +85,14 @@ def _options() -> argparse.Namespace:
 def _speed(options: argparse.Namespace, target: str) -> dict[str, Any]:
     images, how = _images(options.images), _how(options)
     alone, whole, stages = [], [], []
-    with _session(options.architecture, options.batch, target) as session:
+    with _session(options, target) as session:
         batch = to_network_input(
             images[: options.batch], **{k: how[k] for k in ("channel_order", "normalisation")}
         )
-        for _ in range(options.repeats):
+        for share in np.array_split(np.arange(len(images)), options.repeats):
+            some = images[share[0] : share[-1] + 1]
             before = _alone(session, batch, options.seconds)
-            stages.append(embed(images, session, **how).stages.to_json())
+            stages.append(embed(some, session, **how).stages.to_json())
             after = _alone(session, batch, options.seconds)
             alone.append([before, after])
             whole.append(stages[-1]["e2e"]["images_per_second"])
@@ -126,6 +129,7 @@ def _memory(options: argparse.Namespace, target: str) -> dict[str, Any]:
         _images(n)
         command = [sys.executable, __file__, "--one-process", "--architecture"]
         command += [options.architecture, "--batch", str(options.batch), "--targets", target]
+        command += ["--running", str(options.running)]
         command += ["--images", str(n), *(["--flip"] if options.flip else [])]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks[n] = json.loads(done.stdout)
@@ -137,7 +141,7 @@ def _peak(options: argparse.Namespace) -> dict[str, Any]:
     """Embed into a file, as the stage does, and return this process's peak memory."""
     images = _images(options.images)
     (target,) = options.targets
-    with _session(options.architecture, options.batch, target) as session:
+    with _session(options, target) as session:
         loaded = _peak_mib()
         with (
             stream_arrays(FOLDER / "embeddings.npz") as file,
@@ -166,24 +170,30 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _session(name: str, batch_size: int, target: str) -> Session:
-    return get_target(target).load(_artefact(name, batch_size, target))
+def _session(options: argparse.Namespace, target: str) -> Session:
+    return get_target(target).load(_artefact(options, target))
 
 
-def _artefact(name: str, batch_size: int, target: str) -> Artefact:
+def _artefact(options: argparse.Namespace, name: str) -> Artefact:
     """Build a seeded network for a target, or find the build of an earlier call."""
-    folder = FOLDER / "builds" / f"{name}_bs{batch_size}"
-    record = folder / f"{target}.json.record"
+    architecture_name, batch_size = options.architecture, options.batch
+    folder = FOLDER / "builds" / f"{architecture_name}_bs{batch_size}"
+    record = folder / f"{name}.running{options.running}.record"
     if record.is_file():
         return Artefact.from_json(read_json(record))
     raw, simple, weights = folder / "raw.onnx", folder / "sim.onnx", folder / "network.pt"
     if not simple.is_file():
-        network = load_network(name, "seeded")
+        network = load_network(architecture_name, "seeded")
         save_network(network, weights)
         export_onnx(network.module, raw, batch_size=batch_size)
         simplify_onnx(raw, simple, batch_size=batch_size)
-    size = architecture(name).embedding_size
-    artefact = get_target(target).build(ModelFiles(name, weights, simple, batch_size, size), folder)
+    size = architecture(architecture_name).embedding_size
+    target = get_target(name)
+    artefact = target.build(
+        ModelFiles(architecture_name, weights, simple, batch_size, size),
+        folder / f"running{options.running}",
+        running=target.running_options(usable_cores())[options.running],
+    )
     write_json(record, artefact.to_json())
     return artefact
 

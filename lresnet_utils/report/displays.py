@@ -5,6 +5,7 @@ from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
 from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
 from lresnet_utils.report.pictures import FaceSheetDisplay, PairSheetDisplay
 from lresnet_utils.report.pipeline import AccuracySpeedDisplay, StageDisplay
+from lresnet_utils.report.roofline import RooflineDisplay
 from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ParityDisplay",
     "RobustnessDisplay",
     "RocDisplay",
+    "RooflineDisplay",
     "ScoreHistogramDisplay",
     "StageDisplay",
     "ThresholdDisplay",

@@ -14,7 +14,7 @@ from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
-NO_CEILING = "the machine's arithmetic ceiling is not measured in this run"
+NO_CEILING = "the arithmetic ceiling is not measured where a tool or another machine set the clock"
 _NEEDED = ("2_compile", "4_infer", "5_evaluate", "6_perf")
 
 
@@ -153,11 +153,13 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _timed(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     timed = entries["6_perf"]
+    ceiling = timed.get("ceiling") or {"refused": NO_CEILING}
     return {
         "throughput_ips": timed.get("throughput_ips"),
         "throughput_refused": None if timed["status"] == OK else timed["reason"],
         "latency_ms": timed.get("latency_ms"),
         "clock": timed.get("clock"),
-        "ceiling_fraction": None,
-        "ceiling_fraction_reason": NO_CEILING,
+        "ceiling_fraction": ceiling.get("fraction"),
+        "ceiling_fraction_reason": ceiling.get("refused"),
+        "ceiling": None if "refused" in ceiling else ceiling,
     }

@@ -112,6 +112,19 @@ class OpenVinoTarget(Target):
         compiled = core.compile_model(model, _DEVICE, self._config(options))
         path.write_bytes(compiled.export_model().getvalue())
 
+    def profile(self, artefact: Artefact, batch: np.ndarray, *, seconds: float) -> dict[str, Any]:
+        """Time a build layer by layer, on one stream of all threads.
+
+        See :func:`lresnet_utils.targets.openvino_profile.profile_layers`.
+        """
+        from lresnet_utils.targets.openvino_profile import profile_layers
+
+        one_stream = self._config(artefact.options | _running(1, 1, False))
+        compiled = _core().import_model(
+            artefact.path.read_bytes(), _DEVICE, one_stream | {"PERF_COUNT": True}
+        )
+        return profile_layers(compiled, batch, seconds=seconds)
+
     def _load(self, artefact: Artefact) -> Session:
         options = artefact.options
         compiled = _core().import_model(artefact.path.read_bytes(), _DEVICE, self._config(options))
