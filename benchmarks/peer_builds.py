@@ -234,7 +234,9 @@ def _our_graph(work: Work, target: Target) -> Side:
     )
     files = replace(work.files, prepared=work.graphs.rewritten(tuple(found["rewrites"])))
     words = f"{target.name} on the graph with {len(found['rewrites'])} rewrites"
-    return Side(OURS, target.name, words, target, lambda: files, {}, {"rewrites": found["rewrites"]})
+    return Side(
+        OURS, target.name, words, target, lambda: files, {}, {"rewrites": found["rewrites"]}
+    )
 
 
 def _our_int8(work: Work, target: Target) -> Side:
@@ -333,7 +335,9 @@ def peer_sides(work: Work) -> Iterator[Side]:
     for precision in ("fp32", "bf16"):
         target = OpenVinoTarget(precision)
         if target.available().ok:
-            yield _peer(f"OpenVINO {precision}", f"{precision} hint, {graph}", target, lambda: work.files)
+            yield _peer(
+                f"OpenVINO {precision}", f"{precision} hint, {graph}", target, lambda: work.files
+            )
     nncf = OpenVinoTarget("int8")
     if nncf.available().ok:
         # Without a hint OpenVINO computes in bf16 where the processor does.

@@ -80,7 +80,7 @@ class PeersDisplay(Display):
 
     def size_in(self) -> tuple[float, float]:
         """One row per side."""
-        return 2.1 + 2.1 * len(self.networks), 1.05 + 0.27 * len(self.names)
+        return 2.1 + 2.1 * len(self.networks), 1.05 + 0.3 * len(self.names)
 
     def make_axes(self, figure: Figure) -> np.ndarray:
         """Return one panel per network, all with the same rows."""
@@ -93,7 +93,7 @@ class PeersDisplay(Display):
         for panel, network in zip(ax, self.networks, strict=True):
             for row in self.rows:
                 if row["network"] == network:
-                    self._mark(panel, row, places[row["name"]])
+                    self._mark(panel, row, places[row["name"]] + self._lift(row["batch_size"]))
             panel.set_title(network, loc="left", color=style.INK)
             panel.set_xlim(left=0)
             panel.locator_params(axis="x", nbins=4)
@@ -109,7 +109,12 @@ class PeersDisplay(Display):
     def _ours(self, name: str) -> bool:
         return any(row["name"] == name and row["side"] == "ours" for row in self.rows)
 
-    def _mark(self, ax: Axes, row: Mapping[str, Any], place: int) -> None:
+    def _lift(self, batch_size: int) -> float:
+        """Keep marks of one side apart: small batches a little above large ones."""
+        sizes = self.batch_sizes
+        return 0.28 * (sizes.index(batch_size) - (len(sizes) - 1) / 2)
+
+    def _mark(self, ax: Axes, row: Mapping[str, Any], place: float) -> None:
         colour = _OURS if row["side"] == "ours" else style.MUTED
         if row["low"] is not None:
             ax.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.4)
@@ -120,7 +125,7 @@ class PeersDisplay(Display):
         sizes = self.batch_sizes
         hollow = {} if batch_size == sizes[-1] else {"markerfacecolor": style.PAPER}
         marker = _MARKERS[(len(sizes) - 1 - sizes.index(batch_size)) % len(_MARKERS)]
-        return {"marker": marker, "markersize": 6, "linestyle": "none"} | hollow
+        return {"marker": marker, "markersize": 5.5, "linestyle": "none"} | hollow
 
     def _handle(self, batch_size: int) -> Line2D:
         look = self._look(batch_size)
@@ -134,7 +139,9 @@ def svg_file(display: Display) -> str:
     """
     svg = inline_svg(display.plot().figure_, display.describe())
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
-    svg = re.sub(r'style="display:block[^"]*"', f'width="{width}pt" height="{height}pt"', svg, 1)
+    svg = re.sub(
+        r'style="display:block[^"]*"', f'width="{width}pt" height="{height}pt"', svg, count=1
+    )
     svg = svg.replace("var(--lr-paper,var(--jp-layout-color0,Canvas))", "var(--paper)")
     look = "svg{{color:{0};background:{1};--paper:{1}}}".format
     style_ = f"<style>{look(*_LIGHT)}@media(prefers-color-scheme:dark){{{look(*_DARK)}}}</style>"
