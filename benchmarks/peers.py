@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peer_builds import OURS, PEER, Side, Work, our_sides, peer_sides
-from peer_report import COMPARED, compare, write_report
+from peer_floors import COMPARED, compare
+from peer_others import peer_sides
+from peer_ours import our_sides
+from peer_report import write_report
+from peer_work import OURS, PEER, Side, Work
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.files import read_json, write_json
@@ -74,128 +78,126 @@ def _work(options: argparse.Namespace, network: str, batch_size: int) -> Work:
     return Work(network, batch_size, resolve("outputs/bench/peers"), build)
 
 
+@dataclass
+class Entry:
+    """A side with its build and its timing, or why it has none."""
+
+    side: Side
+    artefact: Artefact | None = None
+    searched: Sequence[dict[str, Any]] = ()
+    timing: Timing | None = None
+    failure: str | None = None
+
+
 def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
     """Return one block: all sides of a network at a batch size, timed in turns."""
-    started, idle = datetime.datetime.now(datetime.UTC), machine()
-    sides, built, failed = _built(work)
+    started, before = datetime.datetime.now(datetime.UTC), machine()
+    entries = [_built(work, side) for side in [*our_sides(work), *peer_sides(work)]]
     limits = ceilings()
-    with ExitStack() as stack:
-        sessions = {
-            key: stack.enter_context(sides[key].target.load(artefact))
-            for key, (artefact, _) in built.items()
-        }
-        timed = time_sessions(
-            sessions,
-            work.bench.batch,
-            warmup=1,
-            seconds=options.seconds,
-            repeats=options.repeats,
-        )
-    ours = {
-        sides[key].precision: timing
-        for key, timing in timed.items()
-        if sides[key].side == OURS and timing.failure is None
-    }
+    _time(work, entries, options)
     flops = summarise(work.files.onnx).flops
-    rows = [
-        _row(side, built.get(key), timed.get(key), failed.get(key), ours, limits, flops)
-        for key, side in sides.items()
-    ]
-    return {
+    ours = {e.side.precision: e.timing for e in entries if e.side.side == OURS and e.timing}
+    block = {
         "network": work.network,
         "batch_size": work.batch_size,
         "weights": "packaged" if work.trained else "seeded (random)",
         "date": f"{started:%Y-%m-%d %H:%M} UTC",
-        "minutes": round((datetime.datetime.now(datetime.UTC) - started).total_seconds() / 60, 1),
-        "load_average": idle["load_average"],
+        "load_average": before["load_average"],
         "seconds": options.seconds,
         "repeats": options.repeats,
         "flops": flops,
         "ceilings": limits,
         "calibration": {"n_images": len(work.calibration.inputs), "set": "ORL, clean and degraded"},
-        "rows": rows,
-        "comparisons": _comparisons(work, sides, timed, ours),
-        "layers": _layers(work, sides, built),
+        "rows": [_row(entry, ours, limits, flops) for entry in entries],
+        "comparisons": _comparisons(work, entries, ours),
+        "layers": _layers(work, entries),
     }
+    work.forget_builds()
+    took = datetime.datetime.now(datetime.UTC) - started
+    return block | {"minutes": round(took.total_seconds() / 60, 1)}
 
 
-def _built(
-    work: Work,
-) -> tuple[dict[str, Side], dict[str, tuple[Artefact, dict[str, Any]]], dict[str, str]]:
-    """Return all sides, the builds of those that can be built, and why the others cannot."""
-    sides = {f"{side.side} {side.name}": side for side in [*our_sides(work), *peer_sides(work)]}
-    built, failed = {}, {}
-    for key, side in sides.items():
-        try:
-            built[key] = work.build(side)
-        except TargetError as error:
-            failed[key] = error.what
-        print(f"  {key}: {failed.get(key, 'built')}", flush=True)
-    return sides, built, failed
+def _built(work: Work, side: Side) -> Entry:
+    try:
+        entry = Entry(side, *work.build(side))
+    except TargetError as error:
+        entry = Entry(side, failure=error.what)
+    print(f"  {side.side} {side.name}: {entry.failure or 'built'}", flush=True)
+    return entry
+
+
+def _time(work: Work, entries: Sequence[Entry], options: argparse.Namespace) -> None:
+    """Time all builds in turns; one that cannot be loaded or breaks says so in its entry."""
+    with ExitStack() as stack:
+        sessions = {}
+        for number, entry in enumerate(entries):
+            if entry.artefact is None:
+                continue
+            try:
+                sessions[number] = stack.enter_context(entry.side.target.load(entry.artefact))
+            except TargetError as error:
+                entry.failure = error.what
+        timed = time_sessions(
+            sessions, work.bench.batch, warmup=1, seconds=options.seconds, repeats=options.repeats
+        )
+    for number, timing in timed.items():
+        entries[number].failure = timing.failure
+        entries[number].timing = None if timing.failure else timing
 
 
 def _row(
-    side: Side,
-    built: tuple[Artefact, dict[str, Any]] | None,
-    timing: Timing | None,
-    failure: str | None,
-    ours: Mapping[str, Timing],
-    limits: dict[str, Any],
-    flops: int,
+    entry: Entry, ours: Mapping[str, Timing], limits: dict[str, Any], flops: int
 ) -> dict[str, Any]:
+    side, timing = entry.side, entry.timing
     row = {
         "side": side.side,
         "name": side.name,
         "precision": side.precision,
         "what": side.words,
         "target": side.target.name,
-        "failure": failure or (timing.failure if timing else None),
-    }
-    if built is not None:
-        artefact, found = built
-        row |= {"options": artefact.options, "searched": found["candidates"]} | side.choice
-    if row["failure"]:
+        "failure": entry.failure,
+        "options": entry.artefact.options if entry.artefact else None,
+        "searched": entry.searched,
+    } | side.choice
+    if timing is None:
         return row
     rate = throughput_interval(timing)
-    best = ours.get(side.precision)
-    compared = side.side == PEER and best is not None
+    best = ours.get(side.precision) if side.side == PEER else None
     return row | {
         "throughput_ips": rate,
         "samples": timing.throughput_ips.tolist(),
         "ceiling_fraction": ceiling_fraction(flops, rate, side.precision, limits),
-        "ours_over_this": speed_ratio(best, timing) if compared else None,
+        "ours_over_this": speed_ratio(best, timing) if best else None,
     }
 
 
 def _comparisons(
-    work: Work, sides: Mapping[str, Side], timed: Mapping[str, Timing], ours: Mapping[str, Timing]
+    work: Work, entries: Sequence[Entry], ours: Mapping[str, Timing]
 ) -> list[dict[str, Any]]:
     """Return the ratios that this project set itself floors for, and whether they are met."""
-    by_name = {sides[key].name: timing for key, timing in timed.items() if timing.failure is None}
-    found = []
-    for precision, peer in COMPARED:
-        if precision in ours and peer in by_name:
-            ratio = speed_ratio(ours[precision], by_name[peer])
-            found.append(
-                compare(precision, peer, ratio, work.network, work.batch_size, cpu_flags())
-            )
-    return found
+    peers = {e.side.name: e.timing for e in entries if e.side.side == PEER and e.timing}
+    about = (work.network, work.batch_size, cpu_flags())
+    return [
+        compare(precision, peer, speed_ratio(ours[precision], peers[peer]), *about)
+        for precision, peer in COMPARED
+        if precision in ours and peer in peers
+    ]
 
 
-def _layers(
-    work: Work, sides: Mapping[str, Side], built: Mapping[str, tuple[Artefact, Any]]
-) -> dict[str, Any]:
+def _layers(work: Work, entries: Sequence[Entry]) -> dict[str, Any]:
     """Return which kinds of layers take the time of our builds, where the runtime tells."""
     if (work.network, work.batch_size) != _LAYERS_OF:
         return {}
     found = {}
-    for key, (artefact, _) in built.items():
-        side = sides[key]
-        if side.side == OURS and side.target.runtime == "openvino":
-            profile = side.target.profile(artefact, work.bench.batch, seconds=2)
+    for entry in entries:
+        side = entry.side
+        if side.side == PEER or entry.timing is None:
+            continue
+        if side.target.runtime == "openvino":
+            profile = side.target.profile(entry.artefact, work.bench.batch, seconds=2)
             found[side.precision] = {"batches": profile["batches"]} | _shares(profile["layers"])
-        elif side.side == OURS:
-            found[side.precision] = {"refused": f"{side.target.runtime} is not profiled"}
+        else:
+            found[side.precision] = {"refused": f"{side.target.runtime} tells no layers' times"}
     return found
 
 

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from peer_chart import svg_file
-from peer_report import chart, compare, comparison_table, findings, page, readme_table, table
+from peer_floors import compare
+from peer_report import chart, comparison_table, findings, page, readme_table, table
 
 AMX = frozenset({"avx512f", "amx_bf16", "amx_int8"})
 NO_AMX = frozenset({"avx512f", "avx512_bf16"})
