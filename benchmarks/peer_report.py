@@ -193,7 +193,7 @@ def table(blocks: Sequence[Mapping[str, Any]]) -> str:
     for side, name in _names(blocks):
         found = [_find(block, side, name) for block in blocks]
         known = next(row for row in found if row is not None)
-        cells = [cell for row in found for cell in _cells(row)]
+        cells = [cell for row in found for cell in _with_way(row, _cells(row))]
         lines.append([_bold(_short(known), side), known["what"], *cells])
     return _markdown(head, lines)
 
@@ -273,9 +273,10 @@ def _method(results: Mapping[str, Any]) -> str:
         "network input of real faces again and again, one untimed inference before every turn. "
         "Rates are means over the turns with Student's t intervals (95 %); ratios are paired turn "
         "by turn. Before that every side, ours and peers alike, was tried in its ways of running "
-        "(one batch on all cores, or several batches side by side; PyTorch has one way), and the "
+        "(one batch on all cores, or several at a time side by side; PyTorch has one way), and the "
         "fastest was kept. Ours are searched as `2_compile` does: graph rewrites that are not "
-        "slower, quantisation recipes, runtime. "
+        "slower, quantisation recipes, runtime; these at batch 1, the way of running at every "
+        "batch size. "
         f"Every quantiser got the same {faces['n_images']} faces ({faces['set']}). "
         f"Turns: {turns}. The whole record, with the options of every side, is in "
         "[benchmarks.json](benchmarks.json)."
@@ -312,6 +313,13 @@ def _cells(row: Mapping[str, Any] | None) -> list[str]:
         "–" if ratio is None else _ratio(ratio),
         fmt_percent(share, 0),
     ]
+
+
+def _with_way(row: Mapping[str, Any] | None, cells: list[str]) -> list[str]:
+    """Say beside a rate how many batches were worked on at the same time, if several."""
+    options = (row or {}).get("options") or {}
+    lanes = options.get("requests") or options.get("lanes") or 1
+    return [f"{cells[0]}, {lanes} at a time", *cells[1:]] if lanes > 1 else cells
 
 
 def _ratio(ratio: Mapping[str, Any]) -> str:

@@ -176,4 +176,5 @@ class Work:
 
     def forget_builds(self) -> None:
         """Remove all builds of this network and batch size; those of IR-SE100 take gigabytes."""
-        shutil.rmtree(self._builds, ignore_errors=True)
+        for folder in (self._builds, self.bench.folder):
+            shutil.rmtree(folder, ignore_errors=True)
