@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from peer_work import OURS, Side, Work
 
+from lresnet_utils.errors import TargetError
 from lresnet_utils.files import read_json, write_json
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets import get_target
@@ -44,7 +45,19 @@ def our_sides(work: Work) -> Iterator[Side]:
         able = [target for target in map(get_target, names) if target.available().ok]
         if able:
             target = _fastest_runtime(work.at_one, able)
-            yield (_our_int8 if precision == "int8" else _our_graph)(work, target)
+            try:
+                yield (_our_int8 if precision == "int8" else _our_graph)(work, target)
+            except TargetError as error:
+                yield _without_a_build(target, error)
+
+
+def _without_a_build(target: Target, error: TargetError) -> Side:
+    """Return a side that says why it has no build when it is asked for one."""
+
+    def files() -> ModelFiles:
+        raise error
+
+    return Side(OURS, target.name, f"{target.name}, no build", target, files, {}, {})
 
 
 def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
@@ -76,11 +89,13 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
 
 
 def _first_guess(work: Work, target: Target) -> Session:
+    running = {}
     if target.precision == "int8":
-        files = _quantised(work, target, whole_network_recipes(target, work.graphs)[0])
+        recipe = whole_network_recipes(target, work.graphs)[0]
+        files, running = _quantised(work, target, recipe), running_of(target, recipe)
     else:
         files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
-    return target.load(target.build(files, work.bench.folder / "first"))
+    return target.load(target.build(files, work.bench.folder / "first", running=running))
 
 
 def _our_graph(work: Work, target: Target) -> Side:

@@ -71,7 +71,7 @@ class Work:
         """Whether the weights are real ones."""
         return self.network == "sface"
 
-    @property
+    @cached_property
     def at_one(self) -> Work:
         """The same network one image at a time."""
         return self if self.batch_size == 1 else replace(self, batch_size=1)

@@ -41,6 +41,8 @@ BATCH_SIZES = (1, 16)
 PACKAGES = ("lresnet-utils", "torch", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf")
 # Where the rest of the time goes is shown for the guide's network and batch size.
 _LAYERS_OF = ("ir_se100", 16)
+# Pictures per variant on which int8 builds of a trained network are judged in the search.
+_BUDGET_IMAGES = 200
 
 
 def main() -> None:
@@ -73,6 +75,7 @@ def _work(options: argparse.Namespace, network: str, batch_size: int) -> Work:
         {
             "search_repeats": options.search_repeats,
             "calibration_images": options.calibration_images,
+            "budget_images": _BUDGET_IMAGES,
         }
     )
     return Work(network, batch_size, resolve("outputs/bench/peers"), build)
