@@ -17,11 +17,14 @@ from lresnet_utils.targets.ort import OnnxRuntimeTarget
 from lresnet_utils.targets.pytorch import TorchTarget
 from lresnet_utils.targets.replay import ReplayTarget
 from lresnet_utils.targets.tensorrt import TensorRtTarget
+from lresnet_utils.targets.torch_compile import TorchCompileTarget
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         TorchTarget(),
+        TorchCompileTarget("fp32"),
+        TorchCompileTarget("bf16"),
         OnnxRuntimeTarget("fp32"),
         OnnxRuntimeTarget("int8"),
         OpenVinoTarget("fp32"),
