@@ -67,7 +67,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--search-repeats", type=int, default=3, help="turns in the searches")
     parser.add_argument("--calibration-images", type=int, default=64, help="faces, both sides")
     parser.add_argument("--output", type=Path, default=resolve("outputs/bench/peers.json"))
-    return parser.parse_args()
+    options = parser.parse_args()
+    if min(options.repeats, options.search_repeats) < 2:
+        parser.error("an interval needs at least two turns (--repeats, --search-repeats)")
+    if min(options.batch_sizes) < 1 or options.seconds <= 0:
+        parser.error("--batch-sizes and --seconds must be positive")
+    return options
 
 
 def _work(options: argparse.Namespace, network: str, batch_size: int) -> Work:
