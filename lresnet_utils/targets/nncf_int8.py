@@ -41,7 +41,7 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
     """
     import openvino
 
-    nncf = _import_nncf()
+    nncf = import_nncf()
     model = openvino.Core().read_model(str(graph))
     model.reshape([1, *IMAGE_SHAPE])
     kept = _layers(model, graph, recipe.kept)
@@ -81,7 +81,8 @@ def _linear(op: Any) -> Any:
     return op
 
 
-def _import_nncf() -> Any:
+def import_nncf() -> Any:
+    """Import NNCF, without its reports over the network and its lines on the screen."""
     # NNCF reports its use over the network unless this is set before it is imported.
     os.environ.setdefault("NNCF_CI", "1")
     import nncf
