@@ -11,9 +11,10 @@ from typing import Any
 from peer_work import PEER, Side, Work
 
 from lresnet_utils.targets import TARGETS
-from lresnet_utils.targets.base import Artefact, ModelFiles, Session, Target
+from lresnet_utils.targets.base import Artefact, ModelFiles, Target
 from lresnet_utils.targets.openvino import OpenVinoTarget
 from lresnet_utils.targets.ort import OnnxRuntimeSession, OnnxRuntimeTarget
+from lresnet_utils.targets.session import Session
 
 
 class PlainOnnxRuntime(OnnxRuntimeTarget):

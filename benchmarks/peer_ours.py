@@ -20,7 +20,8 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.files import read_json, write_json
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import ModelFiles, Session, Target
+from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.session import Session
 from lresnet_utils.tuning.int8 import (
     Int8Search,
     quantised_files,

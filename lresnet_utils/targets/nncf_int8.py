@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from lresnet_utils.targets.base import IMAGE_SHAPE
+from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Any
 from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
-from lresnet_utils.targets.base import ModelFiles, Session, Target
+from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.session import Session
 from lresnet_utils.tuning.calibration import Calibration
 from lresnet_utils.tuning.judge import Sample, judge
 from lresnet_utils.tuning.recipe import Recipe
