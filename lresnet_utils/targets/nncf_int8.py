@@ -36,8 +36,8 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
 
     Notes
     -----
-    NNCF's post-training quantisation, accurate bias correction: each layer's mean output on the
-    faces is kept. Ranges of activations are means of each face's extremes.
+    NNCF's post-training quantisation. Its bias correction keeps each layer's mean output on the
+    faces. Ranges of activations are means of each face's extremes.
     """
     import openvino
 
@@ -51,7 +51,7 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
             nncf.Dataset([face[None] for face in inputs]),
             preset=getattr(nncf.QuantizationPreset, _PRESETS[recipe.activations]),
             subset_size=len(inputs),
-            fast_bias_correction=False,
+            fast_bias_correction=recipe.bias == "fast",
             ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
         )
     openvino.save_model(quantised, str(out), compress_to_fp16=False)

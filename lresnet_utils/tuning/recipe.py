@@ -17,6 +17,9 @@ class Recipe:
         per output channel.
     rest : {'fp32', 'bf16'}
         Precision of the layers that are not quantised.
+    bias : {'accurate', 'fast'}
+        How NNCF corrects the biases for what rounding does to the means: by running the layers
+        one after the other, or from statistics gathered once.
     kept : tuple of str
         Nodes of the graph that are left out of the quantisation, by name.
     rewrites : tuple of str
@@ -25,6 +28,7 @@ class Recipe:
 
     activations: Literal["symmetric", "asymmetric"]
     rest: Literal["fp32", "bf16"] = "fp32"
+    bias: Literal["accurate", "fast"] = "accurate"
     kept: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
 

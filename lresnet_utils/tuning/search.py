@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
+from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
@@ -93,6 +94,11 @@ class Graphs:
         """The rewrites whose patterns occur in the graph, and how often."""
         record = prepare_onnx(self.onnx, self._path(tuple(REWRITES)), input_range=self.input_range)
         return {name: count for name, count in record.applied.items() if count}
+
+    @cached_property
+    def flops(self) -> int:
+        """Floating-point operations of one image."""
+        return summarise(self.onnx).flops
 
     def rewritten(self, names: tuple[str, ...]) -> Path:
         """Return the graph with these rewrites; without any it is the simplified one."""

@@ -96,6 +96,17 @@ def test_sensitive_layers_return_until_it_fits(searched, verdicts, fakes):
     assert found["recipe"]["kept"] == ranked[:2]
 
 
+def test_a_large_network_gets_fast_correction_first_and_accurate_before_layers_return(
+    searched, verdicts, fakes, monkeypatch
+):
+    quantiser, plain, recipes = fakes
+    verdicts(False, False, True)
+    monkeypatch.setattr(int8, "ACCURATE_UP_TO_FLOP", 1)
+    found = searched(quantiser, plain).run()
+    assert [recipe.bias for recipe in recipes] == ["fast", "fast", "accurate"]
+    assert found["recipe"]["bias"] == "accurate" and found["recipe"]["kept"] == []
+
+
 def test_when_nothing_fits_it_says_so(searched, verdicts, fakes):
     quantiser, plain, _ = fakes
     verdicts(*[False] * 4)
