@@ -41,8 +41,6 @@ BATCH_SIZES = (1, 16)
 PACKAGES = ("lresnet-utils", "torch", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf")
 # Where the rest of the time goes is shown for the guide's network and batch size.
 _LAYERS_OF = ("ir_se100", 16)
-# Pictures per variant on which int8 builds of a trained network are judged in the search.
-_BUDGET_IMAGES = 200
 
 
 def main() -> None:
@@ -65,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2, help="least length of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns of every side")
     parser.add_argument("--search-repeats", type=int, default=3, help="turns in the searches")
-    parser.add_argument("--calibration-images", type=int, default=64, help="faces, both sides")
+    parser.add_argument("--calibration-images", type=int, default=128, help="faces, both sides")
     parser.add_argument("--output", type=Path, default=resolve("outputs/bench/peers.json"))
     options = parser.parse_args()
     if min(options.repeats, options.search_repeats) < 2:
@@ -80,7 +78,6 @@ def _work(options: argparse.Namespace, network: str, batch_size: int) -> Work:
         {
             "search_repeats": options.search_repeats,
             "calibration_images": options.calibration_images,
-            "budget_images": _BUDGET_IMAGES,
         }
     )
     return Work(network, batch_size, resolve("outputs/bench/peers"), build)
