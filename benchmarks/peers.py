@@ -21,6 +21,7 @@ from typing import Any
 from peer_floors import COMPARED, compare
 from peer_others import peer_sides
 from peer_ours import our_sides
+from peer_quiet import others_share
 from peer_report import write_report
 from peer_work import OURS, PEER, Side, Work
 
@@ -99,7 +100,8 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
     started, before = datetime.datetime.now(datetime.UTC), machine()
     entries = [_built(work, side) for side in [*our_sides(work), *peer_sides(work)]]
     limits = ceilings()
-    _time(work, entries, options)
+    with others_share() as quiet:
+        _time(work, entries, options)
     flops = summarise(work.files.onnx).flops
     ours = {e.side.precision: e.timing for e in entries if e.side.side == OURS and e.timing}
     block = {
@@ -108,6 +110,7 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
         "weights": "packaged" if work.trained else "seeded (random)",
         "date": f"{started:%Y-%m-%d %H:%M} UTC",
         "load_average": before["load_average"],
+        "others_cpu_share": quiet["others_cpu_share"],
         "seconds": options.seconds,
         "repeats": options.repeats,
         "flops": flops,
