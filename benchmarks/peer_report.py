@@ -263,8 +263,8 @@ def _layers(results: Mapping[str, Any]) -> list[str]:
 def _method(results: Mapping[str, Any]) -> str:
     turns = "; ".join(
         f"{TITLES[b['network']]}, batch {b['batch_size']}: {b['date']}, {b['repeats']} turns of at "
-        f"least {b['seconds']:g} s, {b['minutes']:g} minutes in all, load {b['load_average']} "
-        "before"
+        f"least {b['seconds']:g} s, {b['minutes']:g} minutes in all, others took "
+        f"{fmt_percent(b['others_cpu_share'], 1)} of the cores' time during the turns"
         for b in results["blocks"]
     )
     faces = results["blocks"][0]["calibration"]

@@ -157,18 +157,23 @@ class Work:
             raise
         except Exception as error:  # quantisers raise anything; the other sides must go on
             raise TargetError(f"{side.name} cannot prepare its graph: {error}.") from error
-        found = {"running": {}, "candidates": []}
+        tried = []
         if len(side.target.running_options(self.bench.cores)) > 1:
-            found = self.remembered(
+            tried = self.remembered(
                 "running",
                 side.target,
                 lambda: choose_running(side.target, files, side.fixed, self.bench),
                 side=side.name,
                 choice=side.choice,
-            )
+            )["candidates"]
+        # A run keeps the default unless another way is surely faster. Here every side gets its best
+        # mean, since a peer may not be held back by the doubt of a short search, nor may we.
+        able = [way for way in tried if way["throughput_ips"]]
+        best = max(able, key=lambda way: way["throughput_ips"]["value"], default={"options": {}})
+        for way in tried:
+            way["chosen"] = way is best
         place = self._builds / f"{side.side}_{side.name.replace(' ', '-').lower()}"
-        built = side.target.build(files, place, running=side.fixed | found["running"])
-        return built, found["candidates"]
+        return side.target.build(files, place, running=side.fixed | best["options"]), tried
 
     @property
     def _builds(self) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 from peer_floors import COMPARED, compare
 from peer_others import peer_sides
 from peer_ours import our_sides
+from peer_quiet import others_share
 from peer_report import write_report
 from peer_work import OURS, PEER, Side, Work
 
@@ -41,8 +42,6 @@ BATCH_SIZES = (1, 16)
 PACKAGES = ("lresnet-utils", "torch", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf")
 # Where the rest of the time goes is shown for the guide's network and batch size.
 _LAYERS_OF = ("ir_se100", 16)
-# Pictures per variant on which int8 builds of a trained network are judged in the search.
-_BUDGET_IMAGES = 200
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2, help="least length of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns of every side")
     parser.add_argument("--search-repeats", type=int, default=3, help="turns in the searches")
-    parser.add_argument("--calibration-images", type=int, default=64, help="faces, both sides")
+    parser.add_argument("--calibration-images", type=int, default=128, help="faces, both sides")
     parser.add_argument("--output", type=Path, default=resolve("outputs/bench/peers.json"))
     options = parser.parse_args()
     if min(options.repeats, options.search_repeats) < 2:
@@ -80,7 +79,6 @@ def _work(options: argparse.Namespace, network: str, batch_size: int) -> Work:
         {
             "search_repeats": options.search_repeats,
             "calibration_images": options.calibration_images,
-            "budget_images": _BUDGET_IMAGES,
         }
     )
     return Work(network, batch_size, resolve("outputs/bench/peers"), build)
@@ -102,7 +100,8 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
     started, before = datetime.datetime.now(datetime.UTC), machine()
     entries = [_built(work, side) for side in [*our_sides(work), *peer_sides(work)]]
     limits = ceilings()
-    _time(work, entries, options)
+    with others_share() as quiet:
+        _time(work, entries, options)
     flops = summarise(work.files.onnx).flops
     ours = {e.side.precision: e.timing for e in entries if e.side.side == OURS and e.timing}
     block = {
@@ -111,6 +110,7 @@ def measure(work: Work, options: argparse.Namespace) -> dict[str, Any]:
         "weights": "packaged" if work.trained else "seeded (random)",
         "date": f"{started:%Y-%m-%d %H:%M} UTC",
         "load_average": before["load_average"],
+        "others_cpu_share": quiet["others_cpu_share"],
         "seconds": options.seconds,
         "repeats": options.repeats,
         "flops": flops,

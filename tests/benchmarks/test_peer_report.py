@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from peer_chart import svg_file
 from peer_floors import compare
+from peer_quiet import share
 from peer_report import chart, comparison_table, findings, page, readme_table, table
 
 AMX = frozenset({"avx512f", "amx_bf16", "amx_int8"})
@@ -37,6 +38,7 @@ def block(batch_size, comparisons=()):
         "date": "2026-01-02 03:04 UTC",
         "minutes": 7.5,
         "load_average": 0.1,
+        "others_cpu_share": 0.0125,
         "seconds": 2,
         "repeats": 3,
         "flops": 24_150_000_000,
@@ -157,3 +159,8 @@ def test_the_chart_draws_every_rate_and_is_a_file_by_itself(results):
         float(root.get("width").removesuffix("pt")), 72 * display.size_in()[0], rel_tol=1e-3
     )
     assert "currentColor" in svg_file(display)
+
+
+def test_others_get_the_busy_time_that_is_not_our_own():
+    assert share((0.0, 50.0, 7.0), (10.0, 66.0, 22.0), cores=2) == pytest.approx(1 / 20)
+    assert share((0.0, 50.0, 7.0), (10.0, 64.9, 22.0), cores=2) == 0.0
