@@ -92,7 +92,7 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
 def _first_guess(work: Work, target: Target) -> Session:
     running = {}
     if target.precision == "int8":
-        recipe = whole_network_recipes(target, work.graphs)[0]
+        recipe = _recipes(work, target)[0]
         files, running = _quantised(work, target, recipe), running_of(target, recipe)
     else:
         files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
@@ -123,9 +123,13 @@ def _our_int8(work: Work, target: Target) -> Side:
     return Side(OURS, target.name, words, target, lambda: files, fixed, choice)
 
 
+def _recipes(work: Work, target: Target) -> list[Recipe]:
+    return whole_network_recipes(target, work.graphs, work.options.calibration_images)
+
+
 def _fastest_recipe(work: Work, target: Target) -> dict[str, Any]:
     """Time all recipes of a network that decides nothing, its weights being random."""
-    recipes = whole_network_recipes(target, work.graphs)
+    recipes = _recipes(work, target)
     timed = work.bench.time(
         target,
         {r.title(): (_quantised(work, target, r), running_of(target, r)) for r in recipes},
@@ -163,7 +167,8 @@ def _quantised(work: Work, target: Target, recipe: Recipe) -> ModelFiles:
     """Quantise once per choice of layers and ranges; the rest's precision comes later."""
     # OpenVINO's quantised graph takes any batch.
     source = work.at_one if target.runtime == "openvino" else work
-    folder = source.quantised(target.name) / f"{recipe.activations}_{len(recipe.kept)}"
+    name = f"{recipe.activations}_{recipe.bias}_{len(recipe.kept)}"
+    folder = source.quantised(target.name) / name
     done = folder / "done.json"
     content = recipe.to_json() | {"rest": None}
     if not done.is_file() or read_json(done)["recipe"] != content:
