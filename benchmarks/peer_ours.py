@@ -92,7 +92,7 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
 def _first_guess(work: Work, target: Target) -> Session:
     running = {}
     if target.precision == "int8":
-        recipe = whole_network_recipes(target, work.graphs)[0]
+        recipe = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))[0]
         files, running = _quantised(work, target, recipe), running_of(target, recipe)
     else:
         files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
@@ -125,7 +125,7 @@ def _our_int8(work: Work, target: Target) -> Side:
 
 def _fastest_recipe(work: Work, target: Target) -> dict[str, Any]:
     """Time all recipes of a network that decides nothing, its weights being random."""
-    recipes = whole_network_recipes(target, work.graphs)
+    recipes = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))
     timed = work.bench.time(
         target,
         {r.title(): (_quantised(work, target, r), running_of(target, r)) for r in recipes},
