@@ -16,7 +16,7 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.perf.machine import usable_cores
-from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
+from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
 
@@ -191,7 +191,7 @@ def choose_running(
 def _speed(timing: Timing, before: Timing | None) -> dict[str, Any]:
     if timing.failure is not None:
         return {"throughput_ips": None, "ratio": None, "failure": timing.failure}
-    ratio = None if before is None else speed_ratio(timing, before)
+    ratio = None if before is None else paired_ratio(timing, before)
     return {"throughput_ips": throughput_interval(timing), "ratio": ratio, "failure": None}
 
 
