@@ -89,8 +89,9 @@ def spread(usable: np.ndarray, n: int, variants: tuple[str, ...]) -> Mapping[str
     shares = {}
     for number, variant in enumerate(variants):
         share = min(len(usable), n // len(variants) + (number < n % len(variants)))
-        offset = number / len(variants)
-        rows = ((np.arange(share) + offset) * len(usable) / max(share, 1)).astype(np.intp)
+        # In whole numbers: the places k and a variant's fraction between them, times the set.
+        places = np.arange(share) * len(variants) + number
+        rows = places * len(usable) // (max(share, 1) * len(variants))
         if share:
             shares[variant] = usable[rows]
     return shares

@@ -66,23 +66,17 @@ def take_pixels(
             f"The graph's input {faces.name} is not float32 (n, 3, height, width).",
             fix="prepare the input of the graph as it was exported",
         )
-    first = only_user(faces)
-    foldable = is_op(first, "Conv") and weight_and_bias(first) is not None
-    foldable = foldable and first.graph is graph and attribute(first, "group", 1) == 1
     bgr, centred = channel_order == "bgr", normalisation == "minus1_1"
-    if foldable and (bgr or centred):
-        weight = weight_and_bias(first)[0]
-        weight = (weight[:, ::-1] if bgr else weight) / (_HALF_RANGE if centred else 1)
-        first.replace_input_with(1, new_constant(graph, f"{name_of(first)}.weight", weight))
+    folded = _fold_into_first(graph, faces, bgr, centred)
     steps = [ir.node("Transpose", [faces], attributes={"perm": [0, 3, 1, 2]})]
     steps.append(ir.node("Cast", [steps[-1].outputs[0]], attributes={"to": 1}))
-    if bgr and not foldable:
+    if bgr and not folded:
         order = new_constant(graph, f"{faces.name}.bgr", np.array([2, 1, 0]))
         steps.append(ir.node("Gather", [steps[-1].outputs[0], order], attributes={"axis": 1}))
     if centred:
         number = new_constant(graph, f"{faces.name}.half_range", np.array(_HALF_RANGE))
         steps.append(ir.node("Sub", [steps[-1].outputs[0], number]))
-        if not foldable:
+        if not folded:
             steps.append(ir.node("Div", [steps[-1].outputs[0], number]))
     _lead_in(graph, faces, steps)
     n, _, height, width = faces.shape
@@ -125,6 +119,18 @@ def add_mirror(model: ir.Model) -> None:
     _check_shapes(model)
 
 
+def _fold_into_first(graph: ir.Graph, faces: ir.Value, bgr: bool, centred: bool) -> bool:
+    """Let a convolution that alone reads the input undo the channel order and the scale."""
+    first = only_user(faces)
+    constants = weight_and_bias(first) if is_op(first, "Conv") else None
+    if constants is None or first.graph is not graph or attribute(first, "group", 1) != 1:
+        return False
+    weight = constants[0][:, ::-1] if bgr else constants[0]
+    weight = weight / _HALF_RANGE if centred else weight
+    first.replace_input_with(1, new_constant(graph, f"{name_of(first)}.weight", weight))
+    return True
+
+
 def _lead_in(graph: ir.Graph, faces: ir.Value, steps: list[ir.Node]) -> None:
     """Put nodes between the graph's input and everyone who read it."""
     uses = [use for use in faces.uses() if use.node not in steps]
@@ -147,7 +153,8 @@ def _batch_size(graph: ir.Graph) -> int:
 
 
 def _opset(model: ir.Model) -> int:
-    return model.graph.opset_imports[""]
+    imports = model.graph.opset_imports
+    return imports.get("") or imports["ai.onnx"]
 
 
 def _double_batch(graph: ir.Graph, batch: int) -> None:

@@ -108,8 +108,12 @@ def bypass(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
 
     An output of the graph keeps its name; see :func:`can_replace`.
     """
-    ir.convenience.replace_all_uses_with(node.outputs[0], value, replace_graph_outputs=True)
+    old = node.outputs[0]
+    name = old.name if old.is_graph_output() else None
+    ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    if name is not None:
+        value.name = name
 
 
 def can_replace(node: ir.Node, value: ir.Value) -> bool:

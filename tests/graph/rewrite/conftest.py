@@ -54,7 +54,7 @@ class Net:
             constants.append(self.constant(self.rng.normal(size=n_out)))
         return self.op("Gemm", x, *constants, transB=turned)
 
-    def model(self, *outputs, batch=None):
+    def model(self, *outputs):
         graph = helper.make_graph(
             self.nodes,
             "g",
@@ -62,9 +62,9 @@ class Net:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             self.constants,
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
-        )
+        versions = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
+        imports = [helper.make_opsetid(*version) for version in versions.items()]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
 
@@ -74,7 +74,8 @@ def outputs_of(model, faces):
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return dict(zip((o.name for o in model.graph.output), session.run(None, {"image": faces})))
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": faces}), strict=True))
 
 
 @pytest.fixture(scope="session")
