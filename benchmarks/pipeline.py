@@ -36,7 +36,8 @@ from lresnet_utils.overlap import WAITING
 from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact, ModelFiles, Session
+from lresnet_utils.targets.base import Artefact, ModelFiles
+from lresnet_utils.targets.session import Session
 from lresnet_utils.verify.intervals import student_t
 
 FOLDER = resolve("outputs/bench")

@@ -16,7 +16,7 @@ from lresnet_utils.overlap import Inference, Parts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:  # targets import this module
-    from lresnet_utils.targets.base import Session
+    from lresnet_utils.targets.session import Session
 
 
 @dataclass(frozen=True)

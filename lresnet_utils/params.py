@@ -84,6 +84,12 @@ class Params(_Strict):
     far_targets: list[float] = Field(
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"
     )
+    bootstrap: int = Field(
+        400, ge=50, le=100_000, description="bootstrap replicates over people, for the intervals"
+    )
+    fixed_thresholds: list[float | str] = Field(
+        [], description="thresholds fixed beforehand: numbers, or other runs' results.json"
+    )
     perf: PerfParams = PerfParams()
     tools: ToolOptions = Field(
         ToolOptions(), description="settings of the vendors' tools, see lresnet run --help"
@@ -111,6 +117,13 @@ class Params(_Strict):
         if not all(0 < far < 1 for far in value):
             raise ValueError("false accept rates lie between 0 and 1")
         return sorted(value, reverse=True)
+
+    @field_validator("fixed_thresholds")
+    @classmethod
+    def _thresholds_are_distances(cls, value: list[float | str]) -> list[float | str]:
+        if not all(0 < cut <= 4 for cut in value if not isinstance(cut, str)):
+            raise ValueError("thresholds on squared distances lie between 0 and 4")
+        return value
 
     @field_validator("targets")
     @classmethod

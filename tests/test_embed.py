@@ -14,7 +14,7 @@ from lresnet_utils.embed import embed
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import to_json
 from lresnet_utils.overlap import AHEAD, BEHIND, WAITING
-from lresnet_utils.targets.base import Session
+from lresnet_utils.targets.session import Session
 
 SIZE = 6
 OPTIONS = {"channel_order": "bgr", "normalisation": "minus1_1"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.overlap import Inference, Parts, Timed, overlap
-from lresnet_utils.targets.base import Session
+from lresnet_utils.targets.session import Session
 
 BATCH = np.zeros((1, 3, 112, 112), np.float32)
 

@@ -111,7 +111,7 @@ def test_the_published_pages_in_a_browser(demo_run, visit, width):
 def compare(*arguments) -> tuple[dict, str]:
     """Compare through the command line; return the record and what was printed."""
     record = Path(arguments[0]).parent / "record.json"
-    files = ("--json", record, "--html", record.with_suffix(".html"))
+    files = ("--json", record, "--html", record.with_suffix(".html"), "--replicates", 200)
     done = subprocess.run(
         [sys.executable, "-m", "lresnet_utils", "compare", *map(str, (*arguments, *files))],
         cwd=ROOT,
@@ -170,7 +170,7 @@ def test_the_demo_with_itself_and_with_another_runtime(demo_run, pages):
         assert cell["speed"]["low"] < cell["speed"]["value"] == 1 < cell["speed"]["high"]
         assert cell["verdict"]["word"] == "equivalent"
     cells = ("--cells", "16/torch-fp32", "16/openvino-fp32")
-    record, _ = compare(pages[0], demo_run.folder, *cells, "--replicates", "200")
+    record, _ = compare(pages[0], demo_run.folder, *cells)
     assert record["cells"][0]["verdict"]["word"] == "equivalent"
     assert record["cells"][0]["speed"]["low"] < record["cells"][0]["speed"]["high"]
 

@@ -72,7 +72,6 @@ class _Scores:
     """What one side knows of the pairs that both sides decided."""
 
     distances: np.ndarray
-    thresholds: np.ndarray
     fold: np.ndarray
 
 
@@ -99,20 +98,17 @@ def compare_cells(
     rows = [_distances(report, cell) for report, cell in zip((a, b), cells, strict=True)]
     kept = ~(np.isnan(rows[0]) | np.isnan(rows[1]))
     sides = [_kept(row, cell, kept) for row, cell in zip(rows, cells, strict=True)]
-    flips = flipped_pairs(
-        rows[0], pair_thresholds(cells[0], len(kept)),
-        rows[1], pair_thresholds(cells[1], len(kept)), a.same, kept,
-    )  # fmt: skip
+    thresholds = [pair_thresholds(cell, len(kept)) for cell in cells]
+    flips = flipped_pairs(rows[0], thresholds[0], rows[1], thresholds[1], a.same, kept)
     same = a.same[kept]
-    points = [
-        tar_at_far(side.distances, same, [row["far"] for row in cells[0].get("tar_at_far") or []])
-        for side in sides
-    ]
+    fars = [row["far"] for row in cells[0].get("tar_at_far") or []]
+    points = [tar_at_far(side.distances, same, fars) for side in sides]
     drawn = _bootstrap(sides, same, units.only(kept), points, settings)
-    lost, gained = len(flips.lost), len(flips.gained)
-    low, high = hull(drawn.accuracy, tango(gained, lost, flips.n))
-    difference = {"value": (gained - lost) / flips.n, "low": low, "high": high, "n": flips.n}
+    low, high = hull(drawn.accuracy, tango(len(flips.gained), len(flips.lost), flips.n))
     cosines, agreement = _embeddings(a, b, cells)
+    lost, gained = (
+        [_flip(a, rows, thresholds, pair) for pair in pairs] for pairs in (flips.lost, flips.gained)
+    )
     record = {
         "a": names[0],
         "b": names[1],
@@ -120,11 +116,16 @@ def compare_cells(
         "n_left_out": int((~kept).sum()),
         "identical_scores": bool(np.array_equal(sides[0].distances, sides[1].distances)),
         "accuracy": {"a": cells[0]["accuracy"], "b": cells[1]["accuracy"]},
-        "difference": difference
-        | {"interval": f"{drawn.words}; joined with Tango's score interval"},
-        "mcnemar_p": mcnemar_exact(lost, gained),
-        "lost": _clearest([_flip(a, rows, cells, pair) for pair in flips.lost], "b"),
-        "gained": _clearest([_flip(a, rows, cells, pair) for pair in flips.gained], "a"),
+        "difference": {
+            "value": (len(gained) - len(lost)) / flips.n,
+            "low": low,
+            "high": high,
+            "n": flips.n,
+            "interval": f"{drawn.words}; joined with Tango's score interval",
+        },
+        "mcnemar_p": mcnemar_exact(len(lost), len(gained)),
+        "lost": _clearest(lost, "b"),
+        "gained": _clearest(gained, "a"),
         "tar_at_far": _tar_rows(points, sides, same, drawn),
         "embeddings": agreement,
         "speed": _speed(cells),
@@ -153,8 +154,8 @@ def _distances(report: Report, cell: dict[str, Any]) -> np.ndarray:
 
 
 def _kept(distances: np.ndarray, cell: dict[str, Any], kept: np.ndarray) -> _Scores:
-    n, folds = len(distances), len(cell["threshold"]["folds"])
-    return _Scores(distances[kept], pair_thresholds(cell, n)[kept], fold_numbers(n, folds)[kept])
+    fold = fold_numbers(len(distances), len(cell["threshold"]["folds"]))
+    return _Scores(distances[kept], fold[kept])
 
 
 def _bootstrap(
@@ -198,16 +199,15 @@ def _tar_rows(
 
 
 def _flip(
-    a: Report, rows: list[np.ndarray], cells: tuple[dict[str, Any], ...], pair: int
+    a: Report, rows: list[np.ndarray], thresholds: list[np.ndarray], pair: int
 ) -> dict[str, Any]:
     """Return all that is known of a pair that changed sides; numbers count from 0."""
-    thresholds = [pair_thresholds(cell, len(a.same))[pair] for cell in cells]
     return {
         "pair": int(pair),
         "images": [int(a.left[pair]), int(a.right[pair])],
         "same_person": bool(a.same[pair]),
         "distance": {"a": float(rows[0][pair]), "b": float(rows[1][pair])},
-        "threshold": {"a": float(thresholds[0]), "b": float(thresholds[1])},
+        "threshold": {"a": float(thresholds[0][pair]), "b": float(thresholds[1][pair])},
     }
 
 
@@ -258,7 +258,7 @@ def sentence(record: dict[str, Any], word: str, settings: Settings) -> str:
     d = record["difference"]
     points = [_points(d[key]) for key in ("value", "low", "high")]
     text = (
-        f"{start} on these {d['n']} pairs: accuracy {points[0]} points "
+        f"{start} on {_pairs(record)}: accuracy {points[0]} points "
         f"[{points[1]}, {points[2]}] at a margin of {settings.margin_points:g}, "
         f"{len(record['lost'])} pairs lost and {len(record['gained'])} gained "
         f"(McNemar's exact p {_chance(record['mcnemar_p'])})"
@@ -268,6 +268,15 @@ def sentence(record: dict[str, Any], word: str, settings: Settings) -> str:
         return f"{text}; speed not compared."
     span = "" if speed["low"] is None else f" [{speed['low']:.2f}, {speed['high']:.2f}]"
     return f"{text}; speed {speed['value']:.2f} times A's{span}."
+
+
+def _pairs(record: dict[str, Any]) -> str:
+    if not record["n_left_out"]:
+        return f"these {record['n_pairs']} pairs"
+    return (
+        f"the {record['n_pairs']} pairs that both decided ({record['n_left_out']} left out, as an "
+        "image gave no embedding)"
+    )
 
 
 def _chance(p: float) -> str:

@@ -39,6 +39,8 @@ class FaceSet:
         Pictures that cannot be used, and why; their pixels are zeros in every variant.
     record : dict
         The whole of ``set.json``.
+    identity : ndarray of int32, shape (n_images,), or None
+        The person in each picture, where the source says so.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class FaceSet:
     variants: tuple[str, ...]
     failures: tuple[tuple[int, str], ...]
     record: dict[str, Any]
+    identity: np.ndarray | None = None
 
     def images(self, variant: str = "aligned") -> np.ndarray:
         """Return the pixels of one variant, mapped from disk and read-only.
@@ -129,6 +132,7 @@ def open_store(folder: Path | str) -> FaceSet:
             variants=tuple(variant["name"] for variant in record["variants"]),
             failures=tuple((item["image"], item["reason"]) for item in record["failures"]),
             record=record,
+            identity=pairs.get("identity"),
         )
         sides = np.concatenate([face_set.left, face_set.right])
         whole = (

@@ -149,6 +149,18 @@ def orl_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return left, right, left // ORL_IMAGES_EACH == right // ORL_IMAGES_EACH
 
 
+def orl_people() -> np.ndarray:
+    """Return the person (0 to 39) in each slot of the set: left, right of each pair in turn.
+
+    Examples
+    --------
+    >>> orl_people()[:4].tolist(), len(orl_people())
+    ([0, 0, 0, 0], 7200)
+    """
+    left, right, _ = orl_pairs()
+    return np.column_stack([left, right]).ravel() // ORL_IMAGES_EACH
+
+
 def first_faces(n: int) -> Iterable[tuple[bytes, bytes]]:
     """Yield the first `n` faces as the pairs name them, without making the rest.
 

@@ -103,10 +103,10 @@ def build_source(
         When a variant is not known or not possible.
     """
     described = describe_source(source)
-    bin_path, plain_bin = described.path, None
+    bin_path, plain_bin, people = described.path, None, None
     if bin_path is None:
         made = orl.build_orl(folder, progress=progress)
-        bin_path, plain_bin = made.aligned, made.plain
+        bin_path, plain_bin, people = made.aligned, made.plain, orl.orl_people()
     return build_store(
         bin_path,
         folder,
@@ -115,6 +115,7 @@ def build_source(
         name=name,
         source=described.source,
         credit=described.credit,
+        people=people,
         progress=progress,
     )
 

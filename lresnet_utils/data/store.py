@@ -38,6 +38,7 @@ def build_store(
     name: str | None = None,
     source: str | None = None,
     credit: str = "",
+    people: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSet:
     """Decode a ``.bin`` set into an image store.
@@ -60,6 +61,8 @@ def build_store(
         For reports; the stem and the path of `bin_path` when not given.
     credit : str
         Whom to credit for the pictures.
+    people : ndarray of int, shape (2 n_pairs,), optional
+        The person in each slot, where the source knows.
     progress : callable, optional
         Called as ``progress(done, total)`` after each distinct picture.
 
@@ -87,7 +90,8 @@ def build_store(
         reason = failures[0]["reason"]
         raise DataError(f"No picture of the set can be used ({reason}).", where=str(bin_path))
     left, right = image_of_slot.reshape(-1, 2).T
-    write_arrays(folder / "pairs.npz", left=left, right=right, same=content.same)
+    known = {} if people is None else {"identity": np.asarray(people, np.int32)[slots]}
+    write_arrays(folder / "pairs.npz", left=left, right=right, same=content.same, **known)
     write_json(
         folder / "set.json",
         {

@@ -54,12 +54,12 @@ def machine() -> dict[str, Any]:
         ``flags`` (the :data:`FLAGS_OF_INTEREST` it has, or None where the system does not tell),
         ``memory_gib`` (one decimal, or None), ``os`` and ``load_average`` (runnable processes
         averaged over the last minute, read now, or None). The load says how idle the machine
-        was when this was called; call it before timing.
+        was when this was called; call it before timing. ``isa_limit``: see :func:`isa_limit`.
 
     Examples
     --------
     >>> sorted(machine())
-    ['cores', 'cpu', 'flags', 'load_average', 'memory_gib', 'os']
+    ['cores', 'cpu', 'flags', 'isa_limit', 'load_average', 'memory_gib', 'os']
     """
     flags = cpu_flags()
     return {
@@ -69,6 +69,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_average": _load_average(),
+        "isa_limit": isa_limit(),
     }
 
 
@@ -97,6 +98,17 @@ def cpu_flags() -> frozenset[str] | None:
     return None if names is None else frozenset(names.split())
 
 
+def isa_limit() -> str | None:
+    """Return what holds oneDNN back from instructions that the processor has, or None.
+
+    Returns
+    -------
+    str or None
+        Such as ``"ONEDNN_MAX_CPU_ISA=AVX2"``.
+    """
+    return next((f"{n}={os.environ[n]}" for n in _ISA_VARIABLES if os.environ.get(n)), None)
+
+
 def bf16_instructions(known: frozenset[str] | None = None) -> str | None:
     """Return the instructions with which bf16 numbers are multiplied here, or None.
 
@@ -117,9 +129,16 @@ def bf16_instructions(known: frozenset[str] | None = None) -> str | None:
     True
     """
     flags = cpu_flags() if known is None else known
-    limit = next((os.environ[name] for name in _ISA_VARIABLES if os.environ.get(name)), "")
+    limit = (isa_limit() or "").partition("=")[2]
     allowed = _BF16_UNDER.get(limit.upper(), frozenset(BF16_FLAGS))
     return next((flag for flag in BF16_FLAGS if flag in (flags or ()) and flag in allowed), None)
+
+
+def no_bf16() -> str:
+    """Say why bf16 numbers are not multiplied natively here."""
+    if isa_limit():
+        return f"{isa_limit()} keeps oneDNN from bf16 instructions"
+    return "this processor has no bf16 instructions"
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import bf16_instructions
+from lresnet_utils.perf.machine import bf16_instructions, no_bf16
 
 Work = Callable[[], object]
 # OpenVINO's names of the types in which it may multiply.
@@ -105,7 +105,7 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
 def _require_instructions(precision: str) -> None:
     """Refuse bf16 where it would be emulated, which can take a thousand times as long."""
     if precision == "bf16" and bf16_instructions() is None:
-        raise TargetError("there are no bf16 instructions to use here")
+        raise TargetError(no_bf16())
 
 
 def _require_product_in(compiled: object, precision: str) -> None:

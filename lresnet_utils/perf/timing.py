@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets.base import Session
+from lresnet_utils.targets.session import Session
 
 
 @dataclass(frozen=True)

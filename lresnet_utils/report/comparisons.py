@@ -37,8 +37,8 @@ class RobustnessDisplay(Display):
 
     title: ClassVar[str] = "Accuracy on degraded faces"
     reading: ClassVar[str] = (
-        "Right is better. Error bars: Wilson, 95 %. Targets that agree on easy faces may part on "
-        "hard ones."
+        "Right is better. Error bars: 95 %, people as clusters. Targets that agree on easy faces "
+        "may part on hard ones."
     )
     rows: Sequence[Mapping[str, Any]]
     labels: Mapping[str, str] | None = None

@@ -43,6 +43,8 @@ class RocDisplay(Display):
         Genuine pairs behind the curves.
     band : tuple of arrays (fmr, low, high), optional
         Pointwise interval of the true match rate of the first target.
+    band_method : str
+        What kind of interval it is, in a word or two.
     """
 
     title: ClassVar[str] = "ROC curve"
@@ -50,14 +52,21 @@ class RocDisplay(Display):
     n_impostor: int
     n_genuine: int
     band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    band_method: str = "Wilson"
 
     @classmethod
-    def from_rocs(cls, rocs: Mapping[str, Any]) -> RocDisplay:
-        """Take `lresnet_utils.verify.curves.Roc` records; the band is Wilson's, 95 %."""
+    def from_rocs(cls, rocs: Mapping[str, Any], band: Any = None) -> RocDisplay:
+        """Take `verify.curves.Roc` records and the `verify.uncertainty.Band` of the first.
+
+        Without a band it is Wilson's, which takes pairs as independent.
+        """
         from lresnet_utils.verify.intervals import wilson
 
         curves = {name: (roc.fmr, roc.tmr, roc.auc, roc.eer) for name, roc in rocs.items()}
         first = next(iter(rocs.values()))
+        if band is not None:
+            shade = (band.fmr, band.low, band.high) if len(band.fmr) else None
+            return cls(curves, first.n_impostor, first.n_genuine, shade, "people as clusters")
         fmr, tmr = _measurable(first.fmr, first.tmr, first.n_impostor)
         ends = np.array([wilson(round(rate * first.n_genuine), first.n_genuine) for rate in tmr])
         return cls(curves, first.n_impostor, first.n_genuine, (fmr, ends[:, 0], ends[:, 1]))
@@ -71,7 +80,8 @@ class RocDisplay(Display):
             "impostor pair in all, as nothing finer can be measured."
         )
         if self.band is not None:
-            text += f" Shaded: pointwise 95 % interval (Wilson) of {next(iter(self.curves))}."
+            first = next(iter(self.curves))
+            text += f" Shaded: pointwise 95 % interval ({self.band_method}) of {first}."
         return text
 
     def describe(self) -> str:

@@ -19,8 +19,9 @@ from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import UNAVAILABLE, attempt
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import IMAGE_SHAPE, ModelFiles, Target
+from lresnet_utils.targets.base import ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
+from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.cache import remembered
 from lresnet_utils.tuning.calibration import Calibration, choose_calibration
 from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of

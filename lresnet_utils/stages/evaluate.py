@@ -10,16 +10,20 @@ import numpy as np
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_arrays
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.infer import CLEAN, open_faces
-from lresnet_utils.stages.scored import Scored, headline
+from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
-from lresnet_utils.verify.curves import Roc, roc, tar_at_far
+from lresnet_utils.verify.curves import Roc, roc
+from lresnet_utils.verify.export import write_csv, write_four_columns
 from lresnet_utils.verify.failures import failure_summary
 from lresnet_utils.verify.gates import guide_gate, paired_gate
-from lresnet_utils.verify.protocol import guide_protocol
+from lresnet_utils.verify.health import set_health
+from lresnet_utils.verify.identities import PairIdentities, pair_identities
+from lresnet_utils.verify.protocol import fold_numbers
 from lresnet_utils.verify.scores import score_pairs
+from lresnet_utils.verify.transfer import rates_at_threshold, threshold_of
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"
@@ -58,15 +62,19 @@ def evaluate(
     folds: int,
     far_targets: list[float],
     published_accuracy: float | None = None,
+    fixed_thresholds: list[float | str] = (),
+    bootstrap: int = 400,
+    seed: int = 0,
 ) -> Evaluation:
     """Evaluate every target's embeddings by the guide's protocol and compare with a reference.
 
     Parameters
     ----------
     run : RunFolder
-        Must hold the files of ``3_preprocess`` and ``4_infer``; gets one scores file per target
-        and variant, and ``5_evaluate.json``.
-    batch_size, targets, reference, folds, far_targets, published_accuracy
+        Must hold the files of ``3_preprocess`` and ``4_infer``; gets the scores per target and
+        variant as arrays, CSV and bob's four columns, and ``5_evaluate.json``.
+    batch_size, targets, reference, folds, far_targets, published_accuracy, fixed_thresholds, \
+    bootstrap, seed
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -80,14 +88,19 @@ def evaluate(
     base = _vectors(run, batch_size, reference) if _has(embedded, reference) else None
     scored: dict[tuple[str, str], Scored] = {}
     entries: dict[str, Any] = {}
+    if trained:
+        identities = _identities(faces)
+        thresholds = [_fixed(given) for given in fixed_thresholds]
+        options = {"folds": folds, "far_targets": far_targets}
+        options |= {"replicates": bootstrap, "seed": seed}
+        work = _Work(run, faces, identities, batch_size, options, thresholds, scored)
     # The reference comes first: the others' flipped pairs are counted against its decisions.
     for name in sorted(embedded, key=lambda name: name != reference):
         if embedded[name]["status"] != OK:
             entries[name] = not_ok(embedded[name])
             continue
         if trained:
-            work = _Work(run, faces, batch_size, folds, far_targets, scored)
-            entries[name] = attempt(lambda n=name, w=work: w.accuracy(n, embedded[n]["variants"]))
+            entries[name] = attempt(lambda n=name: work.accuracy(n, embedded[n]["variants"]))
         else:
             entries[name] = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
         if entries[name]["status"] == OK:
@@ -101,6 +114,7 @@ def evaluate(
         "reference": reference,
         "folds": folds,
         "n_pairs": faces.n_pairs,
+        "set_health": _health(faces, folds, scored, reference) if scored else [],
         "targets": {name: entries[name] for name in targets},
     }
     return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, scored)
@@ -112,9 +126,10 @@ class _Work:
 
     run: RunFolder
     faces: FaceSet
+    identities: PairIdentities
     batch_size: int
-    folds: int
-    far_targets: list[float]
+    options: dict[str, Any]
+    fixed: list[tuple[str, Any]]
     scored: dict[tuple[str, str], Scored]
 
     def accuracy(self, target: str, variants: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +137,6 @@ class _Work:
         for variant in variants:
             self.scored[target, variant] = self._score(target, variant)
         clean = self.scored[target, CLEAN]
-        distances, same = clean.distances[clean.acquired], self.faces.same[clean.acquired]
         failures = failure_summary(
             clean.distances,
             self.faces.same,
@@ -130,9 +144,12 @@ class _Work:
             acquired=clean.acquired,
             failed=clean.failed,
         )
+        reasons = variants[CLEAN].get("failures", {})
+        images = _failed_images(self.faces, clean.failed, reasons)
         return headline(clean) | {
-            "tar_at_far": tar_at_far(distances, same, self.far_targets) if clean.curve else [],
-            "failures": asdict(failures),
+            **points(clean, self.faces.same, self.options["far_targets"]),
+            "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
+            "failures": asdict(failures) | {"images": images},
             "variants": {v: headline(self.scored[target, v]) for v in variants},
         }
 
@@ -141,18 +158,61 @@ class _Work:
         arrays = self.run.arrays(path, stage="4_infer", batch_size=self.batch_size)
         left, right, same = self.faces.left, self.faces.right, self.faces.same
         distances, acquired = score_pairs(arrays["vectors"], arrays["failed"], left, right)
-        protocol = guide_protocol(distances, same, folds=self.folds, acquired=acquired)
-        write_arrays(
-            self.run.scores(self.batch_size, target, variant),
-            distances=distances,
-            acquired=acquired,
-            same=same,
-        )
+        people, failed = self.identities, arrays["failed"]
+        scored = scored_pairs(distances, acquired, failed, same, people, **self.options)
+        path = self.run.scores(self.batch_size, target, variant)
+        write_arrays(path, distances=distances, acquired=acquired, same=same)
+        write_csv(path.with_suffix(".csv"), distances, same, left, right, people, scored.folds())
+        write_four_columns(path.with_suffix(".txt"), distances, same, right, people)
+        return scored
+
+    def _at(self, target: str, clean: Scored, source: str, find: Any) -> dict[str, Any]:
+        """Judge a target at one threshold that was fixed beforehand."""
         try:
-            curve, no_curve = roc(distances[acquired], same[acquired]), None
+            threshold = find(target, self.batch_size)
         except EvaluationError as error:
-            curve, no_curve = None, error.what
-        return Scored(distances, acquired, arrays["failed"], protocol, curve, no_curve)
+            return {"source": source, "refused": error.what}
+        used = clean.acquired
+        distances, same = clean.distances[used], self.faces.same[used]
+        people = self.identities.take(used)
+        return {"source": source} | rates_at_threshold(distances, same, threshold, people)
+
+
+def _fixed(given: float | str) -> tuple[str, Any]:
+    if isinstance(given, str):
+        return given, threshold_of(resolve(given), given)
+    return "fixed beforehand", lambda target, batch_size: float(given)
+
+
+def _identities(faces: FaceSet) -> PairIdentities:
+    return pair_identities(faces.left, faces.right, faces.same, faces.n_images, faces.identity)
+
+
+def _health(faces: FaceSet, folds: int, scored: dict, reference: str) -> list[dict[str, Any]]:
+    """Examine the set; doubtful labels as the reference sees them, or the first target."""
+    clean = {target: s for (target, variant), s in scored.items() if variant == CLEAN}
+    judge = clean.get(reference) or next(iter(clean.values()), None)
+    found = set_health(
+        faces.left,
+        faces.right,
+        faces.same,
+        fold_numbers(faces.n_pairs, folds),
+        _identities(faces),
+        judge and judge.distances,
+    )
+    return [finding.to_json() for finding in found]
+
+
+def _failed_images(faces: FaceSet, failed: np.ndarray, reasons: dict[str, str]) -> list[dict]:
+    """Name each image that gave no embedding, why, and the pairs that it takes along."""
+    return [
+        {
+            "image": int(image),
+            "reason": reasons.get(str(image), "no embedding"),
+            "pairs": np.flatnonzero((faces.left == image) | (faces.right == image)),
+        }
+        for image in np.flatnonzero(failed)
+    ]
 
 
 def _has(embedded: dict[str, Any], target: str) -> bool:

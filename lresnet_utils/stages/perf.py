@@ -18,8 +18,9 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN, open_faces
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact, Session
+from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.openvino import OpenVinoTarget
+from lresnet_utils.targets.session import Session
 from lresnet_utils.targets.tool import ToolTarget
 from lresnet_utils.targets.tool_files import rates_of
 

@@ -11,6 +11,7 @@ from lresnet_utils.files import read_json, write_json
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
+from lresnet_utils.stages.tuned import tuning
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
@@ -107,7 +108,11 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    return head | _stopped(OK, None) | _about_build(run, built) | _judged(entries) | _timed(entries)
+    parts = (_about_build(run, built), _judged(entries), _timed(entries), tuning(built, batch_size))
+    cell = head | _stopped(OK, None)
+    for part in parts:
+        cell |= part
+    return cell
 
 
 def _no_faces(about: dict[str, Any]) -> bool:
@@ -143,6 +148,9 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "eer": judged.get("eer"),
         "auc": judged.get("auc"),
         "tar_at_far": judged.get("tar_at_far", []),
+        "minimum_cost": judged.get("minimum_cost", []),
+        "decidability": judged.get("decidability"),
+        "fixed_thresholds": judged.get("fixed_thresholds", []),
         "failures": judged.get("failures"),
         "variants": judged.get("variants", {}),
         "parity": judged["parity"] if done else {"refused": judged["reason"]},

@@ -6,18 +6,19 @@ import contextlib
 import io
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
-from lresnet_utils.targets.base import IMAGE_SHAPE
+from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     import openvino
 
+_LINEAR = ("Convolution", "GroupConvolution", "MatMul")
 _PRESETS = {"symmetric": "PERFORMANCE", "asymmetric": "MIXED"}
 
 
@@ -40,10 +41,10 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
     """
     import openvino
 
-    nncf = _import_nncf()
+    nncf = import_nncf()
     model = openvino.Core().read_model(str(graph))
     model.reshape([1, *IMAGE_SHAPE])
-    kept = _layers(model, recipe.kept)
+    kept = _layers(model, graph, recipe.kept)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         quantised = nncf.quantize(
             model,
@@ -57,18 +58,31 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
     return out
 
 
-def _layers(model: openvino.Model, nodes: tuple[str, ...]) -> list[str]:
-    """Return OpenVINO's names of ONNX nodes; a convolution with a bias becomes two operations."""
-    pattern = re.compile("|".join(f"{re.escape(name)}(/WithoutBiases)?" for name in nodes) or "$^")
-    heavy = ("Convolution", "GroupConvolution", "MatMul")
-    return [
-        op.get_friendly_name()
-        for op in model.get_ordered_ops()
-        if op.get_type_name() in heavy and pattern.fullmatch(op.get_friendly_name())
-    ]
+def _layers(model: openvino.Model, graph: Path, kept: tuple[str, ...]) -> list[str]:
+    """Return OpenVINO's names of an ONNX graph's linear layers.
+
+    OpenVINO renames nodes and splits a bias off, but keeps the names of the tensors that they
+    make: the layer is the first linear operation on the way back from its tensor.
+    """
+    proto = onnx.load(graph, load_external_data=False)
+    tensors = {node.output[0] for node in proto.graph.node if node.name in kept}
+    makers = [op for op in model.get_ordered_ops() if _tensor_names(op) & tensors]
+    return sorted(_linear(op).get_friendly_name() for op in makers)
 
 
-def _import_nncf() -> Any:
+def _tensor_names(op: Any) -> set[str]:
+    is_result = op.get_type_name() == "Result"
+    return set() if is_result else {n for output in op.outputs() for n in output.get_names()}
+
+
+def _linear(op: Any) -> Any:
+    while op.get_type_name() not in _LINEAR:
+        op = op.input_value(0).get_node()
+    return op
+
+
+def import_nncf() -> Any:
+    """Import NNCF, without its reports over the network and its lines on the screen."""
     # NNCF reports its use over the network unless this is set before it is imported.
     os.environ.setdefault("NNCF_CI", "1")
     import nncf

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import bf16_instructions, cpu_flags
+from lresnet_utils.perf.machine import bf16_instructions, cpu_flags, isa_limit, no_bf16
 from lresnet_utils.targets.base import (
-    IMAGE_SHAPE,
     Artefact,
     Availability,
     ModelFiles,
-    Session,
     Target,
     importable,
     version_of,
 )
+from lresnet_utils.targets.session import IMAGE_SHAPE, Session
 
 if TYPE_CHECKING:
     import openvino
@@ -68,7 +67,7 @@ class OpenVinoTarget(Target):
         if found is None:
             return Availability(
                 False,
-                "there are no bf16 instructions to use here, so bf16 would be slower than fp32",
+                f"bf16 would be slower than fp32: {no_bf16()}",
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return Availability(True, note=f"bf16 arithmetic by {found}")
@@ -188,10 +187,12 @@ class OpenVinoSession(Session):
 
 
 def _int8_note() -> str:
-    known = {"amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm"}
-    found = sorted(known & (cpu_flags() or frozenset()))
+    known = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
+    found = [flag for flag in known if flag in (cpu_flags() or ())]
+    if isa_limit():
+        return f"int8 arithmetic within {isa_limit()}"
     if not found:
-        return "this processor has no int8 dot product instructions that its flags name"
+        return "this processor's flags name no int8 dot products, so int8 may gain little"
     return f"int8 arithmetic by {', '.join(found)}"
 
 

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lresnet_utils.targets.base import (
-    Artefact,
-    Availability,
-    ModelFiles,
-    Session,
-    Target,
-    importable,
-)
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target, importable
+from lresnet_utils.targets.session import Session
 
 if TYPE_CHECKING:
     import onnxruntime

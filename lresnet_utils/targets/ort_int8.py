@@ -38,7 +38,7 @@ def quantise_onnx(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe) ->
     q.quantize_static(
         str(graph),
         str(out),
-        _reader(q, graph, inputs),
+        face_reader(q, graph, inputs),
         quant_format=q.QuantFormat.QDQ,
         op_types_to_quantize=_OPERATORS,
         per_channel=True,
@@ -59,7 +59,8 @@ def _not_from_quantiser(record: logging.LogRecord) -> bool:
     return "pre-processing before quantization" not in record.getMessage()
 
 
-def _reader(q, graph: Path, inputs: np.ndarray):
+def face_reader(q, graph: Path, inputs: np.ndarray):
+    """Return what `q`, ONNX Runtime's module of quantisers, reads faces from, batch by batch."""
     model = onnx.load(graph, load_external_data=False)
     weights = {tensor.name for tensor in model.graph.initializer}
     (faces,) = (value for value in model.graph.input if value.name not in weights)

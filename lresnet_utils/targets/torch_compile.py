@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lresnet_utils.perf.machine import bf16_instructions
-from lresnet_utils.targets.base import IMAGE_SHAPE, Artefact, Availability, ModelFiles, Session
+from lresnet_utils.perf.machine import bf16_instructions, no_bf16
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
 from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
+from lresnet_utils.targets.session import IMAGE_SHAPE, Session
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ class TorchCompileTarget(TorchTarget):
         if self.precision == "bf16" and bf16_instructions() is None:
             return Availability(
                 False,
-                "there are no bf16 instructions to use here, so bf16 would be slower than fp32",
+                f"bf16 would be slower than fp32: {no_bf16()}",
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return able

@@ -5,17 +5,34 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lresnet_utils
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import read_json, to_json, write_json
 from lresnet_utils.perf.machine import machine
 
+_DECISIVE = ("cpu", "cores", "flags", "isa_limit")
+# A change of these folders' code may change what a search finds.
+_CODE = ("graph/rewrite", "targets", "tuning")
+
 
 def machine_key() -> dict[str, Any]:
     """Return what of a machine decides which build is fastest on it."""
-    return {name: value for name, value in machine().items() if name in ("cpu", "cores", "flags")}
+    return {name: value for name, value in machine().items() if name in _DECISIVE}
+
+
+@cache
+def code_key() -> str:
+    """Return the SHA-256 of the code that searches."""
+    root = Path(lresnet_utils.__file__).parent
+    digest = hashlib.sha256()
+    for folder in _CODE:
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def remembered(
@@ -28,7 +45,8 @@ def remembered(
     folder : Path
         Where results are kept, one small JSON file each.
     key : dict
-        Plain values on which the result depends; :func:`machine_key` is added.
+        Plain values on which the result depends; :func:`machine_key` and :func:`code_key` are
+        added.
     measure : callable
         Returns a plain record; called when no result of the same key is there.
 
@@ -41,7 +59,7 @@ def remembered(
     -----
     A file that cannot be read, or whose key differs, is measured anew and replaced.
     """
-    key = key | {"machine": machine_key()}
+    key = key | {"machine": machine_key(), "code": code_key()}
     text = to_json(key)
     path = Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     known = _read(path)

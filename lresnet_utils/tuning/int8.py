@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
-from lresnet_utils.targets.base import ModelFiles, Session, Target
+from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.session import Session
 from lresnet_utils.tuning.calibration import Calibration
 from lresnet_utils.tuning.judge import Sample, judge
 from lresnet_utils.tuning.recipe import Recipe
@@ -108,10 +108,7 @@ class Int8Search:
 
     def _recipes(self, tried: list, ranking: list) -> Iterator[Recipe]:
         """Yield whole-network recipes, then ever more layers in higher precision if none fits."""
-        rewrites = tuple(n for n in REWRITES if n in self.graphs.fitting and n != _NOT_FOR_INT8)
-        for activations in ("symmetric", "asymmetric"):
-            for rest in self.target.rests():
-                yield Recipe(activations, rest, rewrites=rewrites)
+        yield from whole_network_recipes(self.target, self.graphs)
         if not self.trained or any(entry["within_budget"] for entry in tried):
             return
         closest = max(tried, key=lambda t: (t["worst_p"], -t["worst_loss_points"]))
@@ -170,6 +167,16 @@ class Int8Search:
                 fix="raise build.budget_points or calibration_images, or leave it out",
             )
         return max(fitting, key=lambda entry: entry["throughput_ips"]["value"])
+
+
+def whole_network_recipes(target: Target, graphs: Graphs) -> list[Recipe]:
+    """Return the recipes that quantise every layer that the target's quantiser takes."""
+    rewrites = tuple(name for name in graphs.fitting if name != _NOT_FOR_INT8)
+    return [
+        Recipe(activations, rest, rewrites=rewrites)
+        for activations in ("symmetric", "asymmetric")
+        for rest in target.rests()
+    ]
 
 
 def quantised_files(

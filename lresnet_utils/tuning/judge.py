@@ -15,7 +15,7 @@ from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 from lresnet_utils.verify.scores import score_pairs, squared_l2
 
 if TYPE_CHECKING:
-    from lresnet_utils.targets.base import Session
+    from lresnet_utils.targets.session import Session
 
 FOLDS = 10
 SIGNIFICANT = 0.05

@@ -191,14 +191,14 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
     if not len(genuine) or not len(impostor):
         absent = "impostor" if len(genuine) else "genuine"
         return {"far": far, "refused": f"There are no {absent} pairs."}
-    budget = _budget(far, len(impostor))
-    if budget < 1:
+    allowed = budget(far, len(impostor))
+    if allowed < 1:
         lowest = f"{1 / len(impostor):.3g}"
         return {
             "far": far,
             "refused": f"{len(impostor):,} impostor pairs resolve no rate below {lowest}.",
         }
-    threshold = impostor[budget]
+    threshold = impostor[allowed]
     accepted = int(np.searchsorted(genuine, threshold, side="left"))
     low, high = wilson(accepted, len(genuine))
     return {
@@ -214,8 +214,14 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
     }
 
 
-def _budget(far: float, n: int) -> int:
-    """Return the largest count below `n` whose share of `n` does not exceed `far`."""
+def budget(far: float, n: int) -> int:
+    """Return the largest count below `n` whose share of `n` does not exceed `far`.
+
+    Examples
+    --------
+    >>> budget(0.29, 100), budget(0.001, 300)
+    (29, 0)
+    """
     count = min(int(far * n) + 1, n - 1)
     # The product is rounded (0.29 * 100 < 29), so the share itself decides.
     while count / n > far:

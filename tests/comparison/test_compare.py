@@ -122,6 +122,7 @@ def test_pairs_that_one_side_lost_are_left_out(good, make_run):
     assert record["n_left_out"] > 0
     assert record["n_pairs"] + record["n_left_out"] == 600
     assert record["lost"] == record["gained"] == []
+    assert f"({record['n_left_out']} left out" in record["verdict"]["sentence"]
 
 
 def test_clocks_that_cover_different_things_give_no_ratio(bad, tmp_path):

@@ -59,6 +59,8 @@ def test_a_cell_with_every_stage_ok_carries_the_contracts_keys(run):
         "latency_ms",
         "stages",
         "ceiling_fraction",
+        "tuning",
+        "tuning_refused",
     } <= set(cell)
     written = json.loads(run.results.read_text())
     assert written["schema"] == 1

@@ -1,6 +1,7 @@
 """The ladder of recipes, with decisions and rates that are known, and both quantisers for real."""
 
 import numpy as np
+import openvino
 import pytest
 
 from lresnet_utils.errors import TargetError
@@ -122,17 +123,47 @@ def test_a_real_quantiser_keeps_easy_decisions_and_differs_from_fp32(searched, r
     assert found["calibration"]["n_images"] == 8
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_a_kept_layer_is_not_quantised(searched, files, tmp_path, runtime):
-    """With every layer kept, the build computes what the fp32 build does."""
-    search = searched(get_target(f"{runtime}-int8"), get_target(f"{runtime}-fp32"))
-    recipe = int8.Recipe("symmetric", kept=("stem", "inner", "fc"))
-    made = int8.quantised_files(
-        search.target, files, search.graphs, search.calibration, recipe, tmp_path / "kept"
-    )
+@pytest.fixture
+def quantised(searched, files, tmp_path):
+    def make(runtime, *kept):
+        search = searched(get_target(f"{runtime}-int8"), get_target(f"{runtime}-fp32"))
+        return search, int8.quantised_files(
+            search.target,
+            files,
+            search.graphs,
+            search.calibration,
+            int8.Recipe("symmetric", kept=kept),
+            tmp_path / runtime,
+        )
+
+    return make
+
+
+def test_onnxruntime_with_every_layer_kept_computes_what_fp32_does(quantised, files, tmp_path):
+    search, made = quantised("onnxruntime", "stem", "inner", "fc")
     outputs = []
     for target, source in ((search.plain, files), (search.target, made)):
         built = target.build(source, tmp_path / target.name, threads=1)
         with target.load(built) as session:
             outputs.append(session.infer(search.bench.batch))
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", ["stem", "inner", "fc"])
+def test_openvino_quantises_every_linear_layer_but_the_kept_one(quantised, kept):
+    """NNCF marks a quantised layer by FakeQuantize on the way of its input."""
+    _, made = quantised("openvino", kept)
+    model = openvino.Core().read_model(str(made.prepared))
+    free = [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in ("Convolution", "MatMul") and not behind_quantiser(op)
+    ]
+    assert len(free) == 1 and free[0].startswith(kept)
+
+
+def behind_quantiser(op):
+    op = op.input_value(0).get_node()
+    while op.get_type_name() in ("Reshape", "Multiply", "Add"):
+        op = op.input_value(0).get_node()
+    return op.get_type_name() == "FakeQuantize"

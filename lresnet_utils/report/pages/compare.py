@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 from lresnet_utils.comparison.cells import CellComparison
 from lresnet_utils.comparison.compare import Comparison
 from lresnet_utils.report.differences import CosineDisplay, DifferenceDisplay
+from lresnet_utils.report.flipped import flipped_html
 from lresnet_utils.report.publish import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.report.style import fmt_number, fmt_percent, fmt_points
-
-# Pictures are most of the page; more of them tell no more.
-_PICTURED = 36
 
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""
@@ -190,40 +187,11 @@ def _flips(comparison: Comparison) -> Iterator[str]:
         for kind in ("lost", "gained"):
             if record[kind]:
                 title = f"{pair_name(record)}: {len(record[kind])} {kind}"
-                yield f'<p class="lr-x-title">{escape(title)}</p>' + _sheet(
-                    comparison, record[kind], kind
+                yield f'<p class="lr-x-title">{escape(title)}</p>' + flipped_html(
+                    record[kind], comparison.picture, kind
                 )
     if comparison.record["pairs"]["credit"]:
         yield _say(f"Faces: {comparison.record['pairs']['credit']}.")
-
-
-def _sheet(comparison: Comparison, rows: list[dict[str, Any]], kind: str) -> str:
-    """Return the pairs as cards: both faces where a report has them, and both distances."""
-    cards = []
-    for row in rows[:_PICTURED]:
-        told = "same person" if row["same_person"] else "different people"
-        faces = "".join(
-            _face(comparison.picture(image), f"Pair {row['pair']}, image {image}")
-            for image in row["images"]
-        )
-        numbers = "".join(
-            f"<br>{side.upper()}: {row['distance'][side]:.3f} at {row['threshold'][side]:.2f}"
-            for side in "ab"
-        )
-        cards.append(
-            f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
-            f"<strong>Pair {row['pair']}</strong>, {told}{numbers}</li>"
-        )
-    sheet = f'<ul class="lr-cards" aria-label="Pairs {kind}">{"".join(cards)}</ul>'
-    more = ", ".join(str(row["pair"]) for row in rows[_PICTURED:])
-    return sheet + (_say(f"Also {kind}, less clearly: pairs {more}.") if more else "")
-
-
-def _face(jpeg: bytes | None, alt: str) -> str:
-    if jpeg is None:
-        return f'<span class="lr-card-none">no picture in the page: {escape(alt)}</span>'
-    data = base64.b64encode(jpeg).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" width="96" height="96">'
 
 
 def _operating_points(cells: list[CellComparison]) -> str:

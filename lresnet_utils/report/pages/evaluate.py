@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lresnet_utils.report.displays import (
+    DetDisplay,
     FoldDisplay,
     PairSheetDisplay,
     ParityDisplay,
@@ -14,13 +15,19 @@ from lresnet_utils.report.displays import (
     ThresholdDisplay,
 )
 from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.style import fmt_percent
+from lresnet_utils.report.style import fmt_percent, join_words
+from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
 from lresnet_utils.verify.curves import error_rates
 from lresnet_utils.verify.protocol import guide_thresholds
+from lresnet_utils.verify.uncertainty import Band
 from lresnet_utils.verify.worst import worst_pairs
+
+# With fewer people in wrong pairs the design effect rests on almost nothing.
+FEW_PEOPLE = 10
 
 
 def accuracy(evaluation: Evaluation) -> None:
@@ -35,7 +42,8 @@ def accuracy(evaluation: Evaluation) -> None:
             "n": entry["accuracy"]["n"],
             "errors": entry["accuracy"]["errors"],
             "error": entry["accuracy"]["standard_error"],
-            "threshold": entry["threshold"]["value"],
+            "threshold": entry["threshold"],
+            "effect": entry["accuracy"].get("design_effect"),
             "eer": entry["eer"],
             "auc": entry["auc"],
         }
@@ -46,18 +54,15 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("accuracy", "Accuracy", "mean of folds, 95 % interval", fmt_percent),
         Column("errors", "Wrong pairs"),
         Column("n", "Pairs"),
-        Column("error", "Standard error", "of the fold mean", lambda v: fmt_percent(v, 3)),
-        Column("threshold", "Best threshold", "mean of folds, squared L2", ".4f"),
+        Column("error", "Standard error", "of the fold mean, s/√k", lambda v: fmt_percent(v, 3)),
+        Column("effect", "Design effect", "variance over that of independent pairs", ".2f"),
+        Column("threshold", "Best threshold", "mean of folds, squared L2", ".3f"),
         Column("eer", "EER", "", fmt_percent),
-        Column("auc", "AUC", "", ".6f"),
+        Column("auc", "AUC", "", ".5f"),
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
-        say(
-            "The interval is Wilson's over all pairs, taken as independent; pairs that share a "
-            "face are not, so the truth is somewhat wider. EER and AUC have no interval here: "
-            "they follow from thresholds chosen on the same pairs."
-        )
+        say(_about_intervals(next(iter(_judged(evaluation).values()))["accuracy"]))
     note_problems(record["targets"])
 
 
@@ -104,39 +109,188 @@ def operating_points(evaluation: Evaluation) -> None:
     ]
     if rows:
         table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
+        say(
+            "A TAR without an interval rests on so few impostor pairs that the true threshold may "
+            "lie below all of them; a fold of its own resolves even less, so none is given per "
+            "fold."
+        )
+
+
+def costs(evaluation: Evaluation) -> None:
+    """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
+    rows = [
+        {"target": name, "separation": entry["decidability"]} | cost
+        for name, entry in _judged(evaluation).items()
+        for cost in entry["minimum_cost"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("separation", "d′", "", ".2f"),
+        Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
+        Column("value", "Least cost", "1 = deciding without looking", ".4f"),
+        Column("threshold", "at threshold", "squared L2", ".4f"),
+        Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
+        Column("fnmr", "FNMR there", "", fmt_percent),
+    ]
+    if rows:
+        table(rows, columns, "Least cost, a miss and a false accept costing the same")
+        say(
+            "No interval: the cost's threshold is the best one for these very pairs, so it is a "
+            "lower bound; d′ describes these scores."
+        )
+
+
+def transfer(evaluation: Evaluation) -> None:
+    """Show what thresholds that were fixed beforehand do on these pairs."""
+    rows = [
+        {"target": name} | ({"accuracy": given} if "refused" in given else {}) | given
+        for name, entry in _judged(evaluation).items()
+        for given in entry["fixed_thresholds"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("source", "Threshold from"),
+        Column("threshold", "Threshold", "squared L2", ".4f"),
+        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
+        Column("fmr", "FMR", "95 % interval", fmt_percent),
+        Column("fnmr", "FNMR", "95 % interval", fmt_percent),
+    ]
+    if rows:
+        table(rows, columns, "At a threshold that these pairs had no part in choosing")
+    elif _judged(evaluation):
+        say("No threshold was fixed beforehand (fixed_thresholds), so none is judged here.")
+
+
+def failures(evaluation: Evaluation) -> None:
+    """Show the images that gave no embedding, and the error rates that count them."""
+    judged = _judged(evaluation)
+    rows = [{"target": name} | entry["failures"] for name, entry in judged.items()]
+    columns = [
+        Column("target", "Target"),
+        Column("n_failed_images", "Images failed"),
+        Column("n_images", "of"),
+        Column("fta", "FTA", "pairs lost", fmt_percent),
+        Column("fmr", "FMR", "", fmt_percent),
+        Column("fnmr", "FNMR", "", fmt_percent),
+        Column("far", "FAR", "FMR (1 − FTA)", fmt_percent),
+        Column("frr", "FRR", "FTA + FNMR (1 − FTA)", fmt_percent),
+    ]
+    if not rows:
+        return
+    table(rows, columns, "Failures to acquire and generalised rates, ISO/IEC 19795-1")
+    lost = [
+        {"target": name, "image": f"image {image['image']}", "reason": image["reason"]}
+        | {"pairs": len(image["pairs"])}
+        for name, entry in judged.items()
+        for image in entry["failures"]["images"][:20]
+    ]
+    if lost:
+        columns = [Column("target", "Target"), Column("image", "Image"), Column("reason", "Why")]
+        table(lost, [*columns, Column("pairs", "Pairs lost")], "Images without an embedding")
+    say(
+        "Rates at each target's mean threshold, chosen on these pairs: no interval. "
+        + ("At most 20 images are listed per target." if lost else "Every image was embedded.")
+    )
+
+
+def set_health(evaluation: Evaluation) -> None:
+    """Show what is odd about the pairs, and what that does to the numbers."""
+    columns = [
+        Column("finding", "Question"),
+        Column("evidence", "Found"),
+        Column("consequence", "Consequence"),
+    ]
+    if evaluation.record["set_health"]:
+        table(evaluation.record["set_health"], columns, "The set of pairs itself")
+
+
+def figures(evaluation: Evaluation, run: RunFolder) -> None:
+    """Write the charts of the clean set as SVG files and say where they and the scores are."""
+    curves = _curves(evaluation)
+    if not curves:
+        return
+    band = _band(evaluation)
+    batch = run.batch(evaluation.record["batch_size"])
+    displays = {"roc": RocDisplay.from_rocs(curves, band)}
+    displays |= {"det": DetDisplay.from_rocs(curves, band), "folds": _folds(evaluation)}
+    displays |= dict(zip(("threshold", "distances"), _threshold(evaluation), strict=True))
+    paths = write_figures(batch / "figures", displays)
+    names = join_words([path.name for path in paths])
+    say(
+        f"In {batch.name}/figures: {names}. In {batch.name}/scores, per target and kind of image: "
+        "the scores as .npz, as .csv (label, score, images, identities, fold) and as .txt, the "
+        "four columns that bob reads."
+    )
 
 
 def roc(evaluation: Evaluation) -> None:
-    """Chart every target's ROC."""
-    curves = {name: s.curve for name, s in evaluation.clean().items() if s.curve is not None}
+    """Chart every target's ROC and DET, with the first one's band."""
+    curves = _curves(evaluation)
     if curves:
-        show(RocDisplay.from_rocs(curves))
+        show(RocDisplay.from_rocs(curves, _band(evaluation)))
+        show(DetDisplay.from_rocs(curves, _band(evaluation)))
 
 
 def folds(evaluation: Evaluation) -> None:
     """Chart accuracy and threshold of every fold."""
-    judged = _judged(evaluation)
-    if judged:
-        show(
-            FoldDisplay(
-                {n: np.array(e["accuracy"]["folds"]) for n, e in judged.items()},
-                {n: np.array(e["threshold"]["folds"]) for n, e in judged.items()},
-            )
-        )
+    if _judged(evaluation):
+        show(_folds(evaluation))
 
 
 def threshold(evaluation: Evaluation) -> None:
     """Chart accuracy and errors against the threshold, and the distances, of the reference."""
+    if _shown(evaluation) is not None:
+        for display in _threshold(evaluation):
+            show(display)
+
+
+def _curves(evaluation: Evaluation) -> dict:
+    return {name: s.curve for name, s in evaluation.clean().items() if s.curve is not None}
+
+
+def _band(evaluation: Evaluation) -> Band | None:
+    first = evaluation.clean()[next(iter(_curves(evaluation)))]
+    return first.intervals and first.intervals.band
+
+
+def _folds(evaluation: Evaluation) -> FoldDisplay:
+    judged = _judged(evaluation)
+    return FoldDisplay(
+        {n: np.array(e["accuracy"]["folds"]) for n, e in judged.items()},
+        {n: np.array(e["threshold"]["folds"]) for n, e in judged.items()},
+    )
+
+
+def _threshold(evaluation: Evaluation) -> tuple[ThresholdDisplay, ScoreHistogramDisplay]:
     name = _shown(evaluation)
-    if name is None:
-        return
     scored = evaluation.clean()[name]
     same = evaluation.faces.same
     grid = guide_thresholds()
     rates = error_rates(scored.distances[scored.acquired], same[scored.acquired], grid)
     chosen = scored.protocol.mean_threshold
-    show(ThresholdDisplay(grid, *rates, chosen=chosen, target=name))
-    show(ScoreHistogramDisplay(scored.distances, same, chosen, target=name))
+    return (
+        ThresholdDisplay(grid, *rates, chosen=chosen, target=name),
+        ScoreHistogramDisplay(scored.distances, same, chosen, target=name),
+    )
+
+
+def _about_intervals(accuracy: dict) -> str:
+    naive = accuracy["naive"]
+    plain = f"{fmt_percent(naive['low'])} to {fmt_percent(naive['high'])}"
+    if "people" not in accuracy:
+        return f"The interval is {accuracy['interval']}."
+    text = (
+        f"Intervals: {accuracy['interval']}; pairs that share a person are not independent, and "
+        f"the design effect says how much that matters. Taken as independent, the first target's "
+        f"accuracy would get {plain} (Wilson)."
+    )
+    few = accuracy["people_wrong"]
+    return text + (
+        f" Only {few} people are in wrong pairs, too few to see how errors gather on people: the "
+        "interval may be too narrow."
+        if few < FEW_PEOPLE
+        else ""
+    )
 
 
 def hardest_pairs(evaluation: Evaluation, count: int = 4) -> None:
@@ -173,7 +327,8 @@ def hardest_roc(evaluation: Evaluation) -> None:
         for (target, variant), s in evaluation.scored.items()
         if variant == hardest and s.curve is not None
     }
-    display = RocDisplay.from_rocs(curves)
+    first = evaluation.scored[next(iter(curves)), hardest].intervals
+    display = RocDisplay.from_rocs(curves, first and first.band)
     words = f"ROC on the hardest images ({evaluation.faces.labels()[hardest]}). {display.reading}"
     show(display, caption=words)
 

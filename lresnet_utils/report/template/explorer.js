@@ -63,7 +63,7 @@ function probit(p) {
     + 66.80131188771972) * r - 13.28068155288572) * r + 1);
 }
 
-const BOX = {left: 40, right: 306, top: 24, bottom: 184};
+const BOX = {left: 44, right: 306, top: 24, bottom: 184};
 const scale = (low, high, from, to) => v =>
   from + (Math.min(Math.max(v, low), high) - low) / (high - low) * (to - from);
 const f1 = v => v.toFixed(1);
@@ -73,7 +73,7 @@ function chart(title, name, yName, xName, xs, ys, body, marks) {
   const lines = xs.map(([at, text]) => `<path d="M${f1(at)} ${BOX.bottom}v4" stroke="currentColor"/>
     <text x="${f1(at)}" y="${BOX.bottom + 16}" text-anchor="middle">${text}</text>`).join("")
     + ys.map(([at, text]) => `<path class="lr-x-grid" d="M${BOX.left} ${f1(at)}H${BOX.right}"/>
-    <text x="${BOX.left - 6}" y="${f1(at + 3.8)}" text-anchor="end">${text}</text>`).join("");
+    <text x="${BOX.left - 9}" y="${f1(at + 3.8)}" text-anchor="end">${text}</text>`).join("");
   return `<figure class="lr-x-chart"><figcaption>${title}</figcaption><svg role="img" aria-label="${name}" viewBox="0 0 316 220">
     ${lines}<path d="M${BOX.left} ${BOX.top}V${BOX.bottom}H${BOX.right}" fill="none" stroke="currentColor"/>
     <text class="lr-x-name" x="4" y="13">${yName}</text>
@@ -156,9 +156,9 @@ const FRAME = `<div class="lr-x-controls">
   <thead><tr><th scope="col">Rate</th><th scope="col">Value <span class="lr-unit">95 % interval, Wilson</span></th>
   <th scope="col">Counts</th></tr></thead><tbody></tbody></table></div>
   <div class="lr-x-charts"></div>
-  <p class="lr-x-key"><span class="lr-x-swatch lr-x-genuine"></span>same person
-  <span class="lr-x-swatch lr-x-impostor"></span>different people
-  <span class="lr-x-swatch lr-x-now"></span>the chosen threshold; a rate of 0 or 100 % stands on the edge</p>
+  <p class="lr-x-key"><span><i class="lr-x-swatch lr-x-genuine"></i>same person</span>
+  <span><i class="lr-x-swatch lr-x-impostor"></i>different people</span>
+  <span><i class="lr-x-swatch lr-x-now"></i>the chosen threshold; a rate of 0 or 100 % stands on the edge</span></p>
   <p class="lr-x-title"></p>
   <div class="lr-x-wrong" role="region" tabindex="0" aria-label="Pairs that are wrong at the threshold"><ol></ol></div>`;
 

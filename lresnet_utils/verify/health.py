@@ -1,0 +1,207 @@
+"""What is odd about a set of pairs, and what that does to the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.verify.identities import PairIdentities
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes
+    ----------
+    finding : str
+        What was looked for, in a few words.
+    evidence : str
+        What was counted.
+    consequence : str
+        What it means for the numbers.
+    harmless : bool
+        True when nothing speaks against the numbers.
+    pairs : list of int
+        Numbers of the pairs concerned, at most 50.
+    """
+
+    finding: str
+    evidence: str
+    consequence: str
+    harmless: bool
+    pairs: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as a plain dict."""
+        return asdict(self)
+
+
+def set_health(
+    left: np.ndarray,
+    right: np.ndarray,
+    same: np.ndarray,
+    fold: np.ndarray,
+    identities: PairIdentities,
+    distances: np.ndarray | None = None,
+) -> list[Finding]:
+    """Examine a set of pairs.
+
+    Parameters
+    ----------
+    left, right : ndarray of int, shape (n,)
+        Numbers of distinct images.
+    same : ndarray of bool, shape (n,)
+        True for genuine pairs.
+    fold : ndarray of int, shape (n,)
+        Fold of each pair.
+    identities : PairIdentities
+        Of these pairs.
+    distances : ndarray of float64, shape (n,), optional
+        Squared distances by a trusted network, NaN where there is none; they show which labels
+        are doubtful.
+
+    Returns
+    -------
+    list of Finding
+        Always the same questions, in the same order.
+    """
+    findings = [
+        _balance(same, fold),
+        _repeated_images(left, right, fold),
+        _repeated_pairs(left, right, same),
+        _one_picture(left, right, same),
+        _contradictions(left, right, same, identities),
+        _people_across_folds(fold, identities),
+    ]
+    return findings + ([_doubtful(distances, same)] if distances is not None else [])
+
+
+def _balance(same: np.ndarray, fold: np.ndarray) -> Finding:
+    n, genuine = len(same), int(same.sum())
+    shares = np.bincount(fold, same) / np.bincount(fold)
+    text = (
+        f"{genuine:,} genuine and {n - genuine:,} impostor pairs; {shares.min():.1%} to "
+        f"{shares.max():.1%} genuine per fold."
+    )
+    if abs(genuine / n - 0.5) <= 0.05 and np.ptp(shares) <= 0.1:
+        return Finding("Class balance", text, "Accuracy weighs both errors alike.", True, [])
+    most = max(genuine, n - genuine) / n
+    words = f"Accuracy weighs the larger class more: always saying the same reaches {most:.1%}."
+    return Finding("Class balance", text, words, False, [])
+
+
+def _repeated_images(left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> Finding:
+    images, slots = np.concatenate([left, right]), 2 * len(left)
+    used = np.unique(np.stack([images, np.concatenate([fold, fold])]), axis=1)
+    distinct = len(np.unique(images))
+    crossing = int((np.unique(used[0], return_counts=True)[1] > 1).sum())
+    text = (
+        f"{distinct:,} distinct images fill {slots:,} places; {crossing:,} images are in more "
+        "than one fold."
+    )
+    if distinct == slots:
+        return Finding("Repeated images", text, "No image counts twice.", True, [])
+    words = (
+        "Pairs that share an image succeed and fail together; the intervals here allow for it, "
+        "those over pairs are too narrow."
+    )
+    if crossing:
+        words += " Thresholds are partly chosen on the images that they are tested on."
+    return Finding("Repeated images", text, words, False, [])
+
+
+def _repeated_pairs(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Finding:
+    key = np.stack([np.minimum(left, right), np.maximum(left, right)])
+    _, inverse, counts = np.unique(key, axis=1, return_inverse=True, return_counts=True)
+    inverse = inverse.ravel()
+    labels = np.bincount(inverse, same)
+    conflict = ((labels > 0) & (labels < counts))[inverse]
+    again = counts[inverse] > 1
+    surplus = int((counts - 1).sum())
+    text = f"{surplus:,} pairs repeat another; {int(conflict.sum()):,} of all are labelled both."
+    if not surplus:
+        return Finding("Repeated pairs", text, "Every pair counts once.", True, [])
+    words = "Repeated pairs add to n but not to what is known."
+    if conflict.any():
+        words += " A pair with both labels is wrong once whatever the network says."
+    return Finding("Repeated pairs", text, words, False, _first(np.flatnonzero(again)))
+
+
+def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Finding:
+    equal = left == right
+    impostor = equal & ~same
+    text = (
+        f"{int(equal.sum()):,} pairs show one picture twice, {int(impostor.sum()):,} of them "
+        "labelled impostor."
+    )
+    if not equal.any():
+        return Finding("Same picture on both sides", text, "No pair is decided by copy.", True, [])
+    words = "Such a genuine pair is right whatever the network is"
+    words += (
+        ", and such an impostor pair is a wrong label: an error at every threshold."
+        if impostor.any()
+        else "."
+    )
+    return Finding("Same picture on both sides", text, words, False, _first(np.flatnonzero(equal)))
+
+
+def _contradictions(left, right, same, identities: PairIdentities) -> Finding:
+    odd = np.flatnonzero((identities.left == identities.right) & ~same & (left != right))
+    other = np.flatnonzero((identities.left != identities.right) & same)
+    pairs = np.sort(np.concatenate([odd, other]))
+    text = f"{len(pairs):,} labels contradict the {identities.source}."
+    if not len(pairs):
+        return Finding("Contradicting labels", text, "The labels agree with each other.", True, [])
+    words = (
+        f"At least one label of each chain is wrong: up to {len(pairs):,} errors are the set's and "
+        "not the network's."
+    )
+    return Finding("Contradicting labels", text, words, False, _first(pairs))
+
+
+def _people_across_folds(fold: np.ndarray, identities: PairIdentities) -> Finding:
+    people = np.concatenate([identities.left, identities.right])
+    used = np.unique(np.stack([people, np.concatenate([fold, fold])]), axis=1)
+    folds_of = np.unique(used[0], return_counts=True)[1]
+    crossing, n = int((folds_of > 1).sum()), len(folds_of)
+    text = f"{crossing:,} of {n:,} people are in more than one fold ({identities.source})."
+    if not crossing:
+        words = "Thresholds are tested on people that they were not chosen on."
+        return Finding("People across folds", text, words, True, [])
+    words = (
+        "Thresholds are tested on people that they were chosen on, so accuracy may be a little "
+        "too good, and the spread between folds understates the uncertainty."
+    )
+    return Finding("People across folds", text, words, False, [])
+
+
+def _doubtful(distances: np.ndarray, same: np.ndarray) -> Finding:
+    """Find pairs that look more like the other class's middle than like their own."""
+    name = "Labels to look at"
+    known = ~np.isnan(distances)
+    genuine, impostor = distances[known & same], distances[known & ~same]
+    if not len(genuine) or not len(impostor):
+        return Finding(name, "One class is absent.", "No label can be doubted.", True, [])
+    near, far = np.median(genuine), np.median(impostor)
+    with np.errstate(invalid="ignore"):
+        beyond = np.where(same, (distances - far), (near - distances))
+    found = np.flatnonzero(known & (beyond >= 0))
+    found = found[np.argsort(-beyond[found], kind="stable")]
+    text = (
+        f"{len(found):,} pairs lie beyond the median of the other class "
+        f"({near:.2f} genuine, {far:.2f} impostor)."
+    )
+    if not len(found):
+        return Finding(name, text, "No label stands out as wrong.", True, [])
+    words = (
+        f"If these labels are wrong, {len(found):,} errors ({len(found) / len(same):.2%} of all "
+        "pairs) are the set's; no network can score above that without learning them."
+    )
+    return Finding(name, text, words, False, _first(found))
+
+
+def _first(pairs: np.ndarray, most: int = 50) -> list[int]:
+    return [int(pair) for pair in pairs[:most]]
