@@ -51,14 +51,14 @@ def accuracy(evaluation: Evaluation) -> None:
     ]
     columns = [
         Column("target", "Target"),
-        Column("accuracy", "Accuracy", "mean of folds, 95 % interval", fmt_percent),
+        Column("accuracy", "Accuracy", "mean of folds, 95 %", fmt_percent),
         Column("errors", "Wrong pairs"),
         Column("n", "Pairs"),
-        Column("error", "Standard error", "of the fold mean, s/√k", lambda v: fmt_percent(v, 3)),
-        Column("effect", "Design effect", "variance over that of independent pairs", ".2f"),
-        Column("threshold", "Best threshold", "mean of folds, squared L2", ".3f"),
+        Column("error", "Standard error", "s/√k", lambda v: fmt_percent(v, 3)),
+        Column("effect", "Design effect", "", ".2f"),
+        Column("threshold", "Best threshold", "mean of folds", ".3f"),
         Column("eer", "EER", "", fmt_percent),
-        Column("auc", "AUC", "", ".5f"),
+        Column("auc", "AUC", "", ".4f"),
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
@@ -281,13 +281,13 @@ def _about_intervals(accuracy: dict) -> str:
         return f"The interval is {accuracy['interval']}."
     text = (
         f"Intervals: {accuracy['interval']}; pairs that share a person are not independent, and "
-        f"the design effect says how much that matters. Taken as independent, the first target's "
-        f"accuracy would get {plain} (Wilson)."
+        f"the design effect is the variance over that of independent pairs. Taken as "
+        f"independent, the first target's accuracy would get {plain} (Wilson)."
     )
     few = accuracy["people_wrong"]
     return text + (
-        f" Only {few} people are in wrong pairs, too few to see how errors gather on people: the "
-        "interval may be too narrow."
+        f" People in wrong pairs: {few}. That is too few to see how errors gather on people, so "
+        "the interval may be too narrow."
         if few < FEW_PEOPLE
         else ""
     )
