@@ -5,7 +5,13 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_json
 from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
-from lresnet_utils.verify.transfer import CLUSTERED, INDEPENDENT, rates_at_threshold, threshold_of
+from lresnet_utils.verify.transfer import (
+    CLUSTERED,
+    INDEPENDENT,
+    UNSEEN,
+    rates_at_threshold,
+    threshold_of,
+)
 
 
 def test_rates_are_counts_and_people_with_many_errors_widen_the_interval():
@@ -16,6 +22,7 @@ def test_rates_are_counts_and_people_with_many_errors_widen_the_interval():
     found = rates_at_threshold(distances, same, 0.9, PairIdentities(person, person, 20, "known"))
     assert (found["fnmr"]["errors"], found["fnmr"]["n"]) == (20, 200)
     assert (found["fmr"]["errors"], found["fmr"]["value"]) == (0, 0.0)
+    assert found["fmr"]["interval"] == UNSEEN
     assert found["accuracy"]["value"] == 1 - 20 / 400
     assert found["fnmr"]["interval"] == CLUSTERED
     low, high = wilson(20, 200)
