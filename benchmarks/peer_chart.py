@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,13 +13,10 @@ from matplotlib.lines import Line2D
 
 from lresnet_utils.report import style
 from lresnet_utils.report.display import Display, grid, legend_below
-from lresnet_utils.report.show import inline_svg
 
 _ORDER = ("fp32", "bf16", "int8")
 _OURS = style.look("torch-fp32").colour
 _MARKERS = ("o", "D", "s", "^")
-# Ink and paper of a light page and of a dark one.
-_LIGHT, _DARK = ("#1b1f24", "#ffffff"), ("#e6edf3", "#0d1117")
 
 
 @dataclass
@@ -130,21 +126,3 @@ class PeersDisplay(Display):
     def _handle(self, batch_size: int) -> Line2D:
         look = self._look(batch_size)
         return Line2D([], [], color=style.INK, label=f"batch size {batch_size}", **look)
-
-
-def svg_file(display: Display) -> str:
-    """Return a chart as an SVG file that reads on white and on dark pages.
-
-    It has a background of its own, light or dark as the reader's system asks for.
-    """
-    svg = inline_svg(display.plot().figure_, display.describe())
-    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
-    svg = re.sub(
-        r'style="display:block[^"]*"', f'width="{width}pt" height="{height}pt"', svg, count=1
-    )
-    svg = svg.replace("var(--lr-paper,var(--jp-layout-color0,Canvas))", "var(--paper)")
-    look = "svg{{color:{0};background:{1};--paper:{1}}}".format
-    style_ = f"<style>{look(*_LIGHT)}@media(prefers-color-scheme:dark){{{look(*_DARK)}}}</style>"
-    end = svg.index(">") + 1
-    start = svg[:end].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return f"{start}{style_}{svg[end:]}\n"

@@ -92,7 +92,7 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
 def _first_guess(work: Work, target: Target) -> Session:
     running = {}
     if target.precision == "int8":
-        recipe = _recipes(work, target)[0]
+        recipe = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))[0]
         files, running = _quantised(work, target, recipe), running_of(target, recipe)
     else:
         files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
@@ -123,16 +123,11 @@ def _our_int8(work: Work, target: Target) -> Side:
     return Side(OURS, target.name, words, target, lambda: files, fixed, choice)
 
 
-def _recipes(work: Work, target: Target) -> list[Recipe]:
-    return whole_network_recipes(target, work.graphs, work.options.calibration_images)
-
-
 def _fastest_recipe(work: Work, target: Target) -> dict[str, Any]:
     """Time all recipes of a network that decides nothing, its weights being random."""
-    recipes = _recipes(work, target)
+    recipes = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))
     timed = work.bench.time(
-        target,
-        {r.title(): (_quantised(work, target, r), running_of(target, r)) for r in recipes},
+        {r.title(): (target, _quantised(work, target, r), running_of(target, r)) for r in recipes}
     )
     rates = {
         recipe.title(): float(np.mean(timed[recipe.title()].throughput_ips))

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peer_chart import PeersDisplay, svg_file
+from peer_chart import PeersDisplay
 
 from lresnet_utils.files import read_json, write_json, write_text
+from lresnet_utils.report.figure_files import standalone_svg
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, join_words
 
 TITLES = {"ir_se100": "IR-SE100", "ir_se50": "IR-SE50", "sface": "SFace"}
@@ -26,14 +27,14 @@ def main() -> None:
     source, folder = map(Path, sys.argv[1:])
     results = read_json(source)
     write_json(folder / "benchmarks.json", results)
-    write_text(folder / "images" / "bench.svg", svg_file(chart(results)))
+    write_text(folder / "images" / "bench.svg", standalone_svg(chart(results)))
     write_text(folder / "benchmarks.md", page(results, "images/bench.svg"))
     print(readme_table(results))
 
 
 def write_report(results: dict[str, Any], path: Path) -> str:
     """Write page and chart beside a results file; return the README's table."""
-    write_text(path.with_suffix(".svg"), svg_file(chart(results)))
+    write_text(path.with_suffix(".svg"), standalone_svg(chart(results)))
     write_text(path.with_suffix(".md"), page(results, path.with_suffix(".svg").name))
     return readme_table(results)
 

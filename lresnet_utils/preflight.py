@@ -17,6 +17,7 @@ from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
 from lresnet_utils.targets import get_target
+from lresnet_utils.verify.transfer import threshold_of
 
 # The guide's two downloads: sections 3.1 and 4.1, with the links it gives.
 _SOURCES = {
@@ -45,6 +46,9 @@ def check(params: Params, run: RunFolder) -> None:
     if missing:
         raise _missing(missing)
     _check_weights(params)
+    for given in params.fixed_thresholds:
+        if isinstance(given, str):
+            threshold_of(resolve(given), given)
     if params.dataset.source not in (ORL, NO_FACES):
         pairs = len(read_bin(resolve(params.dataset.source)).same)
         _check_folds(params, pairs)

@@ -58,6 +58,7 @@ def network_file(tmp_path):
         ("dataset.variants=[res29]", "did you mean 'res28'"),
         ("model.weights=nowhere.pth", "nowhere.pth"),
         ("dataset.source=nowhere.bin", "nowhere.bin"),
+        ("fixed_thresholds=[nowhere.json]", "nowhere.json"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_starts(tmp_path, override, words):

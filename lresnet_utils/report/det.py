@@ -54,7 +54,8 @@ class DetDisplay(Display):
         """How to read the chart."""
         text = (
             "Lower and further left is better; both axes are stretched by the normal quantile. The "
-            "dotted diagonal is where both errors are equal."
+            "dotted diagonal is where both errors are equal. A curve out of sight made no "
+            "error here."
         )
         if self.band is not None and len(self.band[0]):
             first = next(iter(self.curves))

@@ -87,7 +87,7 @@ def roc(distances: ArrayLike, same: ArrayLike) -> Roc:
     false_matches, true_matches = np.rint(fmr * n_impostor), np.rint(tmr * n_genuine)
     # Not 1 - tmr, whose rounding would tell equal rates apart.
     fnmr = (n_genuine - true_matches) / n_genuine
-    eer, eer_threshold = _equal_error(fmr, fnmr, thresholds)
+    eer, eer_threshold = equal_error(fmr, fnmr, thresholds)
     corner = _corners(false_matches, true_matches)
     fmr, tmr = fmr[corner], tmr[corner]
     return Roc(
@@ -193,11 +193,7 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
         return {"far": far, "refused": f"There are no {absent} pairs."}
     allowed = budget(far, len(impostor))
     if allowed < 1:
-        lowest = f"{1 / len(impostor):.3g}"
-        return {
-            "far": far,
-            "refused": f"{len(impostor):,} impostor pairs resolve no rate below {lowest}.",
-        }
+        return {"far": far, "refused": unresolved(len(impostor))}
     threshold = impostor[allowed]
     accepted = int(np.searchsorted(genuine, threshold, side="left"))
     low, high = wilson(accepted, len(genuine))
@@ -212,6 +208,11 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
         "threshold": float(threshold),
         "method": "Wilson 95 %, pairs taken as independent, threshold from the same pairs",
     }
+
+
+def unresolved(n_impostor: int) -> str:
+    """Say why a false accept rate below one in `n_impostor` is refused."""
+    return f"{n_impostor:,} impostor pairs resolve no rate below {1 / n_impostor:.3g}."
 
 
 def budget(far: float, n: int) -> int:
@@ -229,7 +230,24 @@ def budget(far: float, n: int) -> int:
     return count
 
 
-def _equal_error(fmr: np.ndarray, fnmr: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
+def equal_error(fmr: np.ndarray, fnmr: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
+    """Return the EER on the lines between attained points, and the nearest point's threshold.
+
+    Parameters
+    ----------
+    fmr, fnmr, thresholds : ndarray of float64, shape (m,)
+        Neighbouring points in order of the threshold; FMR is smaller at the first and not at the
+        last.
+
+    Returns
+    -------
+    eer, threshold : float
+
+    Examples
+    --------
+    >>> equal_error(np.array([0, 0.5, 1]), np.array([1, 0.25, 0]), np.array([0, 1, 2]))
+    (0.4, 1.0)
+    """
     # The gap rises from -1 to 1 and strictly so, as every point accepts at least one pair more.
     gap = fmr - fnmr
     after = int(np.argmax(gap >= 0))

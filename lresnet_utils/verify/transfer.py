@@ -20,6 +20,7 @@ from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 
 CLUSTERED = "95 %, Wilson with the effective number of pairs, people as clusters"
+UNSEEN = "95 %, Wilson over pairs: without an error nothing shows whether errors gather on people"
 INDEPENDENT = "95 %, Wilson, pairs taken as independent: too few people to tell how they differ"
 
 
@@ -76,7 +77,8 @@ def _share(
     if pairs.count < LEAST_IDENTITIES:
         ends, method = wilson(n - errors if right else errors, n), INDEPENDENT
     else:
-        ends, method = adjusted_wilson(value, share_variance(counted, pairs), n), CLUSTERED
+        ends = adjusted_wilson(value, share_variance(counted, pairs), n)
+        method = CLUSTERED if 0 < value < 1 else UNSEEN
     return {"value": value, "low": ends[0], "high": ends[1], "errors": errors, "n": n} | {
         "interval": method
     }

@@ -1,10 +1,6 @@
 """The benchmark's words, table and chart, from results that are made up."""
 
-import math
-import xml.etree.ElementTree as ET
-
 import pytest
-from peer_chart import svg_file
 from peer_floors import compare
 from peer_quiet import share
 from peer_report import chart, comparison_table, findings, page, readme_table, table
@@ -146,19 +142,14 @@ def test_the_page_says_date_machine_floors_room_and_layers(results):
     assert "1.60 [1.50, 1.70]" in comparison_table(results)
 
 
-def test_the_chart_draws_every_rate_and_is_a_file_by_itself(results):
+def test_the_chart_draws_every_rate_once(results):
     display = chart(results).plot()
     assert display.names == ["this project fp32", "this project bf16", "OpenVINO bf16"]
     drawn = [
         line.get_xdata()[0] for line in display.ax_[0].get_lines() if len(line.get_xdata()) == 1
     ]
     assert sorted(drawn) == [11.0, 26.0, 61.0, 76.0, 98.0, 113.0]
-    root = ET.fromstring(svg_file(display))
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert math.isclose(
-        float(root.get("width").removesuffix("pt")), 72 * display.size_in()[0], rel_tol=1e-3
-    )
-    assert "currentColor" in svg_file(display)
+    assert "this project bf16 113" in display.describe()
 
 
 def test_others_get_the_busy_time_that_is_not_our_own():

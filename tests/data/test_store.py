@@ -78,6 +78,13 @@ def test_the_fingerprint_is_of_pictures_and_labels_not_of_names_or_packing(sets,
         assert other != mine[0]
 
 
+def test_people_are_kept_per_picture_where_the_source_knows_them(sets, tmp_path):
+    person = np.array([7, 7, 8, 9, 9, 9, 8])
+    store = build_store(sets[0], tmp_path / "store", people=person[SLOTS])
+    assert store.identity.tolist() == person.tolist()
+    assert build_store(sets[0], tmp_path / "other").identity is None
+
+
 def test_images_are_mapped_and_read_only(sets, tmp_path):
     images = build_store(sets[0], tmp_path / "store").images()
     assert isinstance(images, np.memmap) and images.dtype == np.uint8

@@ -5,7 +5,7 @@ import pytest
 
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.files import write_arrays
+from lresnet_utils.files import write_arrays, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED, evaluate, stored_curve
 from lresnet_utils.stages.preprocess import preprocess
@@ -46,9 +46,16 @@ def records(run, trained=True, **targets):
     run.write_record("4_infer", 8, {"targets": targets})
 
 
-def judge(run, targets, reference="a"):
+def judge(run, targets, reference="a", **options):
     return evaluate(
-        run, batch_size=8, targets=targets, reference=reference, folds=10, far_targets=[0.1, 1e-3]
+        run,
+        batch_size=8,
+        targets=targets,
+        reference=reference,
+        folds=10,
+        far_targets=[0.1, 1e-3],
+        bootstrap=50,
+        **options,
     )
 
 
@@ -116,3 +123,49 @@ def test_a_set_without_impostors_has_an_accuracy_and_no_curve(tmp_path):
     assert entry["status"] == "ok"
     assert "0 impostor" in entry["eer"]["refused"]
     assert entry["tar_at_far"] == []
+
+
+def test_intervals_are_over_people_and_the_naive_one_stays_beside(run):
+    records(run, a=embeddings(run, "a"))
+    entry = judge(run, ["a"]).record["targets"]["a"]
+    accuracy = entry["accuracy"]
+    assert accuracy["people"] == 60  # twenty genuine pairs and forty images of their own
+    assert "60 identities recovered" in accuracy["interval"]
+    assert accuracy["naive"]["interval"].startswith("Wilson")
+    assert entry["threshold"]["low"] <= entry["threshold"]["value"] <= entry["threshold"]["high"]
+    coarse = entry["tar_at_far"][0]
+    # Two of twenty impostor pairs decide: the threshold may lie below all of them.
+    assert (coarse["low"], coarse["high"], coarse["interval"]) == (None, None, None)
+    assert "few impostor pairs" in coarse["interval_reason"]
+    assert coarse["naive"]["low"] < coarse["tar"] or coarse["tar"] == 1
+
+
+def test_a_threshold_from_elsewhere_is_judged_here_or_refused(run, tmp_path):
+    records(run, a=embeddings(run, "a"))
+    other = write_json(
+        tmp_path / "results.json",
+        {"cells": [{"target": "a", "batch_size": 1, "threshold": {"value": 0.7}}]},
+    )
+    rows = judge(run, ["a"], fixed_thresholds=[1.0, str(other)]).record["targets"]["a"]
+    fixed, chosen = rows["fixed_thresholds"]
+    assert (fixed["threshold"], chosen["threshold"]) == (1.0, 0.7)
+    assert fixed["fmr"]["n"] == fixed["fnmr"]["n"] == N_PAIRS / 2
+    assert chosen["source"] == str(other)
+    records(run, b=embeddings(run, "b"))
+    (row,) = judge(run, ["b"], "b", fixed_thresholds=[str(other)]).record["targets"]["b"][
+        "fixed_thresholds"
+    ]
+    assert "no threshold of b" in row["refused"]
+
+
+def test_scores_are_exported_and_the_set_is_examined(run):
+    records(run, a=embeddings(run, "a", failed=[0]))
+    result = judge(run, ["a"])
+    path = run.scores(8, "a", "aligned")
+    assert len(path.with_suffix(".csv").read_text().splitlines()) == N_PAIRS + 1
+    assert path.with_suffix(".txt").read_text().splitlines()[0].endswith(" nan")
+    (lost,) = result.record["targets"]["a"]["failures"]["images"]
+    assert (lost["image"], lost["pairs"]) == (0, [0])
+    questions = [finding["finding"] for finding in result.record["set_health"]]
+    assert "Class balance" in questions
+    assert "Labels to look at" in questions

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import to_json
@@ -178,3 +178,42 @@ def test_impossible_requests_are_refused():
         error_rates([0.5, 1.5], [True, False], [np.nan])
     with pytest.raises(EvaluationError, match="not finite"):
         roc([0.5, np.nan], [True, False])
+
+
+def tiny_sets(count):
+    """Yield small sets with ties, duplicates and float32 scores; both classes are there."""
+    rng = np.random.default_rng(7)
+    for _ in range(count):
+        n = int(rng.integers(2, 30))
+        same = rng.random(n) < rng.choice([0.1, 0.5, 0.9])
+        same[:2] = True, False
+        distances = rng.uniform(0, 4, n)
+        kind = rng.integers(4)
+        if kind == 1:
+            distances = distances.round(int(rng.integers(0, 2)))
+        elif kind == 2:
+            distances = np.repeat(distances, 2)[:n]
+        elif kind == 3:
+            distances = distances.astype(np.float32)
+        yield distances, same
+
+
+def test_hundreds_of_random_sets_equal_scikit_learn_and_counting():
+    for distances, same in tiny_sets(400):
+        curve = roc(distances, same)
+        score = -np.asarray(distances, np.float64)
+        fmr, tmr, _ = roc_curve(same, score)
+        assert np.array_equal(curve.fmr, fmr)
+        assert np.array_equal(curve.tmr, tmr)
+        every_fmr, every_fnmr, thresholds = det_curve(same, score, drop_intermediate=False)
+        # scikit-learn accepts `score >= threshold`; infinity, which accepts nothing, comes first.
+        cuts = np.append(0.0, np.nextafter(-thresholds[np.isfinite(thresholds)], np.inf))
+        _, own_fmr, own_fnmr = error_rates(distances, same, cuts[-len(every_fmr) :])
+        order = np.argsort(every_fmr - every_fnmr, kind="stable")
+        own = np.argsort(own_fmr - own_fnmr, kind="stable")
+        assert own_fmr[own] == pytest.approx(every_fmr[order], abs=1e-15)
+        assert own_fnmr[own] == pytest.approx(every_fnmr[order], abs=1e-15)
+        for point in range(len(curve.fmr)):
+            expected = counted(np.asarray(distances, float), same, curve.thresholds[point])
+            assert curve.fmr[point] == expected[0]
+            assert 1 - curve.tmr[point] == pytest.approx(expected[1], abs=1e-15)

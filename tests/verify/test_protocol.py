@@ -89,6 +89,36 @@ def test_equal_to_the_loops_when_pairs_are_missing(seed):
     assert_equal_to_loops(distances, same, 5, acquired)
 
 
+def by_fold(distances, same, folds):
+    """Follow the description with a loop over folds; `by_loops` also loops over thresholds."""
+    accuracy, best, tprs, fprs = [], [], [], []
+    for train, test in KFold(folds).split(distances):
+        accepted = distances[None] < np.array(GRID)[:, None]
+        right = accepted == same[None]
+        chosen = int(np.argmax(right[:, train].mean(axis=1)))
+        accuracy.append(right[chosen, test].mean())
+        best.append(GRID[chosen])
+        for rates, members in ((tprs, test[same[test]]), (fprs, test[~same[test]])):
+            rates.append(accepted[:, members].sum(axis=1) / max(1, len(members)))
+    return np.mean(tprs, 0), np.mean(fprs, 0), np.array(accuracy), np.array(best)
+
+
+def test_equal_on_a_thousand_random_sets():
+    """Tiny sets with ties, grid points, repeated scores, and folds of one class."""
+    rng = np.random.default_rng(11)
+    for _ in range(1000):
+        n, folds = int(rng.integers(4, 40)), int(rng.integers(2, 5))
+        distances, same = make(int(rng.integers(10**9)), n, rng.choice(["grid", "beside", "few"]))
+        if rng.random() < 0.3:
+            same = np.arange(n) < n // 2
+        result = guide_protocol(distances, same, folds=folds)
+        tpr, fpr, accuracy, best = by_fold(distances, same, folds)
+        assert np.array_equal(result.tpr, tpr)
+        assert np.array_equal(result.fpr, fpr)
+        assert np.array_equal(result.accuracy, accuracy)
+        assert np.array_equal(result.best_thresholds, best)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_equal_to_the_loops_on_any_small_set(data):

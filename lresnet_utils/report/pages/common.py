@@ -16,6 +16,11 @@ def ok_targets(entries: Entries) -> dict[str, Mapping[str, Any]]:
     return {name: entry for name, entry in entries.items() if entry["status"] == OK}
 
 
+def judged_targets(entries: Entries) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the targets whose accuracy was evaluated, in order."""
+    return {name: e for name, e in ok_targets(entries).items() if e["accuracy"] is not None}
+
+
 def note_problems(entries: Entries) -> None:
     """Show a note for every target that has no result: why, and what to do about it."""
     for name, entry in entries.items():

@@ -66,7 +66,8 @@ def rewrites(record: dict[str, Any]) -> None:
     if any(found["steps"] for found in searches.values()):
         say(
             "All graphs of a target were timed in turns on the same batch. A rewrite is dropped "
-            "when its ratio is surely below 1, that is, when its whole interval is. " + CHOSEN_BY
+            "when its ratio is surely below 1, that is, when its whole interval is; the graphs "
+            "below it in the chart still have it, the build does not. " + CHOSEN_BY
         )
     if not searches:
         say("No target of this run has its graph chosen by measurement.")
@@ -146,11 +147,8 @@ def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
     ]
-    table(
-        rows,
-        columns,
-        f"{name} at batch size {batch_size}, {_repeats(candidates)}; {measured(found)}",
-    )
+    table(rows, columns, f"{name} at batch size {batch_size}")
+    say(f"{name}: {measured(found)}, {_repeats(candidates)}.")
 
 
 def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from lresnet_utils.report.displays import (
 )
 from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.figure_files import write_figures
-from lresnet_utils.report.pages.common import note_problems, ok_targets, verdict
+from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_percent, join_words
 from lresnet_utils.run import RunFolder
@@ -47,22 +47,26 @@ def accuracy(evaluation: Evaluation) -> None:
             "eer": entry["eer"],
             "auc": entry["auc"],
         }
-        for name, entry in _judged(evaluation).items()
+        for name, entry in judged_targets(evaluation.record["targets"]).items()
     ]
     columns = [
         Column("target", "Target"),
-        Column("accuracy", "Accuracy", "mean of folds, 95 % interval", fmt_percent),
+        Column("accuracy", "Accuracy", "mean of folds, 95 %", fmt_percent),
         Column("errors", "Wrong pairs"),
         Column("n", "Pairs"),
-        Column("error", "Standard error", "of the fold mean, s/√k", lambda v: fmt_percent(v, 3)),
-        Column("effect", "Design effect", "variance over that of independent pairs", ".2f"),
-        Column("threshold", "Best threshold", "mean of folds, squared L2", ".3f"),
+        Column("error", "Standard error", "s/√k", lambda v: fmt_percent(v, 3)),
+        Column("effect", "Design effect", "", ".2f"),
+        Column("threshold", "Best threshold", "mean of folds", ".3f"),
         Column("eer", "EER", "", fmt_percent),
-        Column("auc", "AUC", "", ".5f"),
+        Column("auc", "AUC", "", ".4f"),
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
-        say(_about_intervals(next(iter(_judged(evaluation).values()))["accuracy"]))
+        say(
+            _about_intervals(
+                next(iter(judged_targets(evaluation.record["targets"]).values()))["accuracy"]
+            )
+        )
     note_problems(record["targets"])
 
 
@@ -83,125 +87,6 @@ def gates(evaluation: Evaluation) -> None:
     if rows:
         caption = "Gates: the guide's rule (accuracy within 1 point of the published) and, "
         table(rows, columns, caption + "pair by pair, McNemar's exact test against the reference")
-
-
-def operating_points(evaluation: Evaluation) -> None:
-    """Show the true accept rate at each false accept rate, or why it cannot be given."""
-    rows = [
-        {
-            "target": name,
-            "far": point["far"],
-            "tar": {"refused": point["refused"]}
-            if "refused" in point
-            else {"value": point["tar"], "low": point["low"], "high": point["high"]},
-            "achieved": point.get("achieved_far"),
-            "threshold": point.get("threshold"),
-        }
-        for name, entry in _judged(evaluation).items()
-        for point in entry["tar_at_far"]
-    ]
-    columns = [
-        Column("target", "Target"),
-        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
-        Column("tar", "TAR", "95 % interval", fmt_percent),
-        Column("achieved", "FAR reached", "", lambda far: f"{far:.2g}"),
-        Column("threshold", "Threshold", "squared L2", ".4f"),
-    ]
-    if rows:
-        table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
-        say(
-            "A TAR without an interval rests on so few impostor pairs that the true threshold may "
-            "lie below all of them; a fold of its own resolves even less, so none is given per "
-            "fold."
-        )
-
-
-def costs(evaluation: Evaluation) -> None:
-    """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
-    rows = [
-        {"target": name, "separation": entry["decidability"]} | cost
-        for name, entry in _judged(evaluation).items()
-        for cost in entry["minimum_cost"]
-    ]
-    columns = [
-        Column("target", "Target"),
-        Column("separation", "d′", "", ".2f"),
-        Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
-        Column("value", "Least cost", "1 = deciding without looking", ".4f"),
-        Column("threshold", "at threshold", "squared L2", ".4f"),
-        Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
-        Column("fnmr", "FNMR there", "", fmt_percent),
-    ]
-    if rows:
-        table(rows, columns, "Least cost, a miss and a false accept costing the same")
-        say(
-            "No interval: the cost's threshold is the best one for these very pairs, so it is a "
-            "lower bound; d′ describes these scores."
-        )
-
-
-def transfer(evaluation: Evaluation) -> None:
-    """Show what thresholds that were fixed beforehand do on these pairs."""
-    rows = [
-        {"target": name} | ({"accuracy": given} if "refused" in given else {}) | given
-        for name, entry in _judged(evaluation).items()
-        for given in entry["fixed_thresholds"]
-    ]
-    columns = [
-        Column("target", "Target"),
-        Column("source", "Threshold from"),
-        Column("threshold", "Threshold", "squared L2", ".4f"),
-        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
-        Column("fmr", "FMR", "95 % interval", fmt_percent),
-        Column("fnmr", "FNMR", "95 % interval", fmt_percent),
-    ]
-    if rows:
-        table(rows, columns, "At a threshold that these pairs had no part in choosing")
-    elif _judged(evaluation):
-        say("No threshold was fixed beforehand (fixed_thresholds), so none is judged here.")
-
-
-def failures(evaluation: Evaluation) -> None:
-    """Show the images that gave no embedding, and the error rates that count them."""
-    judged = _judged(evaluation)
-    rows = [{"target": name} | entry["failures"] for name, entry in judged.items()]
-    columns = [
-        Column("target", "Target"),
-        Column("n_failed_images", "Images failed"),
-        Column("n_images", "of"),
-        Column("fta", "FTA", "pairs lost", fmt_percent),
-        Column("fmr", "FMR", "", fmt_percent),
-        Column("fnmr", "FNMR", "", fmt_percent),
-        Column("far", "FAR", "FMR (1 − FTA)", fmt_percent),
-        Column("frr", "FRR", "FTA + FNMR (1 − FTA)", fmt_percent),
-    ]
-    if not rows:
-        return
-    table(rows, columns, "Failures to acquire and generalised rates, ISO/IEC 19795-1")
-    lost = [
-        {"target": name, "image": f"image {image['image']}", "reason": image["reason"]}
-        | {"pairs": len(image["pairs"])}
-        for name, entry in judged.items()
-        for image in entry["failures"]["images"][:20]
-    ]
-    if lost:
-        columns = [Column("target", "Target"), Column("image", "Image"), Column("reason", "Why")]
-        table(lost, [*columns, Column("pairs", "Pairs lost")], "Images without an embedding")
-    say(
-        "Rates at each target's mean threshold, chosen on these pairs: no interval. "
-        + ("At most 20 images are listed per target." if lost else "Every image was embedded.")
-    )
-
-
-def set_health(evaluation: Evaluation) -> None:
-    """Show what is odd about the pairs, and what that does to the numbers."""
-    columns = [
-        Column("finding", "Question"),
-        Column("evidence", "Found"),
-        Column("consequence", "Consequence"),
-    ]
-    if evaluation.record["set_health"]:
-        table(evaluation.record["set_health"], columns, "The set of pairs itself")
 
 
 def figures(evaluation: Evaluation, run: RunFolder) -> None:
@@ -233,7 +118,7 @@ def roc(evaluation: Evaluation) -> None:
 
 def folds(evaluation: Evaluation) -> None:
     """Chart accuracy and threshold of every fold."""
-    if _judged(evaluation):
+    if judged_targets(evaluation.record["targets"]):
         show(_folds(evaluation))
 
 
@@ -254,7 +139,7 @@ def _band(evaluation: Evaluation) -> Band | None:
 
 
 def _folds(evaluation: Evaluation) -> FoldDisplay:
-    judged = _judged(evaluation)
+    judged = judged_targets(evaluation.record["targets"])
     return FoldDisplay(
         {n: np.array(e["accuracy"]["folds"]) for n, e in judged.items()},
         {n: np.array(e["threshold"]["folds"]) for n, e in judged.items()},
@@ -281,13 +166,13 @@ def _about_intervals(accuracy: dict) -> str:
         return f"The interval is {accuracy['interval']}."
     text = (
         f"Intervals: {accuracy['interval']}; pairs that share a person are not independent, and "
-        f"the design effect says how much that matters. Taken as independent, the first target's "
-        f"accuracy would get {plain} (Wilson)."
+        f"the design effect is the variance over that of independent pairs. Taken as "
+        f"independent, the first target's accuracy would get {plain} (Wilson)."
     )
     few = accuracy["people_wrong"]
     return text + (
-        f" Only {few} people are in wrong pairs, too few to see how errors gather on people: the "
-        "interval may be too narrow."
+        f" People in wrong pairs: {few}. That is too few to see how errors gather on people, so "
+        "the interval may be too narrow."
         if few < FEW_PEOPLE
         else ""
     )
@@ -339,7 +224,7 @@ def robustness(evaluation: Evaluation) -> None:
         {"target": name, "variant": variant}
         | {"accuracy": numbers["accuracy"]["value"]}
         | {end: numbers["accuracy"][end] for end in ("low", "high")}
-        for name, entry in _judged(evaluation).items()
+        for name, entry in judged_targets(evaluation.record["targets"]).items()
         for variant, numbers in entry["variants"].items()
     ]
     if len({row["variant"] for row in rows}) > 1:
@@ -377,11 +262,6 @@ def explorer(evaluation: Evaluation) -> ThresholdExplorer | None:
     scores = {name: (s.distances, same) for name, s in evaluation.clean().items()}
     start = {name: s.protocol.mean_threshold for name, s in evaluation.clean().items()}
     return threshold_explorer(scores, start) if scores else None
-
-
-def _judged(evaluation: Evaluation) -> dict:
-    entries = ok_targets(evaluation.record["targets"])
-    return {name: entry for name, entry in entries.items() if entry["accuracy"] is not None}
 
 
 def _shown(evaluation: Evaluation) -> str | None:
