@@ -7,8 +7,7 @@ batch 16 would take longer than the measurement; how it runs is chosen at every 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from peer_work import OURS, Side, Work
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import read_json, write_json
-from lresnet_utils.perf.timing import time_sessions
+from lresnet_utils.perf.timing import Timing
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles, Target
-from lresnet_utils.targets.session import Session
 from lresnet_utils.tuning.int8 import (
     Int8Search,
     quantised_files,
@@ -45,8 +43,9 @@ def our_sides(work: Work) -> Iterator[Side]:
     for precision, names in TUNED.items():
         able = [target for target in map(get_target, names) if target.available().ok]
         if able:
-            target = _fastest_runtime(work.at_one, able)
+            target = able[0]
             try:
+                target = _fastest_runtime(work.at_one, able)
                 yield (_our_int8 if precision == "int8" else _our_graph)(work, target)
             except TargetError as error:
                 yield _without_a_build(target, error)
@@ -65,22 +64,8 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
     """Return the runtime that is worth a search: the fastest with a first guess of a graph."""
 
     def measure() -> dict[str, Any]:
-        with ExitStack() as stack:
-            sessions = {
-                target.name: stack.enter_context(_first_guess(work, target)) for target in targets
-            }
-            timed = time_sessions(
-                sessions,
-                work.bench.batch,
-                warmup=1,
-                seconds=work.bench.seconds,
-                repeats=work.bench.repeats,
-            )
-        rates = {
-            name: float(np.mean(timing.throughput_ips))
-            for name, timing in timed.items()
-            if timing.failure is None
-        }
+        timed = work.bench.time({target.name: _first_guess(work, target) for target in targets})
+        rates = _rates(timed)
         return {"fastest": max(rates, key=rates.__getitem__), "ips": rates}
 
     if len(targets) == 1:
@@ -89,14 +74,24 @@ def _fastest_runtime(work: Work, targets: list[Target]) -> Target:
     return get_target(found["fastest"])
 
 
-def _first_guess(work: Work, target: Target) -> Session:
-    running = {}
+def _first_guess(work: Work, target: Target) -> tuple[Target, ModelFiles, dict[str, Any]]:
     if target.precision == "int8":
         recipe = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))[0]
-        files, running = _quantised(work, target, recipe), running_of(target, recipe)
-    else:
-        files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
-    return target.load(target.build(files, work.bench.folder / "first", running=running))
+        return target, _quantised(work, target, recipe), running_of(target, recipe)
+    files = replace(work.files, prepared=work.graphs.rewritten(tuple(work.graphs.fitting)))
+    return target, files, {}
+
+
+def _rates(timed: Mapping[str, Timing]) -> dict[str, float]:
+    """Return the mean rate of every candidate that worked."""
+    rates = {
+        name: float(np.mean(timing.throughput_ips))
+        for name, timing in timed.items()
+        if timing.failure is None
+    }
+    if not rates:
+        raise TargetError(f"No candidate works: {next(iter(timed.values())).failure}.")
+    return rates
 
 
 def _our_graph(work: Work, target: Target) -> Side:
@@ -129,11 +124,7 @@ def _fastest_recipe(work: Work, target: Target) -> dict[str, Any]:
     timed = work.bench.time(
         {r.title(): (target, _quantised(work, target, r), running_of(target, r)) for r in recipes}
     )
-    rates = {
-        recipe.title(): float(np.mean(timed[recipe.title()].throughput_ips))
-        for recipe in recipes
-        if timed[recipe.title()].failure is None
-    }
+    rates = _rates(timed)
     best = max(recipes, key=lambda recipe: rates.get(recipe.title(), 0.0))
     return {"recipe": best.to_json(), "within_budget": None, "ips": rates}
 
