@@ -80,6 +80,14 @@ def results():
     }
 
 
+def test_without_amx_the_page_says_first_that_no_floor_applies(results):
+    missed = compare("bf16", "OpenVINO bf16", ratio(1.02), "ir_se100", 16, NO_AMX)
+    results["blocks"][1]["comparisons"] = [missed]
+    first = findings(results)[0]
+    assert first.startswith("None of the floors below applies on this machine: the floor is for")
+    assert "between 1.02 and 1.02 times" in first
+
+
 @pytest.mark.parametrize(
     ("value", "met"), [(1.61, True), (1.55, None), (1.45, None), (1.39, False)]
 )
