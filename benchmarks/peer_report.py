@@ -66,7 +66,7 @@ def page(results: Mapping[str, Any], image: str) -> str:
     display = chart(results)
     parts = [
         "# Benchmarks",
-        _measured(results),
+        f"{_measured(results)}{_missing(results)}",
         f"![{_alt(display)}]({image})",
         display.reading,
         "## What it says",
@@ -89,9 +89,9 @@ def page(results: Mapping[str, Any], image: str) -> str:
 _LIMITS = """\
 - Nothing about other processors: which build is fastest, and by how much, changes with the
   instruction sets. `make bench` measures yours.
-- Nothing about accuracy: IR-SE50 and IR-SE100 have random weights here. The int8 build of SFace
-  is one that stayed within the accuracy budget of the report; the peers' int8 builds were not
-  judged.
+- Nothing about accuracy: IR-SE50 and IR-SE100 have random weights here. Our int8 build
+  of a trained network is one that stayed within the accuracy budget of the report; the peers' int8
+  builds are not judged.
 - Nothing about reading and decoding pictures; `benchmarks/pipeline.py` measures that.
 - An interval covers the repeats of one run, not another day or another load of the machine.
 - A share of the ceiling can exceed 100 %: convolutions of a runtime may be better than every plain
@@ -108,6 +108,18 @@ def _measured(results: Mapping[str, Any]) -> str:
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}; instruction sets "
         f"{', '.join(flags) or 'unknown'}. Versions: {versions}."
     )
+
+
+def _missing(results: Mapping[str, Any]) -> str:
+    """Say which networks and batch sizes of the full benchmark the record does not have."""
+    known = {(block["network"], block["batch_size"]) for block in results["blocks"]}
+    missing = [
+        f"{title} at batch {size}"
+        for network, title in TITLES.items()
+        for size in (1, 16)
+        if (network, size) not in known
+    ]
+    return f" Not measured in this record: {', '.join(missing)}." if missing else ""
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:

@@ -143,6 +143,7 @@ def test_the_page_says_date_machine_floors_room_and_layers(results):
     for words in ("2026-01-02", "a processor, 2 cores", "amx_bf16", "openvino 1.2", "| yes |"):
         assert words in text
     assert "nncf" not in text.split("##")[0]
+    assert "Not measured in this record: IR-SE50 at batch 1, IR-SE50 at batch 16, SFace" in text
     assert "| convolution | 87.5\u00a0% |" in text
     (said,) = [finding for finding in findings(results) if "ceiling" in finding]
     assert "OpenVINO bf16, reaches 70\u00a0%" in said
