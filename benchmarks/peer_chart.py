@@ -38,7 +38,7 @@ class PeersDisplay(Display):
         """How to read the chart."""
         return (
             "Images per second, further right is better; this project in blue. Bars: Student t "
-            "over turns, 95 %, mostly hidden by their marks."
+            "over turns, 95 %; where none shows, its mark hides it."
         )
 
     @property
