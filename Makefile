@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: report test lab lint format clean
+.PHONY: report test bench lab lint format clean
 
 report: $(VENV)/.base
 	$(BIN)/lresnet run $(PARAMS)
@@ -13,6 +13,10 @@ report: $(VENV)/.base
 # Two workers share the machine, so OpenMP threads must not spin while they wait.
 test: $(VENV)/.dev
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# About twenty minutes on two cores; nothing else should run meanwhile.
+bench: $(VENV)/.base
+	$(BIN)/python benchmarks/peers.py $(BENCH)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lresnet_utils.errors import LResNetError
+from lresnet_utils.files import write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.run import RunFolder
 
@@ -59,6 +60,53 @@ def run(
     from lresnet_utils.progress import execute_with_progress
 
     sys.exit(execute_with_progress(checked, folder))
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        Path, typer.Argument(help="The old one: a run's folder, results.json or index.html.")
+    ],
+    b: Annotated[Path, typer.Argument(help="The new one, likewise; may be the same.")],
+    cells: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="One cell of each, as 16/torch-fp32 16/openvino-bf16.",
+            show_default="cells of the same batch size and target",
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Accuracy that does not matter, percentage points.")
+    ] = 0.2,
+    replicates: Annotated[int, typer.Option(help="Replicates of the bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write everything as JSON.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.")
+    ] = None,
+) -> None:
+    """Say whether one build or run is as good as another, pair by pair.
+
+    Differences are B minus A, ratios B over A. The status is 0 whatever the verdict, and 2 when
+    the two cannot be compared.
+    """
+    from lresnet_utils.comparison.cells import Settings
+    from lresnet_utils.comparison.compare import compare_reports
+    from lresnet_utils.comparison.sources import open_report
+
+    settings = Settings(margin_points=margin, replicates=replicates, seed=seed)
+    comparison = compare_reports(open_report(a), open_report(b), cells=cells, settings=settings)
+    from lresnet_utils.report.console import print_comparison
+    from lresnet_utils.report.pages.compare import write_page
+
+    print_comparison(comparison)
+    if json_file is not None:
+        write_json(json_file, comparison.record)
+    if html_file is not None:
+        write_page(comparison, html_file)
 
 
 @app.command()

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lresnet_utils.data.network_input import flip as mirror
 from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.overlap import Inference, Parts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:  # targets import this module
-    from lresnet_utils.targets.base import Session
-
-# Batches made ahead of the inference, and results waiting behind it: two on either side keep the
-# session busy, and bound the memory whatever the number of pictures.
-_AHEAD = 2
+    from lresnet_utils.targets.session import Session
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,15 @@ class StageRates:
     ----------
     e2e : StageRate
         From the wall clock, from the first read to the last finished embedding.
-    data_read, preprocess, infer, post : StageRate
+    data_read, preprocess, post : StageRate
         From the time during which that part was at work. The parts overlap, so that their times
         add up to more than the wall clock; each also waits for a processor while others use all
         of them.
+    infer : StageRate
+        From the wall clock while the session had at least one batch, whatever its number of
+        lanes. `e2e` over `infer` is thus the share of the time in which the network was not kept
+        waiting. What the other parts take from it by using the same processors is in both;
+        inference alone is timed by ``6_perf``.
     """
 
     e2e: StageRate
@@ -74,8 +73,9 @@ class Embedding:
 
     Parameters
     ----------
-    vectors : ndarray of float32, shape (n, d)
-        Rows of length one; zeros where the picture failed.
+    vectors : ndarray of float32, shape (n, d), or None
+        Rows of length one; zeros where the picture failed. None when they were handed out block
+        by block instead.
     failed : ndarray of bool, shape (n,)
         True where there is no embedding.
     reasons : dict of int to str
@@ -84,7 +84,7 @@ class Embedding:
         How fast each part was.
     """
 
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     failed: np.ndarray
     reasons: dict[int, str]
     stages: StageRates
@@ -98,17 +98,19 @@ def embed(
     normalisation: Literal["minus1_1", "raw"],
     flip: bool,
     failures: Iterable[tuple[int, str]] = (),
+    write: Callable[[np.ndarray], Any] | None = None,
 ) -> Embedding:
     """Embed every picture once.
 
-    Reading, preprocessing and post-processing run in one thread each beside the inference, which
-    stays in the caller's thread; at most two batches wait on either side of it. The last batch is
-    filled up by repeating its last picture, and what comes out for those is dropped.
+    Reading, preprocessing and post-processing run in one thread each beside the session, all of
+    whose lanes are kept busy; see :mod:`lresnet_utils.overlap`. The last batch is filled up by
+    repeating its last picture, and what comes out for those is dropped.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, 112, 112, 3)
-        RGB; may be a memory map, of which only a few batches are in memory at a time.
+        RGB; may be a memory map, of which only a few batches are in memory at a time: pages
+        that were read are given back to the system.
     session : Session
         A loaded build.
     channel_order, normalisation
@@ -118,6 +120,9 @@ def embed(
         is the unit vector of the sum of both views' unit vectors.
     failures : iterable of (int, str), optional
         Pictures that could not be decoded, and why; they are not run.
+    write : callable, optional
+        Takes the embeddings as they come: blocks of consecutive rows, float32 of shape (k, d),
+        n rows in all. Memory then does not grow with the number of pictures.
 
     Returns
     -------
@@ -133,90 +138,66 @@ def embed(
     """
     known = {int(index): reason for index, reason in failures}
     usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
-    result = _Result(len(images), session.embedding_size, known)
+    vectors = None
+    if write is None:
+        vectors = np.empty((len(images), session.embedding_size), np.float32)
+        write = _filler(vectors)
+    result = _Result(len(images), session.embedding_size, known, write)
 
     def read(rows: np.ndarray) -> np.ndarray:
         missing = session.batch_size - len(rows)
-        return np.asarray(images[np.pad(rows, (0, missing), mode="edge")])
+        return _read(images, np.pad(rows, (0, missing), mode="edge"))
 
     def preprocess(pixels: np.ndarray) -> list[np.ndarray]:
         plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
         return [plain, mirror(plain)] if flip else [plain]
 
-    def infer(views: list[np.ndarray]) -> list[np.ndarray]:
-        return [session.infer(view) for view in views]
-
-    parts = _Parts(_Timed(read), _Timed(preprocess), _Timed(infer), _Timed(result.add))
+    parts = Parts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
     starts = range(0, len(usable), session.batch_size)
     started = time.perf_counter()
-    _overlap([usable[start : start + session.batch_size] for start in starts], parts)
+    batches = (usable[start : start + session.batch_size] for start in starts)
+    overlap(batches, parts, session.lanes)
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
-    busy = (part.seconds for part in (parts.read, parts.preprocess, parts.infer, parts.post))
-    return result.finish(StageRates(*(_rate(n, seconds) for seconds in (wall, *busy))))
+    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *(p.seconds for p in parts))))
+    return Embedding(vectors, *result.finish(), rates)
 
 
-class _Timed:
-    """A function that adds up the time spent in it; called from one thread only."""
-
-    def __init__(self, function: Callable) -> None:
-        self._function = function
-        self.seconds = 0.0
-
-    def __call__(self, *arguments: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return self._function(*arguments)
-        finally:
-            self.seconds += time.perf_counter() - started
+def _read(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy rows into memory; of a read-only memory map, keep no other page in memory."""
+    pixels = np.asarray(images[rows])
+    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        base = images.base
+        while isinstance(base, np.ndarray):
+            base = base.base
+        # Pages of a map count as this process's memory until they are given back.
+        base.madvise(mmap.MADV_DONTNEED)
+    return pixels
 
 
-class _Parts(NamedTuple):
-    read: _Timed
-    preprocess: _Timed
-    infer: _Timed
-    post: _Timed
+def _filler(vectors: np.ndarray) -> Callable[[np.ndarray], None]:
+    """Return a function that puts one block after the other into `vectors`."""
+    done = 0
 
+    def fill(block: np.ndarray) -> None:
+        nonlocal done
+        vectors[done : done + len(block)] = block
+        done += len(block)
 
-def _overlap(batches: list[np.ndarray], parts: _Parts) -> None:
-    """Push every batch through the four parts, in order, each part busy with another batch."""
-    with ExitStack() as stack:
-        readers, preprocessors, posts = (stack.enter_context(_one_thread()) for _ in range(3))
-
-        def start(rows: np.ndarray) -> tuple[np.ndarray, Future]:
-            pixels = readers.submit(parts.read, rows)
-            return rows, preprocessors.submit(lambda: parts.preprocess(pixels.result()))
-
-        waiting = iter(batches)
-        ahead = deque(start(rows) for rows in islice(waiting, _AHEAD))
-        behind: deque[Future] = deque()
-        while ahead:
-            rows, making = ahead.popleft()
-            views = making.result()
-            ahead.extend(start(following) for following in islice(waiting, 1))
-            behind.append(posts.submit(parts.post, rows, parts.infer(views)))
-            if len(behind) > _AHEAD:
-                behind.popleft().result()
-        for finishing in behind:
-            finishing.result()
-
-
-@contextmanager
-def _one_thread() -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread that does one thing after the other, and drops the rest when we leave."""
-    executor = ThreadPoolExecutor(1)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
+    return fill
 
 
 class _Result:
-    """Collects the embeddings batch by batch."""
+    """Hands out the embeddings batch by batch, and remembers what failed."""
 
-    def __init__(self, n: int, size: int, known: dict[int, str]) -> None:
-        self._vectors = np.zeros((n, size), np.float32)
+    def __init__(
+        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any]
+    ) -> None:
+        self._n = n
+        self._size = size
         self._reasons = dict(known)
+        self._write = write
+        self._written = 0
 
     def add(self, rows: np.ndarray, views: list[np.ndarray]) -> None:
         """Normalise one batch; `views` may have more rows than `rows`: those are padding."""
@@ -232,13 +213,22 @@ class _Result:
             (~finite, "the network's output is not finite"),
         ):
             self._reasons.update((int(row), reason) for row in rows[bad])
-        good = finite & ~empty & ~cancelled
-        self._vectors[rows[good]] = vectors[good]
+        vectors[~finite | empty | cancelled] = 0.0
+        self._put(rows, vectors)
 
-    def finish(self, stages: StageRates) -> Embedding:
-        failed = np.zeros(len(self._vectors), bool)
+    def _put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Write these rows, and zeros for those that were left out before and between them."""
+        block = np.zeros((rows[-1] + 1 - self._written, self._size), np.float32)
+        block[rows - self._written] = vectors
+        self._write(block)
+        self._written += len(block)
+
+    def finish(self) -> tuple[np.ndarray, dict[int, str]]:
+        """Write what is left out at the end; return which pictures failed, and why."""
+        self._write(np.zeros((self._n - self._written, self._size), np.float32))
+        failed = np.zeros(self._n, bool)
         failed[list(self._reasons)] = True
-        return Embedding(self._vectors, failed, dict(sorted(self._reasons.items())), stages)
+        return failed, dict(sorted(self._reasons.items()))
 
 
 def _rate(n: int, seconds: float) -> StageRate:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,78 @@ def write_arrays(path: Path | str, **arrays: np.ndarray) -> Path:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     return Path(path)
+
+
+class ArrayStream:
+    """A ``.npz`` that is being written; see :func:`stream_arrays`."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Write one whole array."""
+        with self._open(name) as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
+
+    @contextmanager
+    def table(self, name: str, n_rows: int) -> Iterator[Callable[[np.ndarray], None]]:
+        """Yield a function that writes the next rows of a table.
+
+        Parameters
+        ----------
+        name : str
+        n_rows : int
+            Rows of the whole table, which the file names before the first of them.
+
+        Raises
+        ------
+        ValueError
+            When another number of rows was written, or a block is of another width or type than
+            the first one. At least one block is needed, which may be empty.
+        """
+        table = _Table(n_rows)
+        with self._open(name) as file:
+            yield lambda rows: table.write(file, rows)
+        if table.written != n_rows or table.like is None:
+            raise ValueError(f"{name} has {table.written} rows instead of {n_rows}")
+
+    def _open(self, name: str) -> Any:
+        return self._archive.open(f"{name}.npy", "w", force_zip64=True)
+
+
+class _Table:
+    """How far a table of :meth:`ArrayStream.table` is written."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
+        self.written = 0
+        self.like: tuple[np.dtype, int] | None = None
+
+    def write(self, file: Any, rows: np.ndarray) -> None:
+        rows = np.ascontiguousarray(rows)
+        like = (rows.dtype, rows.shape[1])
+        if self.like is None:
+            self.like = like
+            header = {
+                "descr": np.lib.format.dtype_to_descr(rows.dtype),
+                "fortran_order": False,
+                "shape": (self._n_rows, rows.shape[1]),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+        if like != self.like:
+            raise ValueError(f"rows of {like} do not continue rows of {self.like}")
+        self.written += len(rows)
+        file.write(rows.data.cast("B") if rows.size else b"")
+
+
+@contextmanager
+def stream_arrays(path: Path | str) -> Iterator[ArrayStream]:
+    """Write a ``.npz`` atomically, array after array, tables piece by piece.
+
+    Memory does not grow with the tables, and the bytes are those of :func:`write_arrays`.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        yield ArrayStream(archive)
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:

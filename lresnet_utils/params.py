@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.strict_yaml import load_yaml, parse_scalar
 from lresnet_utils.targets.options import ToolOptions
+from lresnet_utils.tuning.options import BuildOptions
 
 
 class _Strict(BaseModel):
@@ -93,6 +94,9 @@ class Params(_Strict):
     tools: ToolOptions = Field(
         ToolOptions(), description="settings of the vendors' tools, see lresnet run --help"
     )
+    build: BuildOptions = Field(
+        BuildOptions(), description="how builds are chosen, see lresnet run --help"
+    )
     threads: int = Field(0, ge=0, description="threads per inference; 0: every core")
     seed: int = Field(0, ge=0, description="seed of everything drawn at random")
     baselines: list[Literal["guide"]] = Field(
@@ -130,7 +134,12 @@ class Params(_Strict):
 
 
 # What a notebook's parameter cell calls a parameter, where its flat name is not the path's end.
-FLAT_NAMES = {"dataset_name": "dataset.name", "dataset": "dataset.source", "tools": "tools"}
+FLAT_NAMES = {
+    "dataset_name": "dataset.name",
+    "dataset": "dataset.source",
+    "tools": "tools",
+    "build": "build",
+}
 
 
 def declared() -> Iterator[tuple[str, FieldInfo]]:
@@ -158,7 +167,7 @@ def flat_names() -> dict[str, str]:
     >>> flat_names()["warmup"], flat_names()["dataset"]
     ('perf.warmup', 'dataset.source')
     """
-    paths = [path for path, _ in declared() if not path.startswith("tools.")]
+    paths = [path for path, _ in declared() if not path.startswith(("tools.", "build."))]
     flat = {path.split(".")[-1]: path for path in paths}
     for surplus in ("name", "source"):
         flat.pop(surplus)

@@ -15,6 +15,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import write_json, write_text
 from lresnet_utils.kernels import PrivateKernelManager, kernel_log, stop_all_kernels
@@ -202,6 +203,7 @@ class Runner:
                 links=links,
                 meta=self._meta(),
                 failure=failure,
+                data=page_data(self.run) if job.stage == "7_summary" else None,
             )
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:

@@ -107,6 +107,12 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     assert "cannot be written" in message
 
 
+def test_compare_refuses_what_is_no_report(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<p>Hello</p>")
+    assert "carries no results" in refused("compare", page, page)
+
+
 def test_doctor_lists_every_target():
     from lresnet_utils.targets import TARGETS
 

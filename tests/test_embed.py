@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.embed import embed
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import to_json
-from lresnet_utils.targets.base import Session
+from lresnet_utils.overlap import AHEAD, BEHIND, WAITING
+from lresnet_utils.targets.session import Session
 
 SIZE = 6
 OPTIONS = {"channel_order": "bgr", "normalisation": "minus1_1"}
@@ -21,8 +23,8 @@ OPTIONS = {"channel_order": "bgr", "normalisation": "minus1_1"}
 class Projection(Session):
     """Stand-in network: a fixed random projection of every 16th pixel, in NumPy."""
 
-    def __init__(self, batch_size, spoil=None):
-        super().__init__(batch_size, SIZE)
+    def __init__(self, batch_size, spoil=None, lanes=1):
+        super().__init__(batch_size, SIZE, lanes)
         self.matrix = np.random.default_rng(3).normal(size=(3 * 7 * 7, SIZE)).astype(np.float32)
         self.spoil = spoil
         self.inputs = 0
@@ -53,10 +55,13 @@ def expected(images, flip):
 
 
 @settings(max_examples=15, deadline=None)
-@given(n=st.integers(1, 9), batch_size=st.integers(1, 5), flip=st.booleans())
-def test_the_pipeline_equals_a_plain_loop(n, batch_size, flip):
+@given(
+    n=st.integers(1, 9), batch_size=st.integers(1, 5), lanes=st.integers(1, 3), flip=st.booleans()
+)
+def test_the_pipeline_equals_a_plain_loop(n, batch_size, lanes, flip):
     images = faces(n)
-    result = embed(images, Projection(batch_size), flip=flip, **OPTIONS)
+    with Projection(batch_size, lanes=lanes) as session:
+        result = embed(images, session, flip=flip, **OPTIONS)
     assert result.vectors.dtype == np.float32
     np.testing.assert_allclose(result.vectors, expected(images, flip), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1, atol=1e-6)
@@ -64,13 +69,63 @@ def test_the_pipeline_equals_a_plain_loop(n, batch_size, flip):
     assert {rate["n"] for rate in result.stages.to_json().values()} == {n * (1 + flip)}
 
 
-def test_a_memory_map_gives_the_same_bits(tmp_path):
-    images = faces(5)
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_a_memory_map_gives_the_same_bits(tmp_path, mode):
+    images = faces(7)
     np.save(tmp_path / "images.npy", images)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    a = embed(images, Projection(2), flip=True, **OPTIONS)
-    b = embed(mapped, Projection(2), flip=True, **OPTIONS)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode=mode)
+    if mode == "c":  # changes that are in memory only must not be given back with the pages
+        mapped[4] = images[4] = 255 - images[4]
+    a = embed(images[1:], Projection(2), flip=True, **OPTIONS)
+    b = embed(mapped[1:], Projection(2), flip=True, **OPTIONS)
     assert np.array_equal(a.vectors, b.vectors)
+
+
+def test_pages_of_a_map_are_given_back(tmp_path):
+    np.save(tmp_path / "images.npy", faces(400))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    most = []
+
+    def spoil(batch, features):
+        most.append(resident_kib(tmp_path / "images.npy"))
+        return features
+
+    embed(mapped, Projection(8, spoil), flip=False, **OPTIONS)
+    # The file has 14700 KiB; the system maps pages in pieces of up to 2048 KiB.
+    assert max(most) <= 4096
+
+
+def resident_kib(path):
+    """How much of a mapped file counts as this process's memory."""
+    smaps = Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("only Linux tells which pages are in memory")
+    inside = smaps.read_text().split(str(path))[1:]
+    return sum(int(part.split("Rss:")[1].split()[0]) for part in inside)
+
+
+def test_embeddings_are_written_as_they_come_in_order():
+    images, blocks, seen = faces(9), [], []
+
+    def spoil(batch, features):
+        seen.append(sum(map(len, blocks)))
+        return features
+
+    failures = ((0, "a"), (4, "b"), (5, "c"), (8, "d"))
+    how = {"flip": False, "failures": failures} | OPTIONS
+    with Projection(1, spoil) as session:
+        result = embed(images, session, write=blocks.append, **how)
+    assert result.vectors is None and len(result.failed) == 9
+    whole = embed(images, Projection(1), **how).vectors
+    assert np.array_equal(np.concatenate(blocks), whole) and not whole[[0, 4, 5, 8]].any()
+    assert {block.dtype.name for block in blocks} == {"float32"}
+    assert seen[-1] > 0  # before the last picture was run
+
+
+def test_a_set_without_pictures_writes_an_empty_block():
+    blocks = []
+    embed(faces(0), Projection(2), flip=False, write=blocks.append, **OPTIONS)
+    assert [block.shape for block in blocks] == [(0, SIZE)]
 
 
 def test_padding_is_run_but_not_counted():
@@ -160,8 +215,8 @@ class Broken:
 
 def test_a_failing_read_stops_everything_and_is_raised():
     threads = threading.active_count()
-    images, session = Broken(faces(60), 10), Projection(1)
-    with pytest.raises(OSError, match="disk gone"):
+    images = Broken(faces(60), 10)
+    with Projection(1) as session, pytest.raises(OSError, match="disk gone"):
         embed(images, session, flip=False, **OPTIONS)
     assert session.inputs <= 10 and images.reads <= 15
     assert threading.active_count() == threads
@@ -172,19 +227,20 @@ def test_a_failing_inference_stops_everything_and_is_raised():
         raise TargetError("device lost")
 
     threads = threading.active_count()
-    images, session = Broken(faces(60), -1), Projection(1, spoil)
-    with pytest.raises(TargetError, match="device lost"):
+    images = Broken(faces(60), -1)
+    with Projection(1, spoil) as session, pytest.raises(TargetError, match="device lost"):
         embed(images, session, flip=True, **OPTIONS)
-    assert session.inputs == 1 and images.reads <= 4
+    # Both views of the batches that are made ahead or given to the session, at the very most.
+    assert session.inputs <= 2 * (1 + WAITING) and images.reads <= 2 + WAITING + AHEAD
     assert threading.active_count() == threads
 
 
 def test_a_failing_post_processing_is_raised_soon():
     threads = threading.active_count()
     session = Projection(1, lambda batch, features: features.astype(object))
-    with pytest.raises(TypeError):
+    with session, pytest.raises(TypeError):
         embed(faces(60), session, flip=False, **OPTIONS)
-    assert session.inputs <= 6
+    assert session.inputs <= 2 + BEHIND + WAITING + 1
     assert threading.active_count() == threads
 
 
@@ -198,7 +254,7 @@ def test_reading_runs_only_a_few_batches_ahead():
         return features
 
     embed(images, Projection(1, spoil), flip=False, **OPTIONS)
-    assert len(lead) == 40 and max(lead) <= 4
+    assert len(lead) == 40 and max(lead) <= 1 + WAITING + AHEAD
 
 
 def test_rates_are_the_same_measurement_both_ways():
@@ -207,5 +263,5 @@ def test_rates_are_the_same_measurement_both_ways():
     assert list(figures) == ["e2e", "data_read", "preprocess", "infer", "post"]
     for rate in figures.values():
         assert rate["images_per_second"] * rate["ms_per_image"] == pytest.approx(1000)
-    # The wall clock holds all of the inference, which runs in one thread.
+    # The wall clock holds all of the inference.
     assert figures["e2e"]["ms_per_image"] >= figures["infer"]["ms_per_image"]

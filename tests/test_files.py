@@ -74,3 +74,43 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
     assert files.sha256_file(path) == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_a_streamed_table_has_the_bytes_of_a_whole_one(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    failed = np.array([True, False] * 2)
+    whole = files.write_arrays(tmp_path / "whole.npz", vectors=vectors, failed=failed)
+    with files.stream_arrays(tmp_path / "streamed.npz") as file:
+        with file.table("vectors", 5) as write:
+            for start, end in ((0, 0), (0, 2), (2, 3), (3, 5)):
+                write(vectors[start:end])
+        file.add("failed", failed)
+    assert (tmp_path / "streamed.npz").read_bytes() == whole.read_bytes()
+
+
+def test_a_table_without_rows_is_read_back(tmp_path):
+    with files.stream_arrays(tmp_path / "x.npz") as file, file.table("vectors", 0) as write:
+        write(np.zeros((0, 4), np.float32))
+    assert files.read_arrays(tmp_path / "x.npz")["vectors"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [],
+        [np.zeros((2, 3))],
+        [np.zeros((2, 3)), np.zeros((1, 4))],
+        [np.zeros((2, 3)), np.zeros((1, 3), np.float32)],
+        [np.zeros((4, 3))],
+    ],
+    ids=["nothing", "too few", "another width", "another type", "too many"],
+)
+def test_a_table_that_does_not_fit_leaves_no_file(tmp_path, blocks):
+    with (
+        pytest.raises(ValueError, match="row"),
+        files.stream_arrays(tmp_path / "x.npz") as file,
+        file.table("vectors", 3) as write,
+    ):
+        for block in blocks:
+            write(block)
+    assert list(tmp_path.iterdir()) == []

@@ -87,9 +87,10 @@ def test_every_parameter_says_what_it_means():
 
 
 def test_flat_names_lead_to_every_parameter_but_the_run_name():
-    """The tools' settings travel as one parameter."""
-    paths = {path for path, _ in declared() if not path.startswith("tools.")} - {"name"}
-    assert set(flat_names().values()) == paths | {"tools"}
+    """The settings of the tools and of the search travel as one parameter each."""
+    groups = ("tools", "build")
+    paths = {path for path, _ in declared() if path.split(".")[0] not in groups} - {"name"}
+    assert set(flat_names().values()) == paths | {*groups}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
@@ -105,9 +106,9 @@ def test_notebook_parameters_agree_with_the_declaration(path):
             continue
         dotted = flat_names()[name]
         default = value_at(demo, dotted)
-        if name == "tools":  # the whole section, of which the demo changes nothing
+        if name in ("tools", "build"):  # a whole section, of which a notebook changes nothing
             assert parameter["default"] == "{}"
-            assert parameter["help"] == Params.model_fields["tools"].description
+            assert parameter["help"] == Params.model_fields[name].description
             continue
         assert eval(parameter["default"]) == default, name
         assert parameter["help"] == fields[dotted].description, name

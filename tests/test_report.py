@@ -1,16 +1,28 @@
 """The whole report, end to end: real weights and faces, and the guide's own job."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import papermill
 import pytest
+import torch
 
+from lresnet_utils.comparison.page_data import page_data
+from lresnet_utils.data.face_set import open_store
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.files import write_arrays
 from lresnet_utils.models.network import load_network, save_network
+from lresnet_utils.report.publish import publish
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+from lresnet_utils.stages.evaluate import evaluate
+from lresnet_utils.stages.summary import summarise
 from lresnet_utils.verify.protocol import guide_protocol
+from lresnet_utils.verify.scores import unit_rows
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -94,6 +106,73 @@ def test_the_published_pages_in_a_browser(demo_run, visit, width):
         assert unnamed.count() == 0, path.name
         page.context.close()
     assert visit.heard == []
+
+
+def compare(*arguments) -> tuple[dict, str]:
+    """Compare through the command line; return the record and what was printed."""
+    record = Path(arguments[0]).parent / "record.json"
+    files = ("--json", record, "--html", record.with_suffix(".html"), "--replicates", 200)
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "compare", *map(str, (*arguments, *files))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(record.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def pages(demo_run, tmp_path_factory) -> tuple[Path, Path]:
+    """Two first pages alone: the demo's, and that of a run whose weights were perturbed."""
+    folder = tmp_path_factory.mktemp("perturbed")
+    kept = shutil.ignore_patterns("models", "images_noise40.npy", "*.html", "bs2")
+    shutil.copytree(demo_run.folder, folder / "run", ignore=kept)
+    run, network = RunFolder(folder / "run"), load_network("sface", "packaged")
+    noise = torch.Generator().manual_seed(0)
+    for weight in network.module.parameters():
+        if weight.ndim > 1:
+            weight += 0.12 * weight.std() * torch.randn(weight.shape, generator=noise)
+    save_network(network, folder / "perturbed.pth")
+    damaged = load_network("sface", folder / "perturbed.pth").module
+    images = to_network_input(
+        np.asarray(open_store(run.faces).images()), channel_order="rgb", normalisation="raw"
+    )
+    vectors = unit_rows(torch.cat([damaged(x) for x in torch.from_numpy(images).split(50)]))
+    path = run.embeddings(16, "torch-fp32", "aligned")
+    write_arrays(path, vectors=vectors.astype(np.float32), failed=np.zeros(len(vectors), bool))
+    shown = {"reference": "torch-fp32", "folds": 10, "far_targets": [0.1, 0.01]}
+    evaluate(run, batch_size=16, targets=["torch-fp32"], **shown)
+    summarise(run, batch_sizes=[16], targets=["torch-fp32"])
+    publish(run.stage("7_summary", None, ".ipynb"), run.index, title="x", data=page_data(run))
+    return tuple(
+        shutil.copy(page, folder / name)
+        for page, name in ((demo_run.index, "a.html"), (run.index, "b.html"))
+    )
+
+
+def test_a_perturbed_network_is_found_worse_from_two_pages_alone(pages):
+    assert pages[0].stat().st_size < 1_000_000
+    record, told = compare(*pages, "--cells", "16/torch-fp32", "16/torch-fp32")
+    (cell,) = record["cells"]
+    assert cell["verdict"]["word"] == "worse"
+    assert cell["difference"]["high"] < 0 and len(cell["lost"]) > 20 > len(cell["gained"])
+    assert cell["verdict"]["sentence"] in " ".join(told.split())
+    assert "lr-card-faces" in (pages[0].parent / "record.html").read_text()
+
+
+def test_the_demo_with_itself_and_with_another_runtime(demo_run, pages):
+    record, _ = compare(pages[0], pages[0])
+    assert len(record["cells"]) == 4
+    for cell in record["cells"]:
+        assert cell["lost"] == cell["gained"] == [] and cell["mcnemar_p"] == 1
+        assert cell["speed"]["low"] < cell["speed"]["value"] == 1 < cell["speed"]["high"]
+        assert cell["verdict"]["word"] == "equivalent"
+    cells = ("--cells", "16/torch-fp32", "16/openvino-fp32")
+    record, _ = compare(pages[0], demo_run.folder, *cells)
+    assert record["cells"][0]["verdict"]["word"] == "equivalent"
+    assert record["cells"][0]["speed"]["low"] < record["cells"][0]["speed"]["high"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -71,7 +71,8 @@ def to_network_input(
         raise ValueError("out must be C-contiguous")
     if channel_order == "bgr":
         images = images[..., ::-1]
-    np.copyto(out, images.transpose(0, 3, 1, 2))
+    # Bytes are moved before they become floats, which are four times as many.
+    np.copyto(out, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if normalisation == "minus1_1":
         # Three in-place steps, not one fused formula: another order of rounding changes last bits.
         np.divide(out, np.float32(255), out=out)

@@ -100,6 +100,9 @@ def build_store(
             "source": source or bin_path.as_posix(),
             "credit": credit,
             "sha256": sha256_file(bin_path),
+            "pairs_sha256": pairs_fingerprint(
+                [content.encoded[slot] for slot in slots], left, right, content.same
+            ),
             "plain_sha256": sha256_file(plain_bin) if plain_bin is not None else None,
             "n_images": len(slots),
             "n_slots": len(content.encoded),
@@ -151,6 +154,41 @@ def distinct_slots(
             slots.append(slot)
         image_of_slot[slot] = images[key]
     return slots, image_of_slot
+
+
+def pairs_fingerprint(
+    encoded: list[bytes], left: np.ndarray, right: np.ndarray, same: np.ndarray
+) -> str:
+    """Hash what the pairs are: the content of both pictures and the label of each, in order.
+
+    Two runs can be compared pair by pair when their fingerprints are equal, whatever their
+    sets are called and however the files were packed.
+
+    Parameters
+    ----------
+    encoded : list of bytes
+        The distinct pictures.
+    left, right : ndarray of int, shape (n,)
+        The pictures of each pair.
+    same : ndarray of bool, shape (n,)
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> one = pairs_fingerprint([b"x", b"y"], np.array([0]), np.array([1]), np.array([True]))
+    >>> two = pairs_fingerprint([b"y", b"x"], np.array([1]), np.array([0]), np.array([True]))
+    >>> one == two
+    True
+    """
+    digests = list(_digests(encoded))
+    whole = hashlib.sha256()
+    for a, b, label in zip(left, right, same, strict=True):
+        whole.update(digests[a] + digests[b] + bytes([bool(label)]))
+    return whole.hexdigest()
 
 
 def _digests(encoded: list[bytes]) -> Iterator[bytes]:

@@ -43,7 +43,8 @@ def run_onnx(path: Path | str, batches: np.ndarray, *, as_written: bool = False)
     path : path
         A graph with one input and one output.
     batches : float32 array, shape (batch, 3, h, w) or (n, batch, 3, h, w)
-        One batch, or several; `batch` must be the graph's batch size.
+        One batch, or several; `batch` must be the graph's batch size. For a graph that takes
+        pictures as they are, uint8 in the shape it wants.
     as_written : bool
         Execute every node of the file. Otherwise ONNX Runtime first folds and fuses on its own,
         which is faster and what a user of the file gets.
@@ -81,5 +82,5 @@ def _session(path: Path | str, as_written: bool) -> ort.InferenceSession:
 
 
 def _each(batches: np.ndarray) -> list[np.ndarray]:
-    batches = np.ascontiguousarray(batches, dtype=np.float32)
+    batches = np.ascontiguousarray(batches, np.uint8 if batches.dtype == np.uint8 else np.float32)
     return list(batches if batches.ndim == 5 else batches[None])

@@ -27,6 +27,19 @@ FLAGS_OF_INTEREST = (
     "bf16",
     "i8mm",
 )
+# Linux's names of the instructions that multiply bf16 numbers: Intel and AMD, then Arm.
+BF16_FLAGS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
+# oneDNN, which PyTorch and OpenVINO compute with, can be held back by an environment variable:
+# what each of its settings leaves of the above. Settings that are not here hold nothing back.
+_ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_BF16_UNDER = {
+    **dict.fromkeys(
+        ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"), frozenset()
+    ),
+    "AVX2_VNNI_2": frozenset({"avx_ne_convert"}),
+    "AVX512_CORE_BF16": frozenset({"avx512_bf16"}),
+    "AVX512_CORE_FP16": frozenset({"avx512_bf16"}),
+}
 _CPUINFO = Path("/proc/cpuinfo")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -41,12 +54,12 @@ def machine() -> dict[str, Any]:
         ``flags`` (the :data:`FLAGS_OF_INTEREST` it has, or None where the system does not tell),
         ``memory_gib`` (one decimal, or None), ``os`` and ``load_average`` (runnable processes
         averaged over the last minute, read now, or None). The load says how idle the machine
-        was when this was called; call it before timing.
+        was when this was called; call it before timing. ``isa_limit``: see :func:`isa_limit`.
 
     Examples
     --------
     >>> sorted(machine())
-    ['cores', 'cpu', 'flags', 'load_average', 'memory_gib', 'os']
+    ['cores', 'cpu', 'flags', 'isa_limit', 'load_average', 'memory_gib', 'os']
     """
     flags = cpu_flags()
     return {
@@ -56,6 +69,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_average": _load_average(),
+        "isa_limit": isa_limit(),
     }
 
 
@@ -82,6 +96,49 @@ def cpu_flags() -> frozenset[str] | None:
     fields = _cpuinfo()
     names = fields.get("flags", fields.get("Features"))
     return None if names is None else frozenset(names.split())
+
+
+def isa_limit() -> str | None:
+    """Return what holds oneDNN back from instructions that the processor has, or None.
+
+    Returns
+    -------
+    str or None
+        Such as ``"ONEDNN_MAX_CPU_ISA=AVX2"``.
+    """
+    return next((f"{n}={os.environ[n]}" for n in _ISA_VARIABLES if os.environ.get(n)), None)
+
+
+def bf16_instructions(known: frozenset[str] | None = None) -> str | None:
+    """Return the instructions with which bf16 numbers are multiplied here, or None.
+
+    Parameters
+    ----------
+    known : frozenset of str, optional
+        The processor's feature names; its own when not given.
+
+    Returns
+    -------
+    str or None
+        One of :data:`BF16_FLAGS`, the fastest first; None where there is none, where the system
+        does not tell, or where ``ONEDNN_MAX_CPU_ISA`` keeps the runtimes from using it.
+
+    Examples
+    --------
+    >>> bf16_instructions(frozenset({"avx2"})) is None
+    True
+    """
+    flags = cpu_flags() if known is None else known
+    limit = (isa_limit() or "").partition("=")[2]
+    allowed = _BF16_UNDER.get(limit.upper(), frozenset(BF16_FLAGS))
+    return next((flag for flag in BF16_FLAGS if flag in (flags or ()) and flag in allowed), None)
+
+
+def no_bf16() -> str:
+    """Say why bf16 numbers are not multiplied natively here."""
+    if isa_limit():
+        return f"{isa_limit()} keeps oneDNN from bf16 instructions"
+    return "this processor has no bf16 instructions"
 
 
 def _cpuinfo() -> dict[str, str]:

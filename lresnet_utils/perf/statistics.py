@@ -60,6 +60,43 @@ def throughput_interval(timing: Timing) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": len(rates), "interval": method}
 
 
+def speed_ratio(timing: Timing, base: Timing) -> dict[str, Any]:
+    """Return how many times as fast one session is as another that took turns with it.
+
+    Parameters
+    ----------
+    timing, base : Timing
+        Of the same call of :func:`lresnet_utils.perf.timing.time_sessions`, so that repeat i of
+        both saw the same state of the machine.
+
+    Returns
+    -------
+    dict
+        ``value``, ``low``, ``high``: geometric mean of the repeats' ratios and its Student t
+        interval (95 %) on the logarithms; ``n`` repeats; ``interval`` names the method.
+
+    Raises
+    ------
+    TargetError
+        When a session failed or nothing was measured.
+    EvaluationError
+        When there are fewer than two repeats.
+
+    Examples
+    --------
+    >>> slow = Timing(1, (np.array([20.0]), np.array([20.0])), (0.02, 0.02))
+    >>> fast = Timing(1, (np.array([10.0]), np.array([10.0])), (0.01, 0.01))
+    >>> round(speed_ratio(fast, slow)["value"], 6)
+    2.0
+    """
+    timing.require_complete()
+    base.require_complete()
+    logs = np.log(timing.throughput_ips) - np.log(base.throughput_ips)
+    value, low, high = (float(np.exp(x)) for x in student_t(logs))
+    method = "Student t over the logarithms of the repeats' ratios, 95 %"
+    return {"value": value, "low": low, "high": high, "n": len(logs), "interval": method}
+
+
 def latency_summary(timing: Timing) -> dict[str, Any]:
     """Return percentiles of the time of one inference, as far as there are enough of them.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets.base import Session
+from lresnet_utils.targets.session import Session
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,11 @@ class Timing:
     batch_size : int
         Images per inference.
     latencies_ms : tuple of ndarray of float64
-        Per repeat, the wall-clock milliseconds of every timed inference, in order.
+        Per repeat, the wall-clock milliseconds of every timed inference, in order, lane by lane.
     seconds : tuple of float
         Per repeat, the wall-clock time from the start of its first timed inference to the end
-        of its last.
+        of its last; with several lanes, whose last inferences end at different times, the time
+        in which all of them together, each at its own rate, do as many.
     failure : str, optional
         What the session said when it broke; its numbers then end there.
     """
@@ -64,9 +67,10 @@ def time_sessions(
     repeats: int,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Timing]:
-    """Time blocking inferences of one batch, all sessions taking turns.
+    """Time inferences of one batch, all sessions taking turns.
 
-    In every repeat each session gets one turn of at least `seconds` and at least one inference.
+    In every repeat each session gets one turn of at least `seconds` and at least one inference
+    per lane; all its lanes are busy at the same time, each with blocking inferences.
     The order moves on by one session per repeat, so that none always follows the same neighbour.
     Before its first turn a session runs `warmup` batches that are not timed, before every later
     turn one, which brings its weights back into the caches; with ``warmup=0`` nothing is left
@@ -121,19 +125,48 @@ def _take_turn(
     if log.failure is not None:
         return
     try:
-        for _ in range(untimed):
-            session.infer(batch)
-        stamps = _stamps(session, batch, seconds)
+        lanes = _timed_lanes(session, batch, untimed, seconds)
     except Exception as error:  # a runtime may raise anything; the others must get their turn
         text = str(error).strip()
         log.failure = text.splitlines()[0].rstrip(".") if text else type(error).__name__
         return
-    log.latencies_ms.append(np.diff(stamps) / 1e6)
-    log.seconds.append((stamps[-1] - stamps[0]) / 1e9)
+    spans = [np.diff(stamps) for stamps in lanes]
+    per_ns = sum(len(span) / span.sum() for span in spans)
+    log.latencies_ms.append(np.concatenate(spans) / 1e6)
+    log.seconds.append(sum(len(span) for span in spans) / per_ns / 1e9)
 
 
-def _stamps(session: Session, batch: np.ndarray, seconds: float) -> list[int]:
-    """Return the clock in nanoseconds at the start and after every inference."""
+def _timed_lanes(
+    session: Session, batch: np.ndarray, untimed: int, seconds: float
+) -> list[list[int]]:
+    """Keep every lane busy; return each one's clock, at the start and after every inference.
+
+    A lane whose time is over goes on untimed until the last of them is done, so that no
+    inference is timed on a machine that is half idle.
+    """
+    if session.lanes == 1:
+        return [_stamps(session, batch, untimed, seconds)]
+    running = threading.Barrier(session.lanes)
+    busy = set(range(session.lanes))
+
+    def lane(number: int) -> list[int]:
+        try:
+            running.wait()
+            stamps = _stamps(session, batch, untimed, seconds)
+        finally:
+            busy.discard(number)
+        while busy:
+            session.infer(batch)
+        return stamps
+
+    with ThreadPoolExecutor(session.lanes) as lanes:
+        return list(lanes.map(lane, range(session.lanes)))
+
+
+def _stamps(session: Session, batch: np.ndarray, untimed: int, seconds: float) -> list[int]:
+    """Return the clock in nanoseconds at the start and after every timed inference."""
+    for _ in range(untimed):
+        session.infer(batch)
     stamps = [time.perf_counter_ns()]
     end = stamps[0] + seconds * 1e9
     while len(stamps) < 2 or stamps[-1] < end:

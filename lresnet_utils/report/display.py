@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Self
 
@@ -78,6 +78,11 @@ class Display(ABC):
         self.ax_ = ax
         self.figure_ = (ax if isinstance(ax, Axes) else ax[0]).figure
         return self
+
+
+def ends_of(estimate: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+    """Return value, low and high of an estimate; low and high are None where it has none."""
+    return estimate["value"], estimate.get("low"), estimate.get("high")
 
 
 def name_y(ax: Axes, text: str) -> None:

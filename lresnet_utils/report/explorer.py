@@ -10,6 +10,7 @@ import numpy as np
 
 from lresnet_utils.report import style
 from lresnet_utils.report.distributions import ScoreHistogramDisplay
+from lresnet_utils.report.explorer_page import explorer_html
 from lresnet_utils.report.show import Column, figure_html, table_html
 from lresnet_utils.verify.intervals import wilson
 
@@ -22,8 +23,9 @@ def threshold_explorer(
 ) -> ThresholdExplorer:
     """Return a slider for the threshold with the rates and the histogram that follow from it.
 
-    In a live notebook it is a row of widgets. Where no kernel answers (a published page, a
-    notebook opened without being run) the same cell shows the table and the figure at `start`.
+    In a live notebook it is a row of widgets. A published page gets a slider of its own (see
+    :mod:`lresnet_utils.report.explorer_page`); where neither can run, the same cell shows the
+    table and the figure at `start`.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ class ThresholdExplorer:
                 "version_minor": 0,
                 "model_id": self.widget.model_id,
             },
-            "text/html": self.static_html(),
+            "text/html": explorer_html(self.scores, self.start, self.static_html()),
             "text/plain": "Threshold explorer",
         }
 

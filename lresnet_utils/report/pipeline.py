@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from lresnet_utils.report import style
 from lresnet_utils.report.display import (
     Display,
+    ends_of,
     grid,
     interval_mark,
     legend_below,
@@ -133,10 +134,10 @@ class AccuracySpeedDisplay(Display):
         parts = []
         for row in self.rows:
             accuracy, rate = row["accuracy"], row["throughput_ips"]
-            written = style.fmt_interval(*_ends(accuracy), style.fmt_percent)
+            written = style.fmt_interval(*ends_of(accuracy), style.fmt_percent)
             parts.append(
                 f"{row['target']} at batch {row['batch_size']}: accuracy {written}, "
-                f"{style.fmt_interval(*_ends(rate))} images per second"
+                f"{style.fmt_interval(*ends_of(rate))} images per second"
             )
         return "Accuracy against throughput. " + "; ".join(parts) + "."
 
@@ -156,12 +157,12 @@ class AccuracySpeedDisplay(Display):
                     at,
                     height,
                     target,
-                    xends=_ends(row["throughput_ips"])[1:],
-                    yends=_ends(row["accuracy"])[1:],
+                    xends=ends_of(row["throughput_ips"])[1:],
+                    yends=ends_of(row["accuracy"])[1:],
                 )
-        rates = [v for row in self.rows for v in _ends(row["throughput_ips"]) if v is not None]
+        rates = [v for row in self.rows for v in ends_of(row["throughput_ips"]) if v is not None]
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, rates, 1.1)
-        heights = [v for row in self.rows for v in _ends(row["accuracy"]) if v is not None]
+        heights = [v for row in self.rows for v in ends_of(row["accuracy"]) if v is not None]
         room = max(max(heights) - min(heights), 0.002)
         ax.set_ylim(min(heights) - 0.08 * room, max(heights) + 0.18 * room)
         percent_axis(ax.yaxis)
@@ -176,7 +177,7 @@ class AccuracySpeedDisplay(Display):
         to_axes = ax.transData + ax.transAxes.inverted()
         tops = [
             to_axes.transform(
-                (row["throughput_ips"]["value"], max(filter(None, _ends(row["accuracy"]))))
+                (row["throughput_ips"]["value"], max(filter(None, ends_of(row["accuracy"]))))
             )
             for row in self.rows
         ]
@@ -192,7 +193,3 @@ class AccuracySpeedDisplay(Display):
                 fontweight="bold",
                 fontsize=style.SMALL_PT,
             )
-
-
-def _ends(estimate: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
-    return estimate["value"], estimate.get("low"), estimate.get("high")

@@ -1,8 +1,9 @@
-"""Executed notebooks become self-contained pages: no request, no script, the same bytes again.
+"""Executed notebooks become self-contained pages: no request, the same bytes again.
 
 The page is nbconvert's work with the template beside this module. Everything it needs is in the
-file: one style sheet, pictures as data. A content security policy forbids the rest, so a page
-opened from a mail, an archive or a machine without network looks as it was meant to.
+file: one style sheet, pictures as data, and on a page with the threshold explorer its script. A
+content security policy forbids the rest, so a page opened from a mail, an archive or a machine
+without network looks as it was meant to.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from nbconvert import HTMLExporter
 from nbconvert.exporters import TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from traitlets.config import Config
 
 from lresnet_utils.errors import DataError, ParamsError, nearest
 from lresnet_utils.files import read_json, write_text
 from lresnet_utils.report import executed
+from lresnet_utils.report.explorer_page import explorer_script
 
 _TEMPLATE = Path(__file__).with_name("template")
 _SHOWN_TYPES = (
@@ -72,6 +75,7 @@ def publish(
     language: str = "en",
     meta: Mapping[str, Any] | None = None,
     failure: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an executed notebook as one self-contained HTML page.
 
@@ -96,6 +100,8 @@ def publish(
         Provenance, shown at the foot in the given order: {label: text, number, list or mapping}.
     failure : str, optional
         Why the notebook stopped when it cannot say so itself, as when its kernel died.
+    data : mapping, optional
+        Identifier to plain values, which the page carries as inert blocks of JSON.
 
     Returns
     -------
@@ -109,24 +115,98 @@ def publish(
     ParamsError
         When the language is unknown.
     """
-    notebook = executed.tidy(_read(Path(notebook_path)))
-    stopped = executed.failure(notebook)
-    if failure is not None:
-        stopped = _told(stopped, failure)
+    notebook_path = Path(notebook_path)
+    notebook = _read(notebook_path)
     page = {
         "title": title,
+        "language": language,
+        "groups": _groups(links),
+        "provenance": _provenance(notebook, notebook_path.name, meta or {}),
+        "data": _blocks(data or {}),
+        "folder": notebook_path.parent,
+    }
+    return _write(notebook, html_path, page, failure)
+
+
+def publish_story(
+    parts: Sequence[Prose | Output],
+    html_path: Path | str,
+    *,
+    title: str,
+    meta: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a page that no notebook stands behind, in the same form.
+
+    Parameters
+    ----------
+    parts : sequence of Prose and Output
+        In order; the first heading of level one is the page's.
+    html_path, title, meta, data
+        As in :func:`publish`.
+
+    Returns
+    -------
+    pathlib.Path
+        `html_path`.
+    """
+    cells = [
+        new_markdown_cell(part.markdown)
+        if isinstance(part, Prose)
+        else new_code_cell("", outputs=[new_output("display_data", {"text/html": part.html})])
+        for part in parts
+    ]
+    page = {
+        "title": title,
+        "language": "en",
+        "groups": [],
+        "provenance": [(str(label), _texts(value)) for label, value in (meta or {}).items()],
+        "data": _blocks(data or {}),
+        "folder": Path(html_path).parent,
+    }
+    return _write(new_notebook(cells=cells), html_path, page, None)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Markdown of a page without a notebook."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A chart, a table or a sentence of a page without a notebook, as HTML."""
+
+    html: str
+
+
+def _write(
+    notebook: NotebookNode, html_path: Path | str, page: dict[str, Any], failure: str | None
+) -> Path:
+    """Render a notebook with what its page says around it, and write it."""
+    notebook = executed.tidy(notebook)
+    stopped = executed.failure(notebook)
+    page |= {
         "heading": None,
         "headings": [],
-        "groups": _groups(links),
-        "language": language,
-        "words": words(language),
+        "words": words(page["language"]),
         "parameters": executed.parameters(notebook),
-        "failure": stopped,
-        "provenance": _provenance(notebook, Path(notebook_path).name, meta or {}),
+        "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
+        "failure": stopped if failure is None else _told(stopped, failure),
+        "explorer": dict(zip(("script", "hash"), explorer_script(), strict=True)),
     }
-    resources = {"page": page, "metadata": {"path": str(Path(notebook_path).parent)}}
+    resources = {"page": page, "metadata": {"path": str(page["folder"])}}
     html, _ = _PageExporter().from_notebook_node(notebook, resources)
     return write_text(html_path, html)
+
+
+def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write values as compact JSON in which no text can end the block that holds it."""
+    return [
+        (name, json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+        for name, value in data.items()
+    ]
 
 
 def words(language: str) -> dict[str, str]:

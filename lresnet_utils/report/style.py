@@ -42,6 +42,8 @@ class Look(NamedTuple):
 
 _LOOKS = {
     "torch-fp32": Look("#2f74c0", "o", "-"),
+    "torch-compile-fp32": Look("#3a8fb7", "<", (0, (7, 1.5, 1.3, 1.5))),
+    "torch-compile-bf16": Look("#5b6fd6", ">", (0, (2, 1))),
     "onnxruntime-fp32": Look("#d4731c", "s", (0, (6, 1.6))),
     "onnxruntime-int8": Look("#8d6e55", "X", (0, (6, 1.6, 1.3, 1.6, 1.3, 1.6))),
     "openvino-fp32": Look("#0f9d7a", "^", (0, (1.4, 1.2))),
@@ -53,8 +55,8 @@ _LOOKS = {
     "replay": Look("#7b828c", "d", (0, (4, 3))),
 }
 _SPARE = (
-    Look("#5b6fd6", "<", (0, (5, 1, 1, 1))),
-    Look("#3a8fb7", ">", (0, (2, 1))),
+    Look("#5f8a5a", "H", (0, (5, 1, 1, 1))),
+    Look("#a8642a", "1", (0, (1, 1))),
     Look("#8d6e55", "*", (0, (7, 1, 2, 1))),
     Look("#7b828c", "8", (0, (1, 1, 4, 1))),
 )
@@ -135,6 +137,20 @@ def fmt_percent(share: float | None, digits: int = 2) -> str:
     '–'
     """
     return "–" if _missing(share) else f"{100 * share:.{digits}f}{_SPACE}%"
+
+
+def fmt_points(share: float | None, digits: int = 2) -> str:
+    """Write a difference of two shares in percentage points, always with its sign.
+
+    Examples
+    --------
+    >>> fmt_points(0.0012), fmt_points(-0.05), fmt_points(-0.0)
+    ('+0.12', '−5.00', '0.00')
+    """
+    if _missing(share):
+        return "–"
+    text = f"{100 * share + 0.0:+.{digits}f}".replace("-", _MINUS)
+    return text[1:] if float(text[1:]) == 0 else text
 
 
 def fmt_number(value: float | None, significant: int = 3) -> str:

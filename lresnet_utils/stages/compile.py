@@ -1,15 +1,36 @@
-"""Stage 2: the simplified graph becomes one build per target."""
+"""Stage 2: the simplified graph becomes one build per target, the fastest that is accurate."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.errors import TargetError
+from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import UNAVAILABLE, attempt
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
+from lresnet_utils.targets.session import IMAGE_SHAPE
+from lresnet_utils.tuning.cache import remembered
+from lresnet_utils.tuning.calibration import Calibration, choose_calibration
+from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of
+from lresnet_utils.tuning.judge import draw_sample
+from lresnet_utils.tuning.options import BuildOptions
+from lresnet_utils.tuning.recipe import Recipe
+from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_running
+
+INT8 = "int8"
 
 
 def compile_targets(
@@ -19,26 +40,32 @@ def compile_targets(
     targets: list[str],
     threads: int = 0,
     tools: Mapping[str, Any] | None = None,
+    build: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build every target that this machine can run.
 
     Parameters
     ----------
     run : RunFolder
-        Must hold ``1_export``'s files; gets one build per target and ``2_compile.json``.
-    batch_size, targets, threads, tools
+        Must hold ``1_export``'s files, and ``3_preprocess``'s for int8 targets; gets one build per
+        target and ``2_compile.json``.
+    batch_size, targets, threads, tools, build
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
     -------
     dict
         ``targets``: per target the status, the artefact with its hash, size, options and build
-        time, or why there is none.
+        time, or why there is none; for targets with a choice ``graph`` (what each rewrite
+        bought), ``running`` (ways of running that were tried) and ``int8`` (recipes that were
+        tried), each with when it was measured. ``operators``: nodes of each operator in the
+        simplified graph and in the one each target was built from.
     """
-    files = model_files(run, batch_size)
     settings = ToolOptions.from_values(tools or {})
-    built = {name: _build(get_target(name, settings), files, run, threads) for name in targets}
-    return run.write_record("2_compile", batch_size, {"targets": built})
+    work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
+    built = {name: _build(get_target(name, settings), work) for name in targets}
+    record = {"targets": built, "operators": work.operators(built)}
+    return run.write_record("2_compile", batch_size, record)
 
 
 def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
@@ -53,18 +80,190 @@ def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
     )
 
 
-def _build(target: Target, files: ModelFiles, run: RunFolder, threads: int) -> dict[str, Any]:
+def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
 
-    def work() -> dict[str, Any]:
-        folder = run.engine(files.batch_size, target.name)
-        artefact = target.build(files, folder, threads=threads)
+    def attempted() -> dict[str, Any]:
+        chosen = work.choose(target) if target.tunable else _Chosen(work.files, {}, {})
+        folder = work.run.engine(work.batch_size, target.name)
+        artefact = target.build(chosen.files, folder, threads=work.threads, running=chosen.running)
         return {
             "artefact": artefact.to_json(),
             "versions": target.versions(),
             "note": able.note,
-        }
+        } | chosen.record
 
-    return attempt(work)
+    return attempt(attempted)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a target is built from and how it runs, with the record of the choice."""
+
+    files: ModelFiles
+    running: dict[str, Any]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What choosing builds for one batch size needs, read when it is needed."""
+
+    run: RunFolder
+    batch_size: int
+    threads: int
+    options: BuildOptions
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        return model_files(self.run, self.batch_size)
+
+    @cached_property
+    def exported(self) -> dict[str, Any]:
+        return self.run.record("1_export", self.batch_size)
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        # Random pixels outside the range that a network knows would hide a wrong channel.
+        raw = self.exported["input"]["normalisation"] == "raw"
+        pixels = (0.0, 255.0) if raw else (-1.0, 1.0)
+        return Graphs(self.files.onnx, self.files.onnx.parent / "prepared", pixels)
+
+    @cached_property
+    def faces(self) -> FaceSet:
+        if not (self.run.faces / "set.json").is_file():
+            raise TargetError(
+                "An int8 build takes its ranges from faces, and this run has none.",
+                where=str(self.run.faces),
+                fix="run notebooks/3_preprocess.ipynb first, with a dataset.source",
+            )
+        return open_store(self.run.faces)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        spec = self.exported["input"]
+        return choose_calibration(
+            self.faces,
+            self.options.calibration_images,
+            channel_order=spec["channel_order"],
+            normalisation=spec["normalisation"],
+        )
+
+    def bench(self, target: Target) -> Bench:
+        return Bench(
+            self._batch(),
+            self.options.search_seconds,
+            self.options.search_repeats,
+            self.threads,
+            self.run.engine(self.batch_size, target.name) / "search",
+        )
+
+    def _batch(self) -> np.ndarray:
+        """Return real faces where the run has some; else pixels of the network's range."""
+        if (self.run.faces / "set.json").is_file():
+            spec, images = self.exported["input"], open_store(self.run.faces).images()
+            return to_network_input(
+                np.asarray(images[np.arange(self.batch_size) % len(images)]),
+                channel_order=spec["channel_order"],
+                normalisation=spec["normalisation"],
+            )
+        pixels = np.random.default_rng(0).uniform(
+            *self.graphs.input_range, (self.batch_size, *IMAGE_SHAPE)
+        )
+        return pixels.astype(np.float32)
+
+    def choose(self, target: Target) -> _Chosen:
+        """Choose graph and way of running, from memory where they were measured before."""
+        try:
+            if target.precision == INT8:
+                chosen = self._choose_int8(target)
+            else:
+                chosen = self._choose_graph(target)
+            return self._choose_running(target, chosen)
+        finally:
+            shutil.rmtree(self.bench(target).folder, ignore_errors=True)
+
+    def _choose_graph(self, target: Target) -> _Chosen:
+        if self.options.prepare != "auto" or not self.options.search_seconds:
+            names = () if self.options.prepare == "none" else tuple(self.graphs.fitting)
+            record = {"graph": {"rewrites": list(names), "steps": [], "prepare": "not measured"}}
+        else:
+            found = self._remembered(
+                "graph",
+                target,
+                lambda: choose_rewrites(target, self.files, self.graphs, self.bench(target)),
+            )
+            names, record = tuple(found["rewrites"]), {"graph": found}
+        return _Chosen(replace(self.files, prepared=self.graphs.rewritten(names)), {}, record)
+
+    def _choose_int8(self, target: Target) -> _Chosen:
+        # Which layers are quantised does not depend on the batch size, so one search serves all.
+        found = self._remembered(
+            INT8, target, lambda: self._int8_search(target).run(), batch_size=None
+        )
+        recipe = Recipe.from_json(found["recipe"])
+        folder = self.run.engine(self.batch_size, target.name)
+        files = quantised_files(target, self.files, self.graphs, self.calibration, recipe, folder)
+        return _Chosen(files, running_of(target, recipe), {INT8: found})
+
+    def _int8_search(self, target: Target) -> Int8Search:
+        return Int8Search(
+            target=target,
+            plain=get_target(f"{target.runtime}-fp32"),
+            files=self.files,
+            graphs=self.graphs,
+            calibration=self.calibration,
+            sample=draw_sample(self.faces, self.options.budget_images),
+            spec=self.exported["input"],
+            trained=self.exported["network"]["trained"],
+            budget_points=self.options.budget_points,
+            bench=self.bench(target),
+        )
+
+    def _choose_running(self, target: Target, chosen: _Chosen) -> _Chosen:
+        if not self.options.search_seconds:
+            return chosen
+        found = self._remembered(
+            "running",
+            target,
+            lambda: choose_running(target, chosen.files, chosen.running, self.bench(target)),
+            graph=chosen.record.get("graph", chosen.record.get(INT8, {})).get("rewrites"),
+            fixed=chosen.running,
+        )
+        return replace(
+            chosen,
+            running=chosen.running | found["running"],
+            record=chosen.record | {"running": found},
+        )
+
+    def _remembered(self, what: str, target: Target, measure, **more: Any) -> dict[str, Any]:
+        network = self.exported["network"]
+        key = {
+            "what": what,
+            "target": target.name,
+            "versions": target.versions(),
+            "network": [network["architecture"], network["weights_sha256"]],
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+            "options": self.options.model_dump(),
+            "rewrites": list(REWRITES),
+        } | more
+        if what == INT8:
+            key["faces"] = self.faces.sha256
+            key["variants"] = list(self.faces.variants)
+        return remembered(self.run.folder.parent / ".tuning", key, measure)
+
+    def operators(self, built: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how often each operator occurs, before and after the rewrites of each target."""
+        rows = {"simplified": _operators(self.files.onnx)}
+        for name, entry in built.items():
+            chosen = entry.get("graph") or entry.get(INT8, {}).get("recipe") or {}
+            if chosen.get("rewrites"):
+                rows[name] = _operators(self.graphs.rewritten(tuple(chosen["rewrites"])))
+        return rows if len(rows) > 1 else {}
+
+
+def _operators(path: Path) -> dict[str, int]:
+    return summarise(path).operators

@@ -8,7 +8,7 @@ import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.embed import Embedding
-from lresnet_utils.files import write_arrays
+from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
@@ -72,20 +72,19 @@ def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants
     slots = np.stack([faces.left, faces.right], axis=1).ravel()
     with target.embedder(artefact) as embed_images:
         for variant in variants if target.embeds_variants else [CLEAN]:
-            result = embed_images(
-                faces.images(variant),
-                folder=run.engine(batch_size, name) / f"infer_{variant}",
-                slots=slots,
-                channel_order=spec["channel_order"],
-                normalisation=spec["normalisation"],
-                flip=flip,
-                failures=faces.failures,
-            )
-            write_arrays(
-                run.embeddings(batch_size, name, variant),
-                vectors=result.vectors,
-                failed=result.failed,
-            )
+            with stream_arrays(run.embeddings(batch_size, name, variant)) as file:
+                with file.table("vectors", faces.n_images) as write:
+                    result = embed_images(
+                        faces.images(variant),
+                        folder=run.engine(batch_size, name) / f"infer_{variant}",
+                        slots=slots,
+                        channel_order=spec["channel_order"],
+                        normalisation=spec["normalisation"],
+                        flip=flip,
+                        failures=faces.failures,
+                        write=write,
+                    )
+                file.add("failed", result.failed)
             results[variant] = result
     return {
         "stages": results[CLEAN].stages.to_json(),
@@ -95,7 +94,7 @@ def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants
 
 def _counts(result: Embedding) -> dict[str, Any]:
     return {
-        "n_images": len(result.vectors),
+        "n_images": len(result.failed),
         "n_failed": int(np.count_nonzero(result.failed)),
         "failures": {str(image): why for image, why in sorted(result.reasons.items())},
     }

@@ -1,4 +1,4 @@
-"""Stage 6: how fast each build is, all builds timed turn by turn in one run."""
+"""Stage 6: how fast each build is, all builds timed turn by turn, beside what the machine can."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.perf.ceiling import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
 from lresnet_utils.perf.machine import machine
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
@@ -17,7 +18,9 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN, open_faces
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact, Session
+from lresnet_utils.targets.base import Artefact
+from lresnet_utils.targets.openvino import OpenVinoTarget
+from lresnet_utils.targets.session import Session
 from lresnet_utils.targets.tool import ToolTarget
 from lresnet_utils.targets.tool_files import rates_of
 
@@ -45,7 +48,10 @@ def measure_speed(
     -------
     dict
         ``targets``: per target the status, ``throughput_ips`` with its interval,
-        ``latency_ms`` with the percentiles that n allows, and the raw samples.
+        ``latency_ms`` with the percentiles that n allows, the raw samples, and ``ceiling``, the
+        share of the machine's arithmetic that the rate is. ``ceilings`` and
+        ``memory_bandwidth``: what this machine does at best, measured right after the targets.
+        ``layers``: where the fastest OpenVINO build spends a batch, or why nobody can tell.
     """
     before = machine()
     built = carried(run, "2_compile", batch_size, targets)
@@ -74,7 +80,38 @@ def measure_speed(
         "machine": before,
         "targets": {name: entries[name] for name in targets},
     }
+    if artefacts:
+        record |= _limits(run, batch_size, entries, artefacts, batch, min(SECONDS, seconds))
     return run.write_record("6_perf", batch_size, record)
+
+
+def _limits(run, batch_size, entries, artefacts, batch, seconds) -> dict[str, Any]:
+    """Measure what the machine does at best, and tell each target how near it came."""
+    measured = ceilings(seconds=seconds)
+    flops = run.record("1_export", batch_size)["simplified"]["flops"]
+    timed = {name: entries[name] for name in artefacts if entries[name]["status"] == OK}
+    for name, entry in timed.items():
+        precision = get_target(name).precision
+        entry["ceiling"] = ceiling_fraction(flops, entry["throughput_ips"], precision, measured)
+    return {
+        "flops_per_image": flops,
+        "ceilings": measured,
+        "memory_bandwidth": memory_bandwidth(seconds=seconds),
+        "layers": _layers(timed, artefacts, batch, seconds),
+    }
+
+
+def _layers(timed, artefacts, batch, seconds) -> dict[str, Any]:
+    """Time the fastest OpenVINO build layer by layer; no other runtime here tells layers apart."""
+    known = [name for name in timed if isinstance(get_target(name), OpenVinoTarget)]
+    if not known:
+        return {"refused": "no OpenVINO target has run, and only OpenVINO times its layers here"}
+    name = max(known, key=lambda name: timed[name]["throughput_ips"]["value"])
+    target = get_target(name)
+    entry = attempt(lambda: target.profile(artefacts[name], batch, seconds=seconds))
+    if entry["status"] != OK:
+        return {"refused": f"{name} could not be timed layer by layer: {entry['reason']}"}
+    return {"target": name, "precision": target.precision} | entry
 
 
 def _by_tool(name: str, artefact: Artefact, folder: Path, times: dict[str, Any]) -> dict[str, Any]:

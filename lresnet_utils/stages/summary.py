@@ -11,10 +11,11 @@ from lresnet_utils.files import read_json, write_json
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
+from lresnet_utils.stages.tuned import tuning
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
-NO_CEILING = "the machine's arithmetic ceiling is not measured in this run"
+NO_CEILING = "the arithmetic ceiling is not measured where a tool or another machine set the clock"
 _NEEDED = ("2_compile", "4_infer", "5_evaluate", "6_perf")
 
 
@@ -107,7 +108,11 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    return head | _stopped(OK, None) | _about_build(run, built) | _judged(entries) | _timed(entries)
+    parts = (_about_build(run, built), _judged(entries), _timed(entries), tuning(built, batch_size))
+    cell = head | _stopped(OK, None)
+    for part in parts:
+        cell |= part
+    return cell
 
 
 def _no_faces(about: dict[str, Any]) -> bool:
@@ -156,11 +161,13 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _timed(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     timed = entries["6_perf"]
+    ceiling = timed.get("ceiling") or {"refused": NO_CEILING}
     return {
         "throughput_ips": timed.get("throughput_ips"),
         "throughput_refused": None if timed["status"] == OK else timed["reason"],
         "latency_ms": timed.get("latency_ms"),
         "clock": timed.get("clock"),
-        "ceiling_fraction": None,
-        "ceiling_fraction_reason": NO_CEILING,
+        "ceiling_fraction": ceiling.get("fraction"),
+        "ceiling_fraction_reason": ceiling.get("refused"),
+        "ceiling": None if "refused" in ceiling else ceiling,
     }

@@ -17,14 +17,19 @@ from lresnet_utils.targets.ort import OnnxRuntimeTarget
 from lresnet_utils.targets.pytorch import TorchTarget
 from lresnet_utils.targets.replay import ReplayTarget
 from lresnet_utils.targets.tensorrt import TensorRtTarget
+from lresnet_utils.targets.torch_compile import TorchCompileTarget
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         TorchTarget(),
-        OnnxRuntimeTarget(),
+        TorchCompileTarget("fp32"),
+        TorchCompileTarget("bf16"),
+        OnnxRuntimeTarget("fp32"),
+        OnnxRuntimeTarget("int8"),
         OpenVinoTarget("fp32"),
         OpenVinoTarget("bf16"),
+        OpenVinoTarget("int8"),
         TensorRtTarget(),
         AscendTarget(),
         CannTarget(),

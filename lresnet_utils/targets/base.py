@@ -6,23 +6,21 @@ import importlib
 import importlib.metadata
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.files import atomic_path, sha256_file
 from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.targets.session import Session
 
 if TYPE_CHECKING:
     from lresnet_utils.embed import Embedding
     from lresnet_utils.targets.options import ToolOptions
 
-IMAGE_SHAPE = (3, 112, 112)
 _REBUILD = "build it again: run 2_compile"
 
 
@@ -39,6 +37,9 @@ class ModelFiles:
         Simplified ONNX graph with a static batch and one input and one output.
     batch_size, embedding_size : int
         Images per inference, and numbers per embedding.
+    prepared : Path, optional
+        What tunable targets are built from instead of `onnx`: a rewritten or quantised graph, in
+        whatever format the target's runtime reads.
     """
 
     architecture: str
@@ -46,6 +47,12 @@ class ModelFiles:
     onnx: Path
     batch_size: int
     embedding_size: int
+    prepared: Path | None = None
+
+    @property
+    def graph(self) -> Path:
+        """The prepared graph where there is one, else the simplified."""
+        return self.prepared or self.onnx
 
 
 @dataclass(frozen=True)
@@ -106,66 +113,6 @@ class Artefact:
         return replace(cls(**value), path=Path(value["path"]))
 
 
-class Session(ABC):
-    """A loaded build that turns batches into embeddings; use it as a context manager.
-
-    Parameters
-    ----------
-    batch_size, embedding_size : int
-        Rows of every input, and numbers per row of every output.
-    """
-
-    def __init__(self, batch_size: int, embedding_size: int) -> None:
-        self.batch_size = batch_size
-        self.embedding_size = embedding_size
-
-    def infer(self, batch: np.ndarray) -> np.ndarray:
-        """Run the network on one batch and wait for the result.
-
-        Parameters
-        ----------
-        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
-            C-contiguous network input.
-
-        Returns
-        -------
-        ndarray of float32, shape (batch_size, embedding_size)
-            The network's output as it is, not normalised. The caller owns it: no later call
-            changes it.
-
-        Raises
-        ------
-        TargetError
-            When the batch or the runtime's answer has another shape or type.
-        """
-        expected = (self.batch_size, *IMAGE_SHAPE)
-        if batch.shape != expected or batch.dtype != np.float32 or not batch.flags.c_contiguous:
-            raise TargetError(
-                f"This build takes C-contiguous float32 {expected}, "
-                f"not {batch.dtype.name} {batch.shape}."
-            )
-        features = self._run(batch)
-        if features.shape != (self.batch_size, self.embedding_size):
-            raise TargetError(
-                f"The runtime gave an output of shape {features.shape}, "
-                f"not {(self.batch_size, self.embedding_size)}."
-            )
-        return features
-
-    @abstractmethod
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        """Return a new float32 array."""
-
-    def close(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
-        """Free what the runtime holds; a second call does nothing."""
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class Target(ABC):
     """A runtime and a precision.
 
@@ -180,6 +127,8 @@ class Target(ABC):
     precision: str = "fp32"
     embeds_variants: ClassVar[bool] = True
     """Whether it can embed degraded copies of the set as well."""
+    tunable: ClassVar[bool] = False
+    """Whether its graph and its way of running are chosen by measurement."""
 
     @property
     def name(self) -> str:
@@ -192,12 +141,24 @@ class Target(ABC):
 
     def versions(self) -> dict[str, str]:
         """Return the versions that the target's results depend on; empty when not installed."""
-        try:
-            return {self.distribution: importlib.metadata.version(self.distribution)}
-        except importlib.metadata.PackageNotFoundError:
-            return {}
+        version = version_of(self.distribution)
+        return {} if version is None else {self.distribution: version}
 
-    def build(self, files: ModelFiles, folder: Path, *, threads: int = 0) -> Artefact:
+    def running_options(self, cores: int) -> list[dict[str, Any]]:
+        """Return ways of running a build on so many cores, the default first.
+
+        Each is a set of options for :meth:`build`; a single one when there is nothing to choose.
+        """
+        return [{}]
+
+    def build(
+        self,
+        files: ModelFiles,
+        folder: Path,
+        *,
+        threads: int = 0,
+        running: Mapping[str, Any] | None = None,
+    ) -> Artefact:
         """Build the network for this target and describe the build.
 
         Parameters
@@ -206,6 +167,9 @@ class Target(ABC):
             The exported network, and where the artefact goes; the folder is made when missing.
         threads : int, default 0
             Threads per inference; 0 takes every core this process may use.
+        running : mapping, optional
+            Options that take the place of the runtime's own defaults, such as one of
+            :meth:`running_options`.
 
         Raises
         ------
@@ -214,15 +178,19 @@ class Target(ABC):
         """
         self._require_available()
         path = Path(folder) / f"{self.name}{self.suffix}"
-        options = {
-            "batch_size": files.batch_size,
-            "embedding_size": files.embedding_size,
-            "threads": threads or usable_cores(),
-        } | self._options()
+        options = (
+            {
+                "batch_size": files.batch_size,
+                "embedding_size": files.embedding_size,
+                "threads": threads or usable_cores(),
+            }
+            | self._options()
+            | dict(running or {})
+        )
         started = time.perf_counter()
         fix = f"run 1_export again, or leave {self.name} out"
         with (
-            _told(f"{self.name} cannot build the network", files.onnx, fix),
+            _told(f"{self.name} cannot build the network", files.graph, fix),
             atomic_path(path) as temporary,
         ):
             self._build(files, temporary, options)
@@ -260,7 +228,8 @@ class Target(ABC):
         """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
 
         `folder` is for files and `slots` says which picture each image of the pairs is; both are
-        for targets behind tools. The rest is as for :func:`lresnet_utils.embed.embed`.
+        for targets behind tools. `write` takes the embeddings. The rest is as for
+        :func:`lresnet_utils.embed.embed`.
         """
         from lresnet_utils.embed import embed  # keeps importing a target cheap
 
@@ -282,6 +251,20 @@ class Target(ABC):
         able = self.available()
         if not able.ok:
             raise TargetError(f"{self.name}: {able.reason}", fix=able.remedy)
+
+
+def version_of(distribution: str) -> str | None:
+    """Return an installed package's version, or None when it is not installed.
+
+    Examples
+    --------
+    >>> version_of("no-such-package") is None
+    True
+    """
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def importable(module: str, package: str) -> Availability:
@@ -318,5 +301,7 @@ def _told(what: str, where: Path, fix: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # OpenVINO first names a line of its own source.
+        lines = [line for line in lines if not line.startswith("Exception from ")] or lines
         detail = lines[0][:300] if lines else type(error).__name__
         raise TargetError(f"{what}: {detail}", where=str(where), fix=fix) from error

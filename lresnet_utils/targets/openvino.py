@@ -1,36 +1,39 @@
-"""OpenVINO on the CPU, fp32 and bf16."""
+"""OpenVINO on the CPU: fp32, bf16, and graphs quantised to int8."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import cpu_flags
+from lresnet_utils.perf.machine import bf16_instructions, cpu_flags, isa_limit, no_bf16
 from lresnet_utils.targets.base import (
     Artefact,
     Availability,
     ModelFiles,
-    Session,
     Target,
     importable,
+    version_of,
 )
+from lresnet_utils.targets.session import IMAGE_SHAPE, Session
 
 if TYPE_CHECKING:
     import openvino
 
+    from lresnet_utils.tuning.recipe import Recipe
+
 _DEVICE = "CPU"
 # Our names of the precisions to OpenVINO's.
 _ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16"}
-# Linux's names of the instructions that multiply bf16 numbers: Intel and AMD, then Arm.
-_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
 class OpenVinoTarget(Target):
-    """OpenVINO's CPU plugin at a stated precision, one batch at a time.
+    """OpenVINO's CPU plugin at a stated precision.
 
     The artefact is the compiled model as OpenVINO exports it. It does not keep the precision it
     was compiled for: imported without the hint, an fp32 build runs in bf16 on a machine that can.
@@ -38,13 +41,16 @@ class OpenVinoTarget(Target):
 
     Parameters
     ----------
-    precision : {'fp32', 'bf16'}
-        Arithmetic of the network's layers. Input, output and stored weights are fp32 in both.
+    precision : {'fp32', 'bf16', 'int8'}
+        Arithmetic of the network's layers. Input and output are fp32 in all. In ``int8`` the
+        graph says which layers are quantised; `rest` in the options is the precision of the
+        others.
     """
 
     runtime = "openvino"
     distribution = "openvino"
     suffix = ".blob"
+    tunable = True
 
     def __init__(self, precision: str) -> None:
         self.precision = precision
@@ -52,43 +58,87 @@ class OpenVinoTarget(Target):
     def available(self) -> Availability:
         """Say whether OpenVINO can be imported and the processor computes in this precision."""
         able = importable("openvino", "openvino")
+        if able.ok and self.precision == "int8":
+            able = importable("nncf", "nncf")
+            return replace(able, note=_int8_note()) if able.ok else able
         if not able.ok or self.precision == "fp32":
             return able
         found = native_bf16()
         if found is None:
             return Availability(
                 False,
-                "this processor has no bf16 instructions, so bf16 would be slower than fp32",
+                f"bf16 would be slower than fp32: {no_bf16()}",
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return Availability(True, note=f"bf16 arithmetic by {found}")
 
+    def versions(self) -> dict[str, str]:
+        """Return OpenVINO's version and, for int8, that of the quantiser."""
+        nncf = {"nncf": version_of("nncf")} if self.precision == "int8" else {}
+        return super().versions() | {name: v for name, v in nncf.items() if v is not None}
+
+    def quantise(self, graph: Path, folder: Path, inputs: np.ndarray, recipe: Recipe) -> Path:
+        """Write a quantised graph; see :mod:`lresnet_utils.targets.nncf_int8`."""
+        from lresnet_utils.targets.nncf_int8 import quantise_openvino
+
+        return quantise_openvino(graph, folder / "quantised.xml", inputs, recipe)
+
+    def rests(self) -> list[str]:
+        """Return the precisions that layers which are not quantised may have, fastest first."""
+        return ["bf16", "fp32"] if native_bf16() else ["fp32"]
+
+    def running_options(self, cores: int) -> list[dict[str, Any]]:
+        """Return one stream on all cores first, then streams that share them out.
+
+        Threads that are tied to a core wait for it when another thread of the pipeline is on it,
+        so pinning is off first and tried last.
+        """
+        several = sorted({2, cores // 2, cores} & set(range(2, cores + 1)))
+        shared = [_running(n, n, pinning) for n in several for pinning in (False, True)]
+        return [_running(1, 1, False), _running(1, 2, False), *shared]
+
     def _options(self) -> dict[str, Any]:
-        # Threads tied to a core wait for it when another thread of the pipeline is on it.
-        return {"performance_hint": "LATENCY", "streams": 1, "pinning": False}
+        own = {"rest": "fp32"} if self.precision == "int8" else {}
+        return _running(1, 1, False) | own
 
     def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         core = _core()
-        compiled = core.compile_model(
-            core.read_model(str(files.onnx)), _DEVICE, self._config(options)
-        )
+        model = core.read_model(str(files.graph))
+        # A quantised graph is made once, for one image, and takes any batch.
+        model.reshape([files.batch_size, *IMAGE_SHAPE])
+        compiled = core.compile_model(model, _DEVICE, self._config(options))
         path.write_bytes(compiled.export_model().getvalue())
 
-    def _load(self, artefact: Artefact) -> Session:
+    def profile(self, artefact: Artefact, batch: np.ndarray, *, seconds: float) -> dict[str, Any]:
+        """Time a build layer by layer, on one stream of all threads.
+
+        See :func:`lresnet_utils.targets.openvino_profile.profile_layers`.
+        """
+        from lresnet_utils.targets.openvino_profile import profile_layers
+
+        one_stream = self._config(artefact.options | _running(1, 1, False))
         compiled = _core().import_model(
-            artefact.path.read_bytes(), _DEVICE, self._config(artefact.options)
+            artefact.path.read_bytes(), _DEVICE, one_stream | {"PERF_COUNT": True}
         )
+        return profile_layers(compiled, batch, seconds=seconds)
+
+    def _load(self, artefact: Artefact) -> Session:
+        options = artefact.options
+        compiled = _core().import_model(artefact.path.read_bytes(), _DEVICE, self._config(options))
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if precision != _ELEMENT_TYPES[self.precision]:
+        if precision != self._element_type(options):
             raise TargetError(
-                f"OpenVINO would compute in {precision} instead of {self.precision}.",
+                f"OpenVINO would compute in {precision} instead of {self._element_type(options)}.",
                 where=str(artefact.path),
             )
-        return OpenVinoSession(compiled, artefact.options)
+        return OpenVinoSession(compiled, options)
+
+    def _element_type(self, options: dict[str, Any]) -> str:
+        return _ELEMENT_TYPES[options.get("rest", self.precision)]
 
     def _config(self, options: dict[str, Any]) -> dict[str, Any]:
         return {
-            "INFERENCE_PRECISION_HINT": _ELEMENT_TYPES[self.precision],
+            "INFERENCE_PRECISION_HINT": self._element_type(options),
             "PERFORMANCE_HINT": options["performance_hint"],
             "INFERENCE_NUM_THREADS": options["threads"],
             "NUM_STREAMS": options["streams"],
@@ -96,8 +146,17 @@ class OpenVinoTarget(Target):
         }
 
 
+def _running(streams: int, requests: int, pinning: bool) -> dict[str, Any]:
+    return {
+        "performance_hint": "LATENCY" if streams == 1 else "THROUGHPUT",
+        "streams": streams,
+        "requests": requests,
+        "pinning": pinning,
+    }
+
+
 class OpenVinoSession(Session):
-    """A compiled model with one input and one output, run by one blocking request.
+    """A compiled model with one input and one output, and one blocking request per lane.
 
     Parameters
     ----------
@@ -107,17 +166,34 @@ class OpenVinoSession(Session):
     """
 
     def __init__(self, compiled: openvino.CompiledModel, options: dict[str, Any]) -> None:
-        super().__init__(options["batch_size"], options["embedding_size"])
-        self._request = compiled.create_infer_request()
+        lanes = options["requests"]
+        super().__init__(options["batch_size"], options["embedding_size"], lanes)
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(lanes):
+            self._idle.put(compiled.create_infer_request())
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        self._request.infer({0: batch}, share_inputs=True)
-        # The request writes every result to the same memory.
-        return self._request.get_output_tensor(0).data.copy()
+        request = self._idle.get()
+        try:
+            request.infer({0: batch}, share_inputs=True)
+            # The request writes every result to the same memory.
+            return request.get_output_tensor(0).data.copy()
+        finally:
+            self._idle.put(request)
 
-    def close(self) -> None:
-        """Free the request and, with it, the compiled model."""
-        self._request = None
+    def _free(self) -> None:
+        """Free the requests and, with them, the compiled model."""
+        self._idle = SimpleQueue()
+
+
+def _int8_note() -> str:
+    known = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
+    found = [flag for flag in known if flag in (cpu_flags() or ())]
+    if isa_limit():
+        return f"int8 arithmetic within {isa_limit()}"
+    if not found:
+        return "this processor's flags name no int8 dot products, so int8 may gain little"
+    return f"int8 arithmetic by {', '.join(found)}"
 
 
 def native_bf16() -> str | None:
@@ -134,9 +210,7 @@ def native_bf16() -> str | None:
     if "BF16" not in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
         return None
     flags = cpu_flags()
-    if flags is None:
-        return "the processor"
-    return next((flag for flag in _BF16_FLAGS if flag in flags), None)
+    return "the processor" if flags is None else bf16_instructions(flags)
 
 
 @cache

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.settings import Settings
 
 QUAD_CHIP_CARDS = ("Ascend310",)
 """Chips of which the guide's card (Atlas 300I) carries four; cards with a 310P carry one."""
 
 
-class ToolOptions(BaseModel):
+class ToolOptions(Settings):
     """What ``trtexec``, ``atc``, the Ascend runners and recorded results need to know.
 
     The defaults are the guide's.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    group: ClassVar[str] = "tools"
 
     device: int = Field(0, ge=0, description="number of the GPU or NPU that runs the builds")
     timeout_s: float = Field(3600, gt=0, description="longest run of one tool, seconds")
@@ -55,29 +54,3 @@ class ToolOptions(BaseModel):
         if self.card_extrapolation and self.soc_version not in QUAD_CHIP_CARDS:
             raise ValueError(f"a card with {self.soc_version} does not carry four chips")
         return self
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> ToolOptions:
-        """Check plain values, such as a notebook's parameter.
-
-        Raises
-        ------
-        ParamsError
-            Names the first that is unknown or not accepted.
-
-        Examples
-        --------
-        >>> ToolOptions.from_values({"soc_version": "Ascend310P3"}).soc_version
-        'Ascend310P3'
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        key = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            fix = nearest(key, cls.model_fields)
-            raise ParamsError(f"Unknown setting {key!r} of the tools.", where="tools", fix=fix)
-        fix = cls.model_fields[key].description if key else None
-        what = first["msg"].removeprefix("Value error, ")
-        raise ParamsError(f"Not accepted: {what}.", where=f"tools.{key}".rstrip("."), fix=fix)

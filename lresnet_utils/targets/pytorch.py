@@ -11,16 +11,11 @@ import numpy as np
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import read_json, sha256_file, to_json
-from lresnet_utils.targets.base import (
-    Artefact,
-    Availability,
-    ModelFiles,
-    Session,
-    Target,
-    importable,
-)
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target, importable
+from lresnet_utils.targets.session import Session
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 # Numbers of the two options in glibc's malloc.h, and one GiB in bytes.
@@ -60,17 +55,28 @@ class TorchTarget(Target):
         path.write_text(to_json(content) + "\n", encoding="utf-8")
 
     def _load(self, artefact: Artefact) -> Session:
-        from lresnet_utils.models.network import restore_network
+        return TorchSession(restored(artefact.path), artefact.options)
 
-        content = read_json(artefact.path)
-        weights = artefact.path.parent / content["weights"]
-        if not weights.is_file() or sha256_file(weights) != content["weights_sha256"]:
-            raise TargetError(
-                "The network's weights are gone or were changed since the build.",
-                where=str(weights),
-                fix="run 1_export and 2_compile again",
-            )
-        return TorchSession(restore_network(content["architecture"], weights), artefact.options)
+
+def restored(path: Path) -> nn.Module:
+    """Return the network that a build's file names.
+
+    Raises
+    ------
+    TargetError
+        When its weights are gone or were changed.
+    """
+    from lresnet_utils.models.network import restore_network
+
+    content = read_json(path)
+    weights = path.parent / content["weights"]
+    if not weights.is_file() or sha256_file(weights) != content["weights_sha256"]:
+        raise TargetError(
+            "The network's weights are gone or were changed since the build.",
+            where=str(weights),
+            fix="run 1_export and 2_compile again",
+        )
+    return restore_network(content["architecture"], weights)
 
 
 class TorchSession(Session):
@@ -100,10 +106,13 @@ class TorchSession(Session):
             torch.set_num_threads(self._threads)
         with torch.inference_mode():
             images = torch.from_numpy(batch).to(memory_format=torch.channels_last)
-            features = self._module(images).contiguous().numpy()
+            features = self._forward(images).contiguous().numpy()
         return features
 
-    def close(self) -> None:
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self._module(images)
+
+    def _free(self) -> None:
         """Let go of the module."""
         self._module = None
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import sha256_file
-from lresnet_utils.targets.base import Artefact, Session
+from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.ort import OnnxRuntimeSession
+from lresnet_utils.targets.session import Session
 from lresnet_utils.targets.tool import UnavailableError
 
 PROVIDER = "TensorrtExecutionProvider"
@@ -92,7 +93,7 @@ class EngineSession(Session):
             raise TargetError("TensorRT did not execute the engine.")
         return self._output.cpu().numpy().copy()
 
-    def close(self) -> None:
+    def _free(self) -> None:
         """Free the engine and its memory."""
         self._context = self._kept = self._input = self._output = None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
@@ -51,8 +51,14 @@ class ToolTarget(Target):
 
     @contextmanager
     def embedder(self, artefact: Artefact) -> Iterator[Callable[..., Embedding]]:
-        """Yield :meth:`embed_set` of one build, as ``embedder(images, folder=..., ...)``."""
-        yield partial(self.embed_set, artefact)
+        """Yield :meth:`embed_set` of one build; what it gives is written in one block."""
+
+        def embed_images(images: np.ndarray, *, write: Callable, **how: Any) -> Embedding:
+            result = self.embed_set(artefact, images, **how)
+            write(result.vectors)
+            return replace(result, vectors=None)
+
+        yield embed_images
 
     @abstractmethod
     def embed_set(

@@ -83,6 +83,31 @@ def embedding_agreement(a: ArrayLike, b: ArrayLike) -> dict[str, float | int]:
     }
 
 
+def embedding_cosines(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Return the cosine of the two embeddings of each image.
+
+    Parameters
+    ----------
+    a, b : array_like, shape (n, d)
+        Usable embeddings of the same images in the same order, of any length.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    EvaluationError
+        When the shapes differ.
+
+    Examples
+    --------
+    >>> embedding_cosines([[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]).tolist()
+    [1.0, 0.0]
+    """
+    return 1.0 - squared_l2(unit_rows(a), unit_rows(b)) / 2
+
+
 def flipped_pairs(
     dist_a: ArrayLike,
     thr_a: ArrayLike,

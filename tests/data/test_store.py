@@ -57,6 +57,34 @@ def test_people_are_kept_per_picture_where_the_source_knows_them(sets, tmp_path)
     assert build_store(sets[0], tmp_path / "other").identity is None
 
 
+def test_the_fingerprint_is_of_pictures_and_labels_not_of_names_or_packing(sets, tmp_path):
+    encoded = [encode_png(face) for face in faces(1)]
+    encoded[3] = encoded[3][:50]
+    again = write_bin(tmp_path / "again.bin", [bytearray(encoded[i]) for i in SLOTS], SAME)
+    mine = [
+        build_store(path, tmp_path / path.stem, name=path.stem).record["pairs_sha256"]
+        for path in (sets[0], again)
+    ]
+    assert mine[0] == mine[1]
+    joined = b"".join(
+        hashlib.sha256(encoded[SLOTS[2 * i]]).digest()
+        + hashlib.sha256(encoded[SLOTS[2 * i + 1]]).digest()
+        + bytes([SAME[i]])
+        for i in range(5)
+    )
+    assert mine[0] == hashlib.sha256(joined).hexdigest()
+    # Another label, another order of pairs, another picture.
+    others = [
+        ([encoded[i] for i in SLOTS], [not SAME[0], *SAME[1:]]),
+        ([encoded[i] for i in (*SLOTS[2:], *SLOTS[:2])], [*SAME[1:], SAME[0]]),
+        ([encoded[6], *(encoded[i] for i in SLOTS[1:])], SAME),
+    ]
+    for number, (slots, same) in enumerate(others):
+        path = write_bin(tmp_path / f"other{number}.bin", slots, same)
+        other = build_store(path, tmp_path / path.stem).record["pairs_sha256"]
+        assert other != mine[0]
+
+
 def test_images_are_mapped_and_read_only(sets, tmp_path):
     images = build_store(sets[0], tmp_path / "store").images()
     assert isinstance(images, np.memmap) and images.dtype == np.uint8

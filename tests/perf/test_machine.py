@@ -59,3 +59,22 @@ def test_the_description_is_plain_json():
     described = module.machine()
     assert to_json(described)
     assert 0.1 < described["memory_gib"] < 1e6
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "found"),
+    [
+        (None, {"avx512_bf16", "amx_bf16"}, "amx_bf16"),
+        ("AVX512_CORE_BF16", {"avx512_bf16", "amx_bf16"}, "avx512_bf16"),
+        ("avx2", {"avx512_bf16", "amx_bf16"}, None),
+        ("AVX512_CORE_BF16", {"avx2"}, None),
+        ("DEFAULT", {"bf16"}, "bf16"),
+        (None, {"avx2"}, None),
+    ],
+)
+def test_bf16_is_used_where_flags_and_onednns_limit_allow_it(monkeypatch, limit, flags, found):
+    for name in module._ISA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert module.bf16_instructions(frozenset(flags)) == found

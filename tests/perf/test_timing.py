@@ -1,5 +1,8 @@
 """Turns, counts and failures of timing, with a clock and sessions made for it."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,8 @@ class Clock:
 
 class Timed:
     """A session that takes a known time by the clock, and notes when it was called."""
+
+    lanes = 1
 
     def __init__(self, clock, name, log, milliseconds, fail_after=None):
         self.clock, self.name, self.log = clock, name, log
@@ -109,6 +114,8 @@ def test_nothing_timed_is_refused():
 
 def test_the_real_clock_adds_up():
     class Quick:
+        lanes = 1
+
         def infer(self, batch):
             return batch.sum()
 
@@ -116,3 +123,43 @@ def test_the_real_clock_adds_up():
     for latencies, seconds in zip(timing.latencies_ms, timing.seconds, strict=True):
         assert seconds >= 0.01
         assert latencies.sum() / 1e3 == pytest.approx(seconds, rel=1e-9)
+
+
+class Lanes:
+    """A session that sleeps, and notes how many of its inferences run at the same time."""
+
+    def __init__(self, lanes, seconds, fail_after=None):
+        self.lanes, self.seconds, self.fail_after = lanes, seconds, fail_after
+        self.lock, self.running, self.most, self.calls = threading.Lock(), 0, 0, 0
+
+    def infer(self, batch):
+        with self.lock:
+            self.calls += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+            fail = self.fail_after is not None and self.calls > self.fail_after
+        time.sleep(self.seconds)
+        with self.lock:
+            self.running -= 1
+        if fail:
+            raise RuntimeError("device lost")
+
+
+def test_all_lanes_work_at_the_same_time_and_their_rates_add_up():
+    session = Lanes(3, 0.02)
+    timing = time_sessions({"s": session}, BATCH, warmup=1, seconds=0.1, repeats=2)["s"]
+    assert session.most == 3
+    for latencies, seconds, rate in zip(
+        timing.latencies_ms, timing.seconds, timing.throughput_ips, strict=True
+    ):
+        assert len(latencies) >= 3 and latencies.min() >= 20
+        # Three lanes at the mean latency, up to their different ends.
+        assert rate == pytest.approx(3 * 4 / (latencies.mean() / 1e3), rel=0.2)
+        assert rate == pytest.approx(4 * len(latencies) / seconds)
+
+
+def test_a_failure_in_one_lane_ends_the_turn():
+    session = Lanes(2, 0.002, fail_after=7)
+    timing = time_sessions({"s": session}, BATCH, warmup=1, seconds=0.05, repeats=1)["s"]
+    assert timing.failure == "device lost"
+    assert session.running == 0

@@ -8,6 +8,8 @@ from lresnet_utils.report import style
 
 KNOWN = [
     "torch-fp32",
+    "torch-compile-fp32",
+    "torch-compile-bf16",
     "onnxruntime-fp32",
     "onnxruntime-int8",
     "openvino-fp32",

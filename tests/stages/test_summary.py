@@ -59,10 +59,26 @@ def test_a_cell_with_every_stage_ok_carries_the_contracts_keys(run):
         "latency_ms",
         "stages",
         "ceiling_fraction",
+        "tuning",
+        "tuning_refused",
     } <= set(cell)
     written = json.loads(run.results.read_text())
     assert written["schema"] == 1
     assert written["cells"] == results.cells
+
+
+def test_the_share_of_the_ceiling_comes_with_its_ceiling_or_a_reason(run):
+    found = {"fraction": 1.2, "low": 1.1, "high": 1.3, "precision": "bf16", "tops": 0.4, "by": "x"}
+    refused = {"refused": "matrix products in fp16 are not measured on this machine"}
+    for stage in NUMBERS:
+        write(run, 1, stage, good=OK, other=OK, tool=OK)
+    entries = {"good": {"ceiling": found}, "other": {"ceiling": refused}, "tool": {}}
+    write(run, 1, "6_perf", **{n: OK | NUMBERS["6_perf"] | entry for n, entry in entries.items()})
+    good, other, tool = summarise(run, batch_sizes=[1], targets=list(entries)).cells
+    assert (good["ceiling_fraction"], good["ceiling_fraction_reason"]) == (1.2, None)
+    assert good["ceiling"] == found
+    assert (other["ceiling_fraction"], other["ceiling"]) == (None, None)
+    assert "fp16" in other["ceiling_fraction_reason"] and "tool" in tool["ceiling_fraction_reason"]
 
 
 def test_the_first_stage_that_stops_a_cell_gives_its_reason(run):

@@ -268,7 +268,10 @@ def test_a_broken_installation_is_told_from_a_missing_one(tmp_path, monkeypatch)
 
 def test_names_are_what_the_registry_says():
     tools = ["tensorrt-fp16", "ascend-fp16", "cann-fp16", "replay"]
-    assert list(TARGETS) == ["torch-fp32", *GRAPH_TARGETS, *tools]
+    torch = ["torch-fp32", "torch-compile-fp32", "torch-compile-bf16"]
+    onnxruntime = ["onnxruntime-fp32", "onnxruntime-int8"]
+    openvino = ["openvino-fp32", "openvino-bf16", "openvino-int8"]
+    assert list(TARGETS) == [*torch, *onnxruntime, *openvino, *tools]
     for name, target in TARGETS.items():
         assert target.name == name
         # The version of what is not installed is not known, and none is made up.

@@ -56,6 +56,22 @@ def short_hash(digest: str) -> str:
     return digest[:12]
 
 
+def measured(search: Mapping[str, Any]) -> str:
+    """Say when a search was measured, and whether in this run.
+
+    Examples
+    --------
+    >>> measured({"measured_at": "2026-01-02T03:04:05+00:00", "reused": True})
+    'measured 2026-01-02 03:04 UTC, in an earlier run on this machine, and reused'
+    >>> measured({})
+    'not measured'
+    """
+    if not search.get("measured_at"):
+        return "not measured"
+    when = f"measured {search['measured_at'][:16].replace('T', ' ')} UTC"
+    return f"{when}, in an earlier run on this machine, and reused" if search["reused"] else when
+
+
 def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:
     """Show names and values as a table of two columns."""
     columns = [Column("name", "Property"), Column("value", "Value")]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.pages.common import note_problems, ok_targets, short_hash
-from lresnet_utils.report.show import Column, note, table
-from lresnet_utils.report.style import fmt_bytes
+from lresnet_utils.report.displays import RewriteDisplay
+from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
+from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.style import fmt_bytes, join_words
+
+CHOSEN_BY = (
+    "The measurement that chooses is the one shown, so the figures of what was chosen lean "
+    "towards fast; the Performance page measures each build anew."
+)
 
 
 def builds(record: dict[str, Any]) -> None:
@@ -46,3 +52,105 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))
+
+
+def rewrites(record: dict[str, Any]) -> None:
+    """Chart what each rewrite of the graph bought, and count operators before and after."""
+    searches = _searches(record, "graph")
+    for name, found in searches.items():
+        if found["steps"]:
+            _waterfall(name, found, record["batch_size"])
+        else:
+            kept = join_words(found["rewrites"]) if found["rewrites"] else "none"
+            say(f"{name}: no graph was timed (build.prepare, build.search_seconds). Taken: {kept}.")
+    if any(found["steps"] for found in searches.values()):
+        say(
+            "All graphs of a target were timed in turns on the same batch. A rewrite is dropped "
+            "when its ratio is surely below 1, that is, when its whole interval is; the graphs "
+            "below it in the chart still have it, the build does not. " + CHOSEN_BY
+        )
+    if not searches:
+        say("No target of this run has its graph chosen by measurement.")
+    _operators(record["operators"])
+
+
+def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
+    """Return what was searched for each target, in the targets' order."""
+    entries = ok_targets(record["targets"])
+    return {name: entry[what] for name, entry in entries.items() if what in entry}
+
+
+def _waterfall(name: str, found: dict[str, Any], batch_size: int) -> None:
+    steps = found["steps"]
+    show(RewriteDisplay(steps, name, batch_size))
+    kept = join_words(found["rewrites"]) if found["rewrites"] else "no rewrite"
+    say(f"{name}: {measured(found)}, {_repeats(steps)}. Kept: {kept}.")
+    for step in steps:
+        if step["failure"]:
+            note(f"{name}, {step['rewrite']}: not measured. {step['failure']}", "warning")
+
+
+def _repeats(rows: list[dict[str, Any]]) -> str:
+    counts = sorted({row["throughput_ips"]["n"] for row in rows if row["throughput_ips"]})
+    return f"{join_words([str(n) for n in counts])} repeats each" if counts else "without a rate"
+
+
+def _operators(counts: dict[str, dict[str, int]]) -> None:
+    """Show nodes per operator, one column per graph."""
+    if not counts:
+        return
+    every = {op for own in counts.values() for op in own}
+    most = {op: max(own.get(op, 0) for own in counts.values()) for op in every}
+    names = sorted(most, key=lambda op: (-most[op], op))
+    rows = [
+        {"operator": op} | {graph: own.get(op, 0) for graph, own in counts.items()} for op in names
+    ]
+    rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
+    table(
+        rows,
+        [Column("operator", "Operator"), *(Column(graph, graph, "nodes") for graph in counts)],
+        "Operators before and after rewriting",
+    )
+    say(
+        "Nodes of each operator in the simplified graph and in the one each target was built from "
+        "(int8: before it is quantised). Counts have no interval."
+    )
+
+
+def ways(record: dict[str, Any]) -> None:
+    """Show the ways of running each build that were tried, and the one chosen."""
+    searches = _searches(record, "running")
+    for name, found in searches.items():
+        _ways_of(name, found, record["batch_size"])
+    if searches:
+        say(
+            "Ratios are to the default, over repeats taken in turns; another way is "
+            "chosen only when it is surely faster. Intervals: 95 %, Student t over repeats, for "
+            "ratios over their logarithms. " + CHOSEN_BY
+        )
+    else:
+        say("No target of this run has more than one way of running, or none was searched.")
+
+
+def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
+    candidates = found["candidates"]
+    options = list(dict.fromkeys(option for row in candidates for option in row["options"]))
+    rows = [
+        {"way": _standing(row, candidates[0]), "ratio": row["ratio"]}
+        | {"throughput_ips": row["throughput_ips"] or {"refused": row["failure"]}}
+        | row["options"]
+        for row in candidates
+    ]
+    columns = [
+        Column("way", "Way"),
+        *(Column(option, option.replace("_", " ").capitalize()) for option in options),
+        Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
+    ]
+    table(rows, columns, f"{name} at batch size {batch_size}")
+    say(f"{name}: {measured(found)}, {_repeats(candidates)}.")
+
+
+def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:
+    words = (["default"] if row is default else []) + (["chosen"] if row["chosen"] else [])
+    return ", ".join(words) or "tried"

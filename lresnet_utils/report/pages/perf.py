@@ -1,12 +1,14 @@
-"""The performance page: throughput and latency, with what n allows to say."""
+"""The performance page: throughput and latency, and how near they are to what is possible."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.displays import LatencyDisplay, ThroughputDisplay
+from lresnet_utils.perf.layers import by_kind, roofline_points
+from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
 
 _PERCENTILES = ("p50", "p90", "p99")
 
@@ -40,6 +42,102 @@ def charts(record: dict[str, Any]) -> None:
     told = [row for row in rows if row["p50"] is not None]
     if told:
         show(LatencyDisplay(told))
+
+
+def ceiling(record: dict[str, Any]) -> None:
+    """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
+    if "ceilings" not in record:
+        note("No target ran in this process, so the machine's ceilings are not measured.")
+        return
+    rows = [_ceiling_row(name, entry) for name, entry in ok_targets(record["targets"]).items()]
+    columns = [
+        Column("target", "Target"),
+        Column("share", "Share of the ceiling", "%, interval of the rate", ".1f"),
+        Column("tops", "Ceiling", "10¹² operations/s", ".3f"),
+        Column("by", "Fastest matrix product"),
+    ]
+    table(rows, columns, f"Share of this machine's arithmetic at batch {record['batch_size']}")
+    for precision, found in record["ceilings"].items():
+        if "refused" in found:
+            note(f"There is no {precision} ceiling: {found['refused']}.")
+    beyond = [row["target"] for row in rows if "value" in row["share"] and _beyond(row)]
+    if beyond:
+        note(
+            f"{join_words(beyond)}: above 100 %, since the runtime's own kernels are faster than "
+            "every plain matrix product that was tried."
+        )
+    say(_about_ceilings(record))
+
+
+def _ceiling_row(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    found = entry.get("ceiling", {"refused": "timed by a tool on a device of its own"})
+    if "refused" in found:
+        return {"target": name, "share": found}
+    ends = {"value": "fraction", "low": "low", "high": "high"}
+    percent = {e: None if found[key] is None else 100 * found[key] for e, key in ends.items()}
+    return {"target": name, "share": percent, "tops": found["tops"], "by": found["by"]}
+
+
+def _beyond(row: dict[str, Any]) -> bool:
+    return row["share"]["value"] > 100
+
+
+def _about_ceilings(record: dict[str, Any]) -> str:
+    sizes = "; ".join(
+        f"{precision} {found['size']} × {found['size']}, best of {found['n']}"
+        for precision, found in record["ceilings"].items()
+        if "tops" in found
+    )
+    memory = record["memory_bandwidth"]
+    return (
+        f"A ceiling is the best repeat of a plain matrix product ({sizes}), by the fastest library "
+        f"at hand, measured right after the targets. The network has "
+        f"{fmt_number(record['flops_per_image'] / 1e9, 4)} × 10⁹ operations per image "
+        "(convolutions and matrix products of the simplified graph). Memory moves "
+        f"{fmt_number(memory['gb_per_s'])} × 10⁹ bytes per second (best of {memory['n']} triads "
+        f"over three arrays of {fmt_bytes(memory['array_bytes'])})."
+    )
+
+
+def roofline(record: dict[str, Any]) -> None:
+    """Chart the layers of the fastest OpenVINO build under this machine's roofs."""
+    layers = record.get("layers", {"refused": "no target ran in this process"})
+    if "refused" in layers:
+        note(f"No layers to show: {layers['refused']}.")
+        return
+    roofs = {name: found["tops"] for name, found in record["ceilings"].items() if "tops" in found}
+    show(
+        RooflineDisplay(
+            roofline_points(layers["layers"]),
+            roofs,
+            record["memory_bandwidth"]["gb_per_s"],
+            layers["target"],
+            layers["precision"],
+        )
+    )
+
+
+def where_time_goes(record: dict[str, Any]) -> None:
+    """Show the time of that build by kind of layer."""
+    layers = record.get("layers", {})
+    if "layers" not in layers:
+        return
+    rows = by_kind(layers["layers"])
+    columns = [
+        Column("kind", "Layers"),
+        Column("n", "n"),
+        Column("ms", "Time", "ms per batch", ".2f"),
+        Column("share", "Share of time", "", fmt_percent),
+        Column("flops_share", "Share of arithmetic", "", fmt_percent),
+        Column("tops", "Rate", "10¹² operations/s", ".3f"),
+    ]
+    table(rows, columns, f"Where the time goes: {layers['target']}, layer by layer")
+    say(
+        f"Means over {layers['batches']} batches on one stream of all cores, without intervals, "
+        f"since OpenVINO tells means alone. The layers add up to {sum(r['ms'] for r in rows):.1f} "
+        f"of {layers['wall_ms']:.1f} ms per batch. Activations that OpenVINO fused into a "
+        "convolution are in its time."
+    )
 
 
 def method(record: dict[str, Any]) -> None:

@@ -1,0 +1,18 @@
+"""Small, named, exact rewrites of ONNX graphs; see :data:`REWRITES`.
+
+Each is a function that changes an ``onnx_ir.Graph`` in place and returns how often its pattern
+fitted; what it does not know it leaves alone. :func:`prepare_onnx` applies some of them to a file
+and proves that the network still computes the same. :func:`prepare_input` changes what a file
+takes: pictures as they are, and their mirrored views in the same batch.
+"""
+
+from __future__ import annotations
+
+from lresnet_utils.graph.rewrite.prepare import (
+    REWRITES,
+    PrepareRecord,
+    prepare_input,
+    prepare_onnx,
+)
+
+__all__ = ["REWRITES", "PrepareRecord", "prepare_input", "prepare_onnx"]

@@ -1,0 +1,239 @@
+"""Applying rewrites to a file, with proof that it still computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from lresnet_utils.data.network_input import flip, to_network_input
+from lresnet_utils.errors import GraphError, nearest
+from lresnet_utils.files import atomic_path
+from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.rewrite.carry import carry_norm_shift
+from lresnet_utils.graph.rewrite.folding import fold_norm_backward, fold_norm_forward
+from lresnet_utils.graph.rewrite.gates import gate_convolutions, gate_scaling
+from lresnet_utils.graph.rewrite.local import (
+    global_pooling,
+    remove_identity_pooling,
+    shape_prelu_slope,
+)
+from lresnet_utils.graph.rewrite.pixels import add_mirror, take_pixels
+from lresnet_utils.graph.rewrite.values import only_input
+from lresnet_utils.verify.scores import unit_rows
+
+REWRITES: dict[str, Callable[[ir.Graph], int]] = {
+    "identity-pooling": remove_identity_pooling,
+    "global-pooling": global_pooling,
+    "gate-convolutions": gate_convolutions,
+    "gate-scaling": gate_scaling,
+    "prelu-slope": shape_prelu_slope,
+    "norm-backward": fold_norm_backward,
+    "norm-forward": fold_norm_forward,
+    "norm-carried": carry_norm_shift,
+}
+"""Every rewrite by name, in the order in which they are applied."""
+
+TOLERANCE = 1e-5
+"""Largest difference of a component of the unit embeddings that rounding may explain."""
+
+# Initializers had to be listed as inputs before this version, and runtimes did not let a caller
+# override them; since then, listing one says that a caller may.
+_IR_VERSION_OF_DEFAULTS = 4
+
+
+@dataclass(frozen=True)
+class PrepareRecord:
+    """What preparing a graph did.
+
+    Attributes
+    ----------
+    applied : dict of str to int
+        For every rewrite asked for, how often its pattern fitted.
+    nodes_before, nodes_after : int
+        Nodes of the two graphs.
+    max_abs_difference : float
+        Largest difference of a component of the unit embeddings of random pixels.
+    """
+
+    applied: dict[str, int]
+    nodes_before: int
+    nodes_after: int
+    max_abs_difference: float
+
+
+def prepare_onnx(
+    path: Path | str,
+    out: Path | str,
+    *,
+    rewrites: Sequence[str] = tuple(REWRITES),
+    input_range: tuple[float, float] = (-1.0, 1.0),
+    seed: int = 0,
+) -> PrepareRecord:
+    """Rewrite an ONNX file and compare the two graphs.
+
+    Parameters
+    ----------
+    path, out : path
+        The graph to read and the one file to write, whole or not at all. The graph has one
+        input and one output.
+    rewrites : sequence of str
+        Names in :data:`REWRITES`; they are applied in the order of that table.
+    input_range : (float, float)
+        Smallest and largest random pixel of the comparison, as the network is used.
+    seed : int
+        Of the random pixels.
+
+    Returns
+    -------
+    PrepareRecord
+
+    Raises
+    ------
+    GraphError
+        When a rewrite is not known, the file is no such graph, or the unit embeddings of the two
+        graphs, both executed node by node, differ by more than :data:`TOLERANCE`. Nothing is
+        written then.
+    """
+    for name in rewrites:
+        if name not in REWRITES:
+            raise GraphError(f"Unknown rewrite {name!r}.", fix=nearest(name, REWRITES))
+    model = _load(path)
+    before = len(model.graph)
+    faces = only_input(model.graph)
+    with _located(path):
+        shape = _shape(faces)
+    pixels = np.random.default_rng(seed).uniform(*input_range, shape)
+    batch = pixels.astype(np.uint8 if faces.dtype == ir.DataType.UINT8 else np.float32)
+    applied = {n: apply(model.graph) for n, apply in REWRITES.items() if n in rewrites}
+    expected = unit_rows(run_onnx(path, batch, as_written=True))
+    after, difference = _write(model, out, batch, expected, where=str(path))
+    return PrepareRecord(applied, before, after, difference)
+
+
+def prepare_input(
+    path: Path | str,
+    out: Path | str,
+    *,
+    channel_order: Literal["rgb", "bgr"],
+    normalisation: Literal["minus1_1", "raw"],
+    pixels: bool = True,
+    mirror: bool = False,
+    seed: int = 0,
+) -> PrepareRecord:
+    """Move work that comes before and after a network into its ONNX file, and compare.
+
+    Parameters
+    ----------
+    path, out : path
+        The graph to read and the one file to write, whole or not at all.
+    channel_order, normalisation
+        What the graph wants, as in
+        :func:`lresnet_utils.data.network_input.to_network_input`.
+    pixels : bool
+        The new graph takes pictures as they are, RGB in uint8 (n, height, width, 3).
+    mirror : bool
+        The new graph also embeds the mirrored pictures, and gives out the unit vectors of the
+        sums of both views' unit vectors.
+    seed : int
+        Of the random pictures of the comparison.
+
+    Returns
+    -------
+    PrepareRecord
+        `applied` counts ``pixels`` and ``mirror``.
+
+    Raises
+    ------
+    GraphError
+        When the graph cannot be changed so, or the unit embeddings differ by more than
+        :data:`TOLERANCE` from those of the old graph with the preprocessing and post-processing
+        of :func:`lresnet_utils.embed.embed`. Nothing is written then.
+    """
+    model = _load(path)
+    before = len(model.graph)
+    with _located(path):
+        n, _, height, width = _shape(only_input(model.graph), rank=4)
+        if pixels:
+            take_pixels(model, channel_order=channel_order, normalisation=normalisation)
+        if mirror:
+            add_mirror(model)
+    faces = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), np.uint8)
+    plain = to_network_input(faces, channel_order=channel_order, normalisation=normalisation)
+    views = [plain, flip(plain)] if mirror else [plain]
+    expected = sum(unit_rows(run_onnx(path, view, as_written=True)) for view in views)
+    batch = faces if pixels else plain
+    after, difference = _write(model, out, batch, unit_rows(expected), where=str(path))
+    applied = {"pixels": int(pixels), "mirror": int(mirror)}
+    return PrepareRecord(applied, before, after, difference)
+
+
+def _load(path: Path | str) -> ir.Model:
+    try:
+        proto = onnx.load(path)
+        if proto.ir_version < _IR_VERSION_OF_DEFAULTS:
+            constants = {tensor.name for tensor in proto.graph.initializer}
+            inputs = [value for value in proto.graph.input if value.name not in constants]
+            del proto.graph.input[:]
+            proto.graph.input.extend(inputs)
+            proto.ir_version = _IR_VERSION_OF_DEFAULTS
+        model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    except Exception as error:  # a missing file, or protobuf's own errors for a damaged one
+        raise GraphError(
+            "The file is missing or is no ONNX graph.", where=str(path), fix="export it again"
+        ) from error
+    with _located(path):
+        only_input(model.graph)
+        if len(model.graph.outputs) != 1:
+            raise GraphError(f"The graph has {len(model.graph.outputs)} outputs instead of one.")
+    return model
+
+
+@contextmanager
+def _located(path: Path | str) -> Iterator[None]:
+    """Add the file's name to the errors of functions that know a graph only."""
+    try:
+        yield
+    except GraphError as error:
+        raise GraphError(error.what, where=str(path), fix=error.fix) from error
+
+
+def _shape(faces: ir.Value, rank: int | None = None) -> list[int]:
+    """Return the shape of one batch; an axis without a number has length one."""
+    if faces.shape is None or len(faces.shape) != (rank or len(faces.shape)):
+        raise GraphError(f"The shape of the graph's input {faces.name} is not known.")
+    return [axis if isinstance(axis, int) else 1 for axis in faces.shape]
+
+
+def _write(
+    model: ir.Model, out: Path | str, batch: np.ndarray, expected: np.ndarray, *, where: str
+) -> tuple[int, float]:
+    """Write a graph that gives the expected unit embeddings; return its nodes and the error."""
+    _drop_unused(model.graph)
+    proto = ir.to_proto(model)
+    with atomic_path(out) as temporary:
+        onnx.save(proto, temporary)
+        # Node by node: ONNX Runtime's own optimiser would make some of the same folds in both.
+        found = unit_rows(run_onnx(temporary, batch, as_written=True))
+        difference = float(np.abs(found - expected).max())
+        if not difference <= TOLERANCE:
+            raise GraphError(
+                f"The rewritten graph computes something else: unit embeddings differ by "
+                f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed).",
+                where=where,
+                fix="leave a rewrite out, and report the graph",
+            )
+    return len(proto.graph.node), difference
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    """Drop the constants that no node reads any more."""
+    for name, value in list(graph.initializers.items()):
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            del graph.initializers[name]

@@ -1,0 +1,113 @@
+"""A comparison on a terminal: the verdict, a short table, the pairs that changed sides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lresnet_utils.comparison.compare import Comparison
+from lresnet_utils.report.pages.compare import pair_name
+from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
+
+_SHOWN_PAIRS = 10
+
+
+def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
+    """Print what came of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    console : rich.console.Console, optional
+        Standard output when not given.
+    """
+    if console is None:
+        # A file or a pipe has no width to keep to.
+        width = None if sys.stdout.isatty() else 120
+        console = Console(highlight=False, markup=False, emoji=False, width=width)
+    record = comparison.record
+    for side in "ab":
+        about = record[side]
+        console.print(f"{side.upper()}  {about['name']}  {about['path']}", soft_wrap=True)
+    if len(comparison.cells) == 1:
+        _print_cell(comparison.cells[0].record, console)
+    else:
+        _print_cells([cell.record for cell in comparison.cells], console)
+    for row in record["left_out"]:
+        console.print(f"left out: {row['cell']}, {row['reason']}", soft_wrap=True)
+    if record["machines"]:
+        console.print(f"different machines: {record['machines']}", soft_wrap=True)
+    console.print()
+    console.print(record["summary"])
+    console.print(f"Rule: {record['rule']}")
+
+
+def _print_cell(cell: Mapping[str, Any], console: Console) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _lines(cell):
+        table.add_row(name, value)
+    console.print(f"\n{pair_name(cell)}")
+    console.print(table)
+    for kind in ("lost", "gained"):
+        for row in cell[kind][:_SHOWN_PAIRS]:
+            console.print(f"{kind:<8}{_pair(row)}", soft_wrap=True)
+        if len(cell[kind]) > _SHOWN_PAIRS:
+            console.print(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
+
+
+def _print_cells(cells: list[Mapping[str, Any]], console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("cell", "B is", "points", "lost", "gained", "p", "speed ratio"):
+        table.add_column(heading, justify="left" if heading in ("cell", "B is") else "right")
+    for cell in cells:
+        table.add_row(
+            pair_name(cell),
+            cell["verdict"]["word"],
+            _interval(cell["difference"], fmt_points),
+            str(len(cell["lost"])),
+            str(len(cell["gained"])),
+            fmt_number(cell["mcnemar_p"], 2),
+            "–" if "refused" in cell["speed"] else _interval(cell["speed"], "{:.2f}".format),
+        )
+    console.print()
+    console.print(table)
+
+
+def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is told of one pair of cells, as names and values."""
+    accuracy, speed = cell["accuracy"], cell["speed"]
+    rows = [
+        ("accuracy", " → ".join(fmt_percent(accuracy[side]["value"]) for side in "ab")),
+        ("difference", f"{_interval(cell['difference'], fmt_points)} points"),
+        ("flipped", f"{len(cell['lost'])} lost, {len(cell['gained'])} gained of {cell['n_pairs']}"),
+        ("McNemar's p", fmt_number(cell["mcnemar_p"], 2)),
+    ]
+    for row in cell["tar_at_far"]:
+        told = row.get("refused") or f"{_interval(row['difference'], fmt_points)} points"
+        rows.append((f"TAR@FAR {row['far']:g}", told))
+    told = cell["embeddings"]
+    if "refused" not in told:
+        text = f"least {told['min']:.6f}, median {told['median']:.6f} over {told['n']} faces"
+        rows.append(("cosine", text))
+    if "refused" in speed:
+        return [*rows, ("speed", f"not compared: {speed['refused']}")]
+    rates = " → ".join(fmt_rate(speed[side]["value"]) for side in "ab")
+    return [*rows, ("speed", f"{_interval(speed, '{:.2f}'.format)} times ({rates})")]
+
+
+def _interval(value: Mapping[str, Any], form) -> str:
+    return fmt_interval(value["value"], value["low"], value["high"], form)
+
+
+def _pair(row: Mapping[str, Any]) -> str:
+    told = "same person" if row["same_person"] else "different people"
+    sides = ", ".join(
+        f"{side.upper()} {row['distance'][side]:.3f} at {row['threshold'][side]:.2f}"
+        for side in "ab"
+    )
+    left, right = row["images"]
+    return f"pair {row['pair']} (images {left} and {right}), {told}: {sides}"

@@ -1,0 +1,111 @@
+"""The threshold explorer of a published page: its data, packed; its script; the static stand-in.
+
+The script is the only one that a published page runs. It is `template/explorer.js`, pinned by its
+hash in the page's content security policy, and it counts every number it shows from the data
+packed here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from lresnet_utils.errors import EvaluationError
+
+LAST = 400
+"""Number of the slider's last threshold, 4.00; the first is 0.00."""
+
+_FAILED = 1023
+_SCRIPT = Path(__file__).with_name("template") / "explorer.js"
+
+
+def slider_thresholds() -> np.ndarray:
+    """Return the slider's 401 thresholds: the guide's grid and 4.00, float64."""
+    return np.arange(LAST + 1) * 0.01
+
+
+@cache
+def explorer_script() -> tuple[str, str]:
+    """Return the script and its hash as a content security policy writes it."""
+    text = _SCRIPT.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return text, f"sha256-{digest}"
+
+
+def explorer_html(
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    start: Mapping[str, float],
+    static: str,
+) -> str:
+    """Return the explorer for a published page.
+
+    Parameters
+    ----------
+    scores : dict
+        Target name to ``(distances, same)`` of the same pairs, as in
+        :func:`lresnet_utils.report.explorer.threshold_explorer`.
+    start : dict
+        Target name to the threshold to begin with.
+    static : str
+        HTML that stands there where the script cannot run.
+
+    Raises
+    ------
+    EvaluationError
+        When the targets were scored on different pairs.
+    """
+    data = packed_scores(scores, start)
+    # An inert data block; "<" is escaped so that no name in it can end the block.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<div class="lr-explorer"><div class="lr-x-static">{static}</div>'
+        f'<script type="application/json">{text}</script></div>'
+    )
+
+
+def packed_scores(
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]], start: Mapping[str, float]
+) -> dict:
+    """Pack labels and distances so that every decision at the slider's thresholds is exact.
+
+    A distance is kept as the number of thresholds at or below it, which is all that decides the
+    pair anywhere on the slider. Targets follow each other as differences, low bytes before high
+    bytes, and the whole is deflated: builds of one network differ little.
+
+    Parameters
+    ----------
+    scores, start
+        As in :func:`explorer_html`.
+
+    Returns
+    -------
+    dict
+        ``n`` pairs, ``targets``, ``start`` (numbers of thresholds), ``bins`` (base64).
+    """
+    labels = [np.asarray(same, bool) for _, same in scores.values()]
+    if any(not np.array_equal(labels[0], other) for other in labels[1:]):
+        raise EvaluationError("The explorer's targets were scored on different pairs.")
+    grid = slider_thresholds()
+    planes, before = [labels[0].astype(np.uint8)], np.zeros(len(labels[0]), np.uint16)
+    for distances, _ in scores.values():
+        known = ~np.isnan(distances)
+        bins = np.where(known, np.searchsorted(grid, distances, side="right"), _FAILED)
+        # Unsigned differences wrap around, and so does their sum.
+        difference = bins.astype(np.uint16) - before
+        planes += [(difference & 255).astype(np.uint8), (difference >> 8).astype(np.uint8)]
+        before = bins.astype(np.uint16)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = deflate.compress(b"".join(plane.tobytes() for plane in planes)) + deflate.flush()
+    return {
+        "n": len(labels[0]),
+        "targets": list(scores),
+        "start": [min(LAST, max(0, round(100 * float(start[name])))) for name in scores],
+        "bins": base64.b64encode(packed).decode("ascii"),
+    }

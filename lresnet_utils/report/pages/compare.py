@@ -1,0 +1,280 @@
+"""The page of a comparison: the verdict first, then what it rests on, then the pairs that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.comparison.cells import CellComparison
+from lresnet_utils.comparison.compare import Comparison
+from lresnet_utils.report.differences import CosineDisplay, DifferenceDisplay
+from lresnet_utils.report.flipped import flipped_html
+from lresnet_utils.report.publish import Output, Prose, publish_story
+from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
+from lresnet_utils.report.style import fmt_number, fmt_percent, fmt_points
+
+COMPARISON = "lr-comparison"
+"""Identifier of the page's data block: what ``lresnet compare --json`` writes."""
+
+Part = Prose | Output
+
+
+def write_page(comparison: Comparison, path: Path | str) -> Path:
+    """Write a comparison as one self-contained page that carries its own record as data."""
+    record = comparison.record
+    meta = {side.upper(): _provenance(record[side]) for side in "ab"}
+    meta["Pairs"] = f"{record['pairs']['n']}, fingerprint {record['pairs']['sha256']}"
+    meta["Settings"] = record["settings"]
+    return publish_story(
+        list(_parts(comparison)),
+        path,
+        title=f"{record['a']['name']} and {record['b']['name']}",
+        meta=meta,
+        data={COMPARISON: record},
+    )
+
+
+def _parts(comparison: Comparison) -> Iterator[Part]:
+    record, cells = comparison.record, comparison.cells
+    yield Prose("# Comparison\n\nIs B as good as A, pair by pair, and what did it cost?")
+    yield from (Output(html) for html in _verdict(comparison))
+    yield Output(_sides(record))
+    yield Prose("## Accuracy")
+    yield Output(_table(cells))
+    yield Output(
+        figure_html(
+            DifferenceDisplay(
+                [{"cell": _label(cell.record)} | cell.record["difference"] for cell in cells],
+                record["settings"]["margin_points"],
+            )
+        )
+    )
+    yield Output(_say(f"How the intervals were made: {cells[0].record['difference']['interval']}."))
+    for row in record["left_out"]:
+        yield Output(note_html(f"{row['cell']} is left out: {row['reason']}."))
+    yield Prose("## Pairs that changed sides")
+    yield from (Output(html) for html in _flips(comparison))
+    yield Prose("## Operating points")
+    yield Output(_operating_points(cells))
+    yield Prose("## Embeddings")
+    yield from (Output(html) for html in _embeddings(cells))
+    yield Prose("## Speed")
+    yield from (Output(html) for html in _speed(comparison))
+
+
+def pair_name(record: Mapping[str, Any]) -> str:
+    """Return the name of a pair of cells: one name where both sides have the same.
+
+    Examples
+    --------
+    >>> pair_name({"a": "1/x", "b": "1/x"}), pair_name({"a": "1/x", "b": "1/y"})
+    ('1/x', '1/x → 1/y')
+    """
+    return record["a"] if record["a"] == record["b"] else f"{record['a']} → {record['b']}"
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    """Return a pair of cells' name for the edge of a chart, where width is dear."""
+    return pair_name(record).replace(" → ", "\n→ ")
+
+
+def _sides(record: Mapping[str, Any]) -> str:
+    rows = [
+        {
+            "side": side.upper(),
+            "run": record[side]["name"],
+            "file": record[side]["path"],
+            "model": ", ".join(filter(None, record[side]["model"].values())) or "unknown",
+            "started": (record[side]["started"] or "unknown")
+            .replace("T", " ")
+            .removesuffix("+00:00"),
+        }
+        for side in "ab"
+    ]
+    columns = [
+        Column("side", "Side"),
+        Column("run", "Run"),
+        Column("model", "Network, weights"),
+        Column("started", "Started", "UTC"),
+        Column("file", "Read from"),
+    ]
+    return table_html(rows, columns, "What is compared")
+
+
+def _verdict(comparison: Comparison) -> Iterator[str]:
+    record, cells = comparison.record, comparison.cells
+    words = {cell.record["verdict"]["word"] for cell in cells}
+    kind = "warning" if words & {"worse", "not enough data"} else "info"
+    yield note_html(record["summary"], kind)
+    if len(cells) == 1:
+        yield facts_html(_facts(cells[0].record))
+    yield _say(f"The rule: {record['rule']}")
+
+
+def _facts(cell: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
+    items = [
+        (
+            "Accuracy, B minus A",
+            f"{fmt_points(difference['value'])} points",
+            f"95 % interval {fmt_points(difference['low'])} to {fmt_points(difference['high'])}; "
+            f"{fmt_percent(cell['accuracy']['a']['value'])} and "
+            f"{fmt_percent(cell['accuracy']['b']['value'])}",
+        ),
+        (
+            "Pairs that changed sides",
+            f"{lost + gained} of {cell['n_pairs']}",
+            f"{lost} lost, {gained} gained; McNemar's exact p = {fmt_number(cell['mcnemar_p'])}",
+        ),
+    ]
+    speed = cell["speed"]
+    if "refused" not in speed:
+        told = (
+            speed["interval"]
+            if speed["low"] is None
+            else f"95 % interval {speed['low']:.2f} to {speed['high']:.2f}"
+        )
+        items.append(("Speed of B, in A's", f"{speed['value']:.2f} ×", told))
+    return items
+
+
+def _table(cells: list[CellComparison]) -> str:
+    columns = [
+        Column("cell", "Cells"),
+        Column("verdict", "B is"),
+        Column("a", "Accuracy of A", "", fmt_percent),
+        Column("b", "Accuracy of B", "", fmt_percent),
+        Column("difference", "Difference", "points, 95 % interval", fmt_points),
+        Column("lost", "Lost", "pairs"),
+        Column("gained", "Gained", "pairs"),
+        Column("p", "McNemar's p", "exact", lambda p: fmt_number(p, 2)),
+        Column("speed", "Speed of B", "in A's, 95 % interval", ".2f"),
+    ]
+    rows = [
+        {
+            "cell": pair_name(record),
+            "a": record["accuracy"]["a"]["value"],
+            "b": record["accuracy"]["b"]["value"],
+            "difference": record["difference"],
+            "lost": len(record["lost"]),
+            "gained": len(record["gained"]),
+            "p": record["mcnemar_p"],
+            "speed": record["speed"],
+            "verdict": record["verdict"]["word"],
+        }
+        for record in (cell.record for cell in cells)
+    ]
+    return table_html(rows, columns, "B against A, cell by cell")
+
+
+def _flips(comparison: Comparison) -> Iterator[str]:
+    cells = [c.record for c in comparison.cells if c.record["lost"] or c.record["gained"]]
+    if not cells:
+        same = all(cell.record["identical_scores"] for cell in comparison.cells)
+        yield _say(
+            "None: every distance is the same to the last bit."
+            if same
+            else "None: no pair is decided differently."
+        )
+        return
+    yield _say(
+        "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is right; "
+        "gained: only B is. The clearest come first; pairs and images are numbered from 0."
+    )
+    for record in cells:
+        for kind in ("lost", "gained"):
+            if record[kind]:
+                title = f"{pair_name(record)}: {len(record[kind])} {kind}"
+                yield f'<p class="lr-x-title">{escape(title)}</p>' + flipped_html(
+                    record[kind], comparison.picture, kind
+                )
+    if comparison.record["pairs"]["credit"]:
+        yield _say(f"Faces: {comparison.record['pairs']['credit']}.")
+
+
+def _operating_points(cells: list[CellComparison]) -> str:
+    rows = [
+        {"cell": pair_name(cell.record), "far": row["far"]}
+        | (
+            {"difference": {"refused": row["refused"]}}
+            if "refused" in row
+            else {"a": row["a"]["tar"], "b": row["b"]["tar"], "difference": row["difference"]}
+        )
+        for cell in cells
+        for row in cell.record["tar_at_far"]
+    ]
+    columns = [
+        Column("cell", "Cells"),
+        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
+        Column("a", "TAR of A", "", fmt_percent),
+        Column("b", "TAR of B", "", fmt_percent),
+        Column("difference", "Difference", "points, 95 % interval", fmt_points),
+    ]
+    caption = "True accept rate at a false accept rate, each side at its own threshold"
+    return table_html(rows, columns, caption)
+
+
+def _embeddings(cells: list[CellComparison]) -> Iterator[str]:
+    cosines = {_label(c.record): c.cosines for c in cells if c.cosines is not None}
+    if not cosines:
+        yield _say(f"Not compared: {cells[0].record['embeddings']['refused']}.")
+        return
+    rows = [
+        {"cell": pair_name(c.record)} | c.record["embeddings"]
+        for c in cells
+        if c.cosines is not None
+    ]
+    columns = [
+        Column("cell", "Cells"),
+        *(
+            Column(key, label, "cosine", ".7f")
+            for key, label in (
+                ("min", "Least"),
+                ("p1", "1st percentile"),
+                ("median", "Median"),
+                ("mean", "Mean"),
+            )
+        ),
+        Column("n", "Faces"),
+    ]
+    yield table_html(rows, columns, "Cosine between both embeddings of each face")
+    yield figure_html(CosineDisplay(cosines))
+
+
+def _speed(comparison: Comparison) -> Iterator[str]:
+    rows = []
+    for cell in comparison.cells:
+        speed = cell.record["speed"]
+        told = {"cell": pair_name(cell.record), "ratio": speed}
+        if "refused" not in speed:
+            told |= {"a": speed["a"], "b": speed["b"]}
+        rows.append(told)
+    columns = [
+        Column("cell", "Cells"),
+        Column("a", "A", "images/s, 95 % interval", ".1f"),
+        Column("b", "B", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "B in A's", "95 % interval", ".2f"),
+    ]
+    yield table_html(rows, columns, "Throughput")
+    methods = {cell.record["speed"].get("interval") for cell in comparison.cells} - {None}
+    if methods:
+        yield _say(f"The ratio's interval: {'; '.join(sorted(methods))}.")
+    if comparison.record["machines"]:
+        text = "The rates come from different machines, so the ratio is not the builds' alone. "
+        yield note_html(text + comparison.record["machines"], "warning")
+
+
+def _provenance(side: Mapping[str, Any]) -> list[str]:
+    machine = side["machine"] or {}
+    return [
+        str(side["path"]),
+        f"started {side['started'] or 'unknown'}",
+        f"commit {(side['commit'] or 'unknown')[:12]}",
+        f"{machine.get('cpu', 'unknown machine')}, {machine.get('cores', 'unknown')} cores",
+    ]
+
+
+def _say(text: str) -> str:
+    return f'<p class="lr-say">{escape(text)}</p>'

@@ -1,0 +1,154 @@
+"""The part of the compile page about int8: what was tried, what it cost, what it bought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lresnet_utils.report.displays import TradeOffDisplay
+from lresnet_utils.report.pages.common import measured, ok_targets
+from lresnet_utils.report.pages.compile import CHOSEN_BY
+from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.style import fmt_count, fmt_percent, join_words
+
+_JUDGED = {None: "not judged", True: "within", False: "outside"}
+
+
+def eight_bits(record: dict[str, Any]) -> None:
+    """Show the int8 recipes tried for each target: accuracy against speed, and the one chosen."""
+    searches = {
+        name: entry["int8"]
+        for name, entry in ok_targets(record["targets"]).items()
+        if "int8" in entry
+    }
+    for name, found in searches.items():
+        _calibration(name, found)
+        _budget(name, found)
+        if found["budget"]["points"] is not None:
+            show(
+                TradeOffDisplay(
+                    found["tried"], name, found["batch_size"], found["budget"]["points"]
+                )
+            )
+        _recipes(name, found)
+        _decisions(name, found)
+        _sensitivity(name, found)
+    say(CHOSEN_BY if searches else "No int8 build is among this run's results.")
+
+
+def _calibration(name: str, found: Mapping[str, Any]) -> None:
+    used = found["calibration"]
+    shares = join_words([f"{count} {variant}" for variant, count in used["variants"].items()])
+    labels = "Labels were used." if used["labels_used"] else "No label and no pair was read."
+    say(
+        f"{name}: {measured(found)}. The ranges are taken from {fmt_count(used['n_images'])} "
+        f"preprocessed faces of this run ({shares}), {used['choice']}. {labels}"
+    )
+
+
+def _budget(name: str, found: Mapping[str, Any]) -> None:
+    budget = found["budget"]
+    if budget["points"] is None:
+        note(
+            f"{name} is not judged: {budget['refused']}. The fastest recipe is taken, and its "
+            "accuracy, cosine and flips are not shown.",
+            "warning",
+        )
+        return
+    variants = join_words(budget["variants"])
+    say(
+        f"Each recipe is compared with {budget['compared_with']}, on "
+        f"{fmt_count(budget['n_pairs'])} pairs of {fmt_count(budget['n_images'])} pictures in "
+        f"each variant ({variants}), one view per picture. Within the budget: no variant loses "
+        f"more than {budget['points']:g} percentage points, and on none do the decisions differ "
+        "significantly (exact McNemar test, p < 0.05, either way). The fastest within it is chosen."
+    )
+
+
+def _recipes(name: str, found: Mapping[str, Any]) -> None:
+    judged = found["budget"]["points"] is not None
+    rows = [_recipe(number, entry, judged) for number, entry in enumerate(found["tried"], 1)]
+    columns = [
+        Column("number", "No."),
+        Column("title", "Recipe"),
+        *([
+            Column("loss", "Worst loss", "percentage points", ".2f"),
+            Column("p", "Least p", "McNemar", ".2g"),
+            Column("cosine", "Least cosine", "to fp32", ".4f"),
+            Column("budget", "Budget"),
+        ] if judged else []),
+        Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
+    ]  # fmt: skip
+    n = found["tried"][0]["throughput_ips"]["n"]
+    table(rows, columns, f"{name}, the recipes that were tried")
+    say(
+        f"Timed in turns at batch size {found['batch_size']}, {n} repeats each, run the "
+        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
+        "simplified."
+    )
+    chosen = next(entry for entry in found["tried"] if entry["chosen"])
+    if chosen["ratio"]["low"] <= 1:
+        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
+
+
+def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
+    row = {
+        "number": f"{number}, chosen" if entry["chosen"] else f"{number}",
+        "title": entry["title"],
+        "throughput_ips": entry["throughput_ips"],
+        "ratio": entry["ratio"],
+    }
+    if not judged:
+        return row
+    return row | {
+        "loss": entry["worst_loss_points"] + 0.0,
+        "p": entry["worst_p"],
+        "cosine": min(variant["min_cosine"] for variant in entry["variants"].values()),
+        "budget": _JUDGED[entry["within_budget"]],
+    }
+
+
+def _decisions(name: str, found: Mapping[str, Any]) -> None:
+    """Show every recipe's decisions on every variant beside the fp32 build's."""
+    if found["budget"]["points"] is None:
+        return
+    rows = [
+        {"recipe": f"{number}", "variant": variant} | numbers
+        for number, entry in enumerate(found["tried"], 1)
+        for variant, numbers in entry["variants"].items()
+    ]
+    columns = [
+        Column("recipe", "Recipe no."),
+        Column("variant", "Variant"),
+        Column("reference_accuracy", "Accuracy, fp32", "", fmt_percent),
+        Column("accuracy", "Accuracy, int8", "", fmt_percent),
+        Column("lost", "Lost", "pairs"),
+        Column("gained", "Gained", "pairs"),
+        Column("n_pairs", "Of", "pairs"),
+        Column("mcnemar_p", "p", "McNemar", ".2g"),
+        Column("min_cosine", "Least cosine", "to fp32", ".4f"),
+    ]
+    table(rows, columns, f"{name}, the decisions on each variant")
+    say(
+        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
+        "difference is; the accuracies, means over folds, have no interval of their own here."
+    )
+
+
+def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
+    ranked = found["sensitivity"]
+    if not ranked:
+        return
+    kept = set(found["recipe"]["kept"])
+    rows = [row | {"kept": row["node"] in kept} for row in ranked]
+    columns = [
+        Column("node", "Layer"),
+        Column("mean_distance", "Embedding moves", "mean squared L2"),
+        Column("kept", f"Kept in {found['recipe']['rest']}"),
+    ]
+    table(rows, columns, f"{name}, the {len(rows)} layers that suffer most from eight bits")
+    say(
+        f"One layer quantised at a time, on {found['batch_size']} calibration faces: one pass that "
+        "ranks the layers, so without interval."
+    )

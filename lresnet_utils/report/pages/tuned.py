@@ -1,0 +1,117 @@
+"""The part of the index about tuning: before and after on this machine, and the guide's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lresnet_utils.perf.guide import Guide, load_guide
+from lresnet_utils.report.pages.compile import CHOSEN_BY
+from lresnet_utils.report.show import Column, note, say, table
+from lresnet_utils.stages.summary import Results
+from lresnet_utils.stages.tuned import FP32, NO_SEARCH
+
+
+def tuning(results: Results, baselines: list[str]) -> None:
+    """Show every build before and after tuning, and the guide's figures as published ones."""
+    compared = [cell for cell in results.ok() if cell["tuning"]]
+    if compared:
+        _measured(compared)
+    else:
+        say("No build of this run was chosen by measurement, so there is no before and after.")
+    refused = [cell for cell in results.ok() if cell["tuning_refused"] not in (None, NO_SEARCH)]
+    for cell in refused:
+        note(f"{_name(cell)}: no before and after, {cell['tuning_refused']}.")
+    if "guide" in baselines:
+        _published(load_guide())
+
+
+def _name(cell: Mapping[str, Any]) -> str:
+    return f"{cell['target']} at batch size {cell['batch_size']}"
+
+
+def _measured(cells: list[dict[str, Any]]) -> None:
+    rows = [
+        {
+            "target": cell["target"],
+            "batch_size": cell["batch_size"],
+            "n": found["after_ips"]["n"],
+            "before": found["before_ips"] or "fp32 build",
+        }
+        | {key: found[key] for key in ("after_ips", "ratio", "build_ratio", "running_ratio")}
+        for cell in cells
+        for found in [cell["tuning"]]
+    ]
+    interval = "95 % interval"
+    columns = [
+        Column("target", "Target"),
+        Column("batch_size", "Batch"),
+        Column("before", "Before", f"images/s, {interval}", ".1f"),
+        Column("after_ips", "After", f"images/s, {interval}", ".1f"),
+        Column("ratio", "Ratio", interval, ".2f"),
+        Column("build_ratio", "Its factor: build", interval, ".2f"),
+        Column("running_ratio", "Its factor: running", interval, ".2f"),
+        Column("n", "Repeats"),
+    ]
+    table(rows, columns, "Before and after tuning, on this machine, measured by the Compile pages")
+    _explain(cells)
+
+
+def _explain(cells: list[dict[str, Any]]) -> None:
+    say(
+        "Before: the graph as simplified, run the default way. After: the graph and the way of "
+        "running chosen. The build's factor (its graph, and eight bits where it has them) and "
+        "that of its way of running are each measured in turns within one group; the ratio is "
+        "their product, its interval Welch's on the logarithms (the groups share no repeat). It "
+        "is not the quotient of the two rates, which were measured at different times. A dash: "
+        "nothing was changed there."
+    )
+    say(f"{_when([cell['tuning'] for cell in cells])} {CHOSEN_BY}")
+    if any(cell["tuning"]["before"] == FP32 for cell in cells):
+        say(
+            "For int8 the ratio is to the fp32 build of the same runtime, from the graph as "
+            "simplified and run the default way, whose own rate the search does not keep. What "
+            "the quantiser's defaults would give is not measured here."
+        )
+
+
+def _when(tunings: list[dict[str, Any]]) -> str:
+    times = sorted({time[:16] for found in tunings for time in found["measured_at"]})
+    first, last = (time.replace("T", " ") for time in (times[0], times[-1]))
+    text = f"Measured {first} UTC" if first == last else f"Measured from {first} to {last} UTC"
+    earlier = sum(found["reused"] for found in tunings)
+    if earlier:
+        text += f", for {earlier} of the {len(tunings)} rows in an earlier run on this machine"
+    return f"{text}."
+
+
+def _published(guide: Guide) -> None:
+    """Show section 7.3's comparison for the one chip that the guide measured."""
+    blocks = {(block.record.batch_size, block.tuned): float(block.rate) for block in guide.blocks}
+    rows = [
+        {
+            "batch_size": size,
+            "before": blocks[size, False],
+            "after": after,
+            "ratio": after / blocks[size, False],
+        }
+        for (size, tuned), after in sorted(blocks.items())
+        if tuned
+    ]
+    columns = [
+        Column("batch_size", "Batch"),
+        Column("before", "Before tuning", "images/s", ".10g"),
+        Column("after", "After tuning", "images/s", ".10g"),
+        Column("ratio", "Ratio", "derived", ".2f"),
+    ]
+    table(
+        rows,
+        columns,
+        f"Published by the guide, sections 7.1 to 7.3, for IR-SE100 on {guide.npu['device']}, one "
+        "chip; not measured here",
+    )
+    say(
+        "The guide's table 7.3 prints four times these rates; one chip was measured. It reports "
+        "one run each, so there is no interval. Its clock: "
+        f"{guide.blocks[0].record.throughput_clock}. Source, the guide: {guide.source}."
+    )

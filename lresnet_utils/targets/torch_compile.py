@@ -1,0 +1,136 @@
+"""PyTorch compiled by inductor, fp32 and bf16, on the CPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lresnet_utils.perf.machine import bf16_instructions, no_bf16
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
+from lresnet_utils.targets.session import IMAGE_SHAPE, Session
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_CACHE = "inductor"
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+class TorchCompileTarget(TorchTarget):
+    """``torch.compile`` with frozen weights, as PyTorch's users would run it for speed.
+
+    The artefact names the weights, as for ``torch-fp32``; what inductor compiled lies in a folder
+    beside it. Building compiles, which the artefact's `seconds` record; loading compiles again,
+    but finds most of its code in that folder.
+
+    Parameters
+    ----------
+    precision : {'fp32', 'bf16'}
+        ``bf16`` is PyTorch's autocast: it decides which operators compute in bf16. Input and
+        output are fp32 in both.
+    """
+
+    runtime = "torch-compile"
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+
+    def available(self) -> Availability:
+        """Say whether there is PyTorch, a C++ compiler, and bf16 arithmetic where it is needed."""
+        able = super().available()
+        if not able.ok:
+            return able
+        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        if shutil.which(compiler) is None:
+            return Availability(
+                False,
+                f"torch.compile needs a C++ compiler, and {compiler} is not on the PATH",
+                "apt-get install g++, or name one in the environment variable CXX",
+            )
+        if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+            return Availability(
+                False,
+                "torch.compile needs Python's C headers, and Python.h is not there",
+                "apt-get install python3-dev",
+            )
+        if self.precision == "bf16" and bf16_instructions() is None:
+            return Availability(
+                False,
+                f"bf16 would be slower than fp32: {no_bf16()}",
+                "run it on a processor with AVX512-BF16, AMX or Arm BF16",
+            )
+        return able
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "mode": "torch.compile",
+            "freezing": True,
+            "memory_format": "channels_last",
+            "autocast": self.precision == "bf16",
+            "allocator": "keeps freed memory",
+        }
+
+    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        super()._build(files, path, options)
+        with self._session(path, options):
+            pass
+
+    def _load(self, artefact: Artefact) -> Session:
+        return self._session(artefact.path, artefact.options)
+
+    def _session(self, path: Path, options: dict[str, Any]) -> Session:
+        session = CompiledSession(restored(path), options)
+        with _compiled_into(path.parent / _CACHE):
+            session.compile()
+        return session
+
+
+class CompiledSession(TorchSession):
+    """A compiled module, run without autograd.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes (batch, 3, 112, 112) and gives (batch, embedding_size).
+    options : dict
+        The artefact's options; ``autocast`` says whether to compute in bf16 where it is safe.
+    """
+
+    def __init__(self, module: nn.Module, options: dict[str, Any]) -> None:
+        super().__init__(module, options)
+        self._autocast = options["autocast"]
+        # Weights become constants of the code, which lets it convert and reorder them once.
+        self._module = self._torch.compile(self._module, options={"freezing": True})
+
+    def compile(self) -> None:
+        """Compile now rather than at the first batch, by running one of zeros."""
+        self.infer(np.zeros((self.batch_size, *IMAGE_SHAPE), np.float32))
+
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+        torch = self._torch
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast):
+            return self._module(images).float()
+
+
+@contextmanager
+def _compiled_into(folder: Path) -> Iterator[None]:
+    """Let inductor keep what it compiles in `folder`."""
+    before = os.environ.get(_CACHE_VARIABLE)
+    os.environ[_CACHE_VARIABLE] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_CACHE_VARIABLE]
+        else:
+            os.environ[_CACHE_VARIABLE] = before

@@ -1,0 +1,235 @@
+"""The fastest int8 build that still decides as the reference does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lresnet_utils.errors import TargetError
+from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
+from lresnet_utils.perf.timing import time_sessions
+from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.session import Session
+from lresnet_utils.tuning.calibration import Calibration
+from lresnet_utils.tuning.judge import Sample, judge
+from lresnet_utils.tuning.recipe import Recipe
+from lresnet_utils.tuning.search import Bench, Graphs
+from lresnet_utils.tuning.sensitivity import rank_layers
+
+# The shift that this rewrite carries along makes one range of a whole tensor coarser.
+_NOT_FOR_INT8 = "norm-carried"
+REFERENCE = "fp32, the same runtime"
+# Accurate bias correction costs many passes over the calibration faces: seconds up to so many
+# floating-point operations of one pass, a quarter of an hour for IR-SE100.
+ACCURATE_UP_TO_FLOP = 5e11
+
+
+@dataclass(frozen=True)
+class Int8Search:
+    """Everything a search needs.
+
+    Attributes
+    ----------
+    target, plain : Target
+        The int8 target, and the fp32 target of the same runtime, which it is judged by.
+    files, graphs : ModelFiles, Graphs
+        The exported network and its rewritten forms.
+    calibration, sample : Calibration, Sample
+        Faces that ranges are taken from, and faces and pairs that builds are judged on.
+    spec : dict
+        The network's input, as ``1_export`` recorded it.
+    trained : bool
+        False for random weights, which decide nothing that could be judged.
+    budget_points : float
+        Accuracy that may be lost, percentage points.
+    bench : Bench
+    """
+
+    target: Target
+    plain: Target
+    files: ModelFiles
+    graphs: Graphs
+    calibration: Calibration
+    sample: Sample
+    spec: dict[str, Any]
+    trained: bool
+    budget_points: float
+    bench: Bench
+
+    def run(self) -> dict[str, Any]:
+        """Try recipes, the fastest kinds first, and choose the fastest one within the budget.
+
+        Returns
+        -------
+        dict
+            ``recipe``: the one chosen. ``tried``: for each, the recipe, the numbers of
+            :func:`lresnet_utils.tuning.judge.judge`, ``throughput_ips``, ``ratio`` to the fp32
+            build, and whether it is ``chosen``; all were timed in turns in one go.
+            ``calibration``, ``budget``, and ``sensitivity`` where layers had to be ranked.
+
+        Raises
+        ------
+        TargetError
+            When not even a build with all sensitive layers in higher precision is within it.
+        """
+        with ExitStack() as stack:
+            sessions = {REFERENCE: self._plain(stack)}
+            reference = self.sample.embed(sessions[REFERENCE], self.spec)
+            tried: list[dict[str, Any]] = []
+            ranking: list[dict[str, Any]] = []
+            for recipe in self._recipes(tried, ranking):
+                session = self._session(recipe, len(tried), stack)
+                own = self.sample.embed(session, self.spec)
+                verdict = judge(self.sample, reference, own, self.budget_points)
+                sessions[str(len(tried))] = session
+                tried.append({"recipe": recipe.to_json(), "title": recipe.title()} | verdict)
+            self._time(sessions, tried)
+        best = self._fastest(tried)
+        for entry in tried:
+            entry["chosen"] = entry is best
+            if not self.trained:
+                entry["within_budget"] = None
+        return {
+            "recipe": best["recipe"],
+            "tried": tried,
+            "sensitivity": ranking[:20],
+            "calibration": self.calibration.describe(),
+            "budget": self._budget(),
+            "batch_size": self.files.batch_size,
+        }
+
+    def _budget(self) -> dict[str, Any]:
+        if not self.trained:
+            why = "the weights are random (seeded), so there are no decisions to keep"
+            return {"points": None, "refused": why}
+        n = {"n_pairs": len(self.sample.same), "n_images": len(self.sample.images)}
+        variants = list(self.sample.faces.variants)
+        return {"points": self.budget_points, "compared_with": REFERENCE, "variants": variants} | n
+
+    def _recipes(self, tried: list, ranking: list) -> Iterator[Recipe]:
+        """Yield whole-network recipes, then ever more layers in higher precision if none fits."""
+        whole = whole_network_recipes(self.target, self.graphs, len(self.calibration.inputs))
+        yield from whole
+        if not self.trained or any(entry["within_budget"] for entry in tried):
+            return
+        closest = max(tried, key=lambda t: (t["worst_p"], -t["worst_loss_points"]))
+        base = replace(Recipe.from_json(closest["recipe"]), bias="accurate")
+        if base not in whole:
+            yield base
+            if tried[-1]["within_budget"]:
+                return
+        ranking += self._ranking(base)
+        for kept in _ever_more(len(ranking)):
+            yield replace(base, kept=tuple(row["node"] for row in ranking[:kept]))
+            if tried[-1]["within_budget"]:
+                return
+
+    def _ranking(self, base: Recipe) -> list[dict[str, Any]]:
+        graph = self.graphs.rewritten(base.rewrites)
+        batch = self.calibration.inputs[: self.files.batch_size]
+        if len(batch) < self.files.batch_size:
+            batch = self.bench.batch
+        self.bench.folder.mkdir(parents=True, exist_ok=True)
+        return rank_layers(graph, batch, self.bench.folder)
+
+    def _plain(self, stack: ExitStack) -> Session:
+        built = self.plain.build(
+            self.files, self.bench.folder / "plain", threads=self.bench.threads
+        )
+        return stack.enter_context(self.plain.load(built))
+
+    def _session(self, recipe: Recipe, number: int, stack: ExitStack) -> Session:
+        folder = self.bench.folder / f"int8_{number}"
+        files = quantised_files(
+            self.target, self.files, self.graphs, self.calibration, recipe, folder
+        )
+        built = self.target.build(
+            files,
+            folder,
+            threads=self.bench.threads,
+            running=running_of(self.target, recipe),
+        )
+        return stack.enter_context(self.target.load(built))
+
+    def _time(self, sessions: dict[str, Session], tried: list[dict[str, Any]]) -> None:
+        timed = time_sessions(
+            sessions,
+            self.bench.batch,
+            warmup=1,
+            seconds=self.bench.seconds,
+            repeats=self.bench.repeats,
+        )
+        for number, entry in enumerate(tried):
+            timing = timed[str(number)]
+            entry["throughput_ips"] = throughput_interval(timing)
+            entry["ratio"] = speed_ratio(timing, timed[REFERENCE])
+
+    def _fastest(self, tried: list[dict[str, Any]]) -> dict[str, Any]:
+        fitting = [entry for entry in tried if entry["within_budget"] or not self.trained]
+        if not fitting:
+            raise TargetError(
+                f"No int8 build of the {len(tried)} tried decides as the fp32 build does.",
+                fix="raise build.budget_points or calibration_images, or leave it out",
+            )
+        return max(fitting, key=lambda entry: entry["throughput_ips"]["value"])
+
+
+def whole_network_recipes(target: Target, graphs: Graphs, n_images: int) -> list[Recipe]:
+    """Return the recipes that quantise every layer that the target's quantiser takes.
+
+    `n_images` is how many faces they are calibrated on; see :func:`bias_correction`.
+    """
+    rewrites = tuple(name for name in graphs.fitting if name != _NOT_FOR_INT8)
+    bias = bias_correction(graphs.flops, n_images)
+    return [
+        Recipe(activations, rest, bias, rewrites=rewrites)
+        for activations in ("symmetric", "asymmetric")
+        for rest in target.rests()
+    ]
+
+
+def quantised_files(
+    target: Target,
+    files: ModelFiles,
+    graphs: Graphs,
+    calibration: Calibration,
+    recipe: Recipe,
+    folder: Path,
+) -> ModelFiles:
+    """Quantise by a recipe into `folder`, and return the files that a build is made from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = graphs.rewritten(recipe.rewrites)
+    quantised = target.quantise(graph, folder, calibration.inputs, recipe)
+    return replace(files, prepared=quantised)
+
+
+def bias_correction(flops: int, n_images: int) -> Literal["accurate", "fast"]:
+    """Return how biases are corrected first for a network of so many operations per image.
+
+    Examples
+    --------
+    >>> bias_correction(24_150_000_000, 128), bias_correction(570_000_000, 128)
+    ('fast', 'accurate')
+    """
+    return "accurate" if flops * n_images <= ACCURATE_UP_TO_FLOP else "fast"
+
+
+def running_of(target: Target, recipe: Recipe) -> dict[str, Any]:
+    """Return the options of a build that follow from its recipe."""
+    return {"rest": recipe.rest} if len(target.rests()) > 1 else {}
+
+
+def _ever_more(layers: int) -> list[int]:
+    """Return how many layers are kept in higher precision, try by try; never all of them.
+
+    Examples
+    --------
+    >>> _ever_more(28)
+    [1, 2, 4, 8, 16, 22]
+    """
+    counts = [2**power for power in range(layers.bit_length()) if 2**power < layers]
+    last = (counts[-1] + layers) // 2 if counts else 0
+    return counts + ([last] if counts and counts[-1] < last < layers else [])

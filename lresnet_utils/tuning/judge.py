@@ -1,0 +1,141 @@
+"""Does a build still decide as the reference does? Asked during the search, on part of the set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.embed import embed
+from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
+from lresnet_utils.verify.scores import score_pairs, squared_l2
+
+if TYPE_CHECKING:
+    from lresnet_utils.targets.session import Session
+
+FOLDS = 10
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pictures and pairs that builds are judged on.
+
+    Attributes
+    ----------
+    faces : FaceSet
+    images : ndarray of int, shape (m,)
+        Picture numbers, ascending.
+    left, right : ndarray of int, shape (n,)
+        Places in `images`.
+    same : ndarray of bool, shape (n,)
+        True for genuine pairs.
+    """
+
+    faces: FaceSet
+    images: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+
+    def embed(self, session: Session, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the embeddings of every variant, one view per picture."""
+        known = dict(self.faces.failures)
+        failures = [(place, known[i]) for place, i in enumerate(self.images) if int(i) in known]
+        return {
+            variant: embed(
+                np.asarray(self.faces.images(variant)[self.images]),
+                session,
+                channel_order=spec["channel_order"],
+                normalisation=spec["normalisation"],
+                flip=False,
+                failures=failures,
+            )
+            for variant in self.faces.variants
+        }
+
+
+def draw_sample(faces: FaceSet, most_images: int) -> Sample:
+    """Take every m-th pair, so that no more than so many pictures are needed.
+
+    Parameters
+    ----------
+    faces : FaceSet
+    most_images : int
+        All pairs are taken when the set has no more pictures than that.
+    """
+    step = 1
+    while True:
+        pairs = np.arange(0, faces.n_pairs, step)
+        images = np.unique([faces.left[pairs], faces.right[pairs]])
+        if len(images) <= most_images or len(pairs) <= 2 * FOLDS:
+            break
+        step += 1
+    left, right = (np.searchsorted(images, side[pairs]) for side in (faces.left, faces.right))
+    return Sample(faces, images, left, right, faces.same[pairs])
+
+
+def judge(
+    sample: Sample, reference: dict[str, Any], own: dict[str, Any], budget_points: float
+) -> dict[str, Any]:
+    """Compare a build's decisions with the reference's, variant by variant.
+
+    Parameters
+    ----------
+    sample : Sample
+    reference, own : dict of str to Embedding
+        As :meth:`Sample.embed` gave them.
+    budget_points : float
+        Percentage points of accuracy that may be lost on any variant.
+
+    Returns
+    -------
+    dict
+        ``within_budget``: no variant loses more than the budget, and on none is the difference
+        significant (exact McNemar test, p < 0.05, either way: a build that decides otherwise is
+        another network even where it happens to do better). ``worst_loss_points``, ``worst_p``
+        and ``variants`` with the numbers of each.
+    """
+    variants = {name: _compare(sample, reference[name], own[name]) for name in own}
+    losses = [100 * (v["reference_accuracy"] - v["accuracy"]) for v in variants.values()]
+    ps = [v["mcnemar_p"] for v in variants.values()]
+    # Rounding of a mean over folds must not decide about a build that loses nothing.
+    within = max(losses) <= budget_points + 1e-9 and min(ps) >= SIGNIFICANT
+    return {
+        "within_budget": bool(within),
+        "worst_loss_points": float(max(losses)),
+        "worst_p": float(min(ps)),
+        "n_pairs": len(sample.same),
+        "n_images": len(sample.images),
+        "variants": variants,
+    }
+
+
+def _compare(sample: Sample, reference: Any, own: Any) -> dict[str, Any]:
+    base, build = (_decide(sample, embedding) for embedding in (reference, own))
+    both = base[1] & build[1]
+    flips = flipped_pairs(base[0], base[2], build[0], build[2], sample.same, both)
+    usable = ~(reference.failed | own.failed)
+    cosine = 1 - squared_l2(reference.vectors[usable], own.vectors[usable]) / 2
+    return {
+        "accuracy": build[3],
+        "reference_accuracy": base[3],
+        "lost": len(flips.lost),
+        "gained": len(flips.gained),
+        "mcnemar_p": mcnemar_exact(len(flips.lost), len(flips.gained)),
+        "min_cosine": float(cosine.min()),
+        "n_pairs": flips.n,
+    }
+
+
+def _decide(sample: Sample, embedding: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    distances, acquired = score_pairs(
+        embedding.vectors, embedding.failed, sample.left, sample.right
+    )
+    result = guide_protocol(distances, sample.same, folds=FOLDS, acquired=acquired)
+    thresholds = result.best_thresholds[fold_numbers(len(distances), FOLDS)]
+    return distances, acquired, thresholds, result.mean_accuracy

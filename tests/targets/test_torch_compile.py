@@ -1,0 +1,76 @@
+"""Compiled PyTorch against the eager module, and what it needs."""
+
+import numpy as np
+import pytest
+
+from lresnet_utils.targets import get_target, torch_compile
+from lresnet_utils.targets.base import Artefact, ModelFiles
+
+torch = pytest.importorskip("torch")
+BATCH, SIZE = 2, 4
+
+
+def tiny(*_):
+    """Return a convolution, a batch normalisation, a slope and a product, the same every time."""
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Conv2d(3, 8, 16, 16, bias=False),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.PReLU(8),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8 * 49, SIZE),
+    ]
+    return torch.nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_computes_what_the_module_computes(precision, tmp_path, monkeypatch):
+    target = get_target(f"torch-compile-{precision}")
+    if not target.available().ok:
+        pytest.skip(target.available().reason)
+    monkeypatch.setattr("lresnet_utils.models.network.restore_network", tiny)
+    weights = tmp_path / "network.pt"
+    weights.write_bytes(b"stands for the weights")
+    files = ModelFiles("tiny", weights, weights, BATCH, SIZE)
+    artefact = target.build(files, tmp_path / "engine", threads=1)
+    assert any((tmp_path / "engine" / "inductor").rglob("*.so"))
+    assert artefact.seconds > 0 and artefact.options["autocast"] == (precision == "bf16")
+    batch = np.random.default_rng(0).normal(size=(BATCH, 3, 112, 112)).astype(np.float32)
+    with target.load(Artefact.from_json(artefact.to_json())) as session:
+        first = session.infer(batch)
+        kept = first.copy()
+        second = session.submit(batch + 1).result()
+    expected = tiny()(torch.from_numpy(batch)).numpy()
+    error = np.abs(first - expected).max() / np.abs(expected).max()
+    # Eight bits of mantissa: anything finer than that would not be bf16.
+    assert (1e-4 < error < 2e-2) if precision == "bf16" else error < 1e-5
+    assert first.dtype == np.float32 and np.array_equal(first, kept)
+    assert not np.array_equal(first, second)
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    able = get_target("torch-compile-fp32").available()
+    assert not able.ok and "no-such-compiler" in able.reason and "g++" in able.remedy
+
+
+def test_without_pythons_headers_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch_compile.shutil, "which", lambda name: name)
+    monkeypatch.setattr(torch_compile.sysconfig, "get_path", lambda name: str(tmp_path))
+    able = get_target("torch-compile-fp32").available()
+    assert not able.ok and "Python.h" in able.reason and "python3-dev" in able.remedy
+    (tmp_path / "Python.h").touch()
+    assert get_target("torch-compile-fp32").available().ok
+
+
+def test_bf16_wants_bf16_instructions(monkeypatch):
+    monkeypatch.setattr(torch_compile.shutil, "which", lambda name: name)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "bf16 instructions" in get_target("torch-compile-bf16").available().reason
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+    with pytest.raises(KeyError), torch_compile._compiled_into(tmp_path):
+        raise KeyError
+    assert torch_compile.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"

@@ -1,0 +1,180 @@
+"""The ladder of recipes, with decisions and rates that are known, and both quantisers for real."""
+
+import numpy as np
+import openvino
+import pytest
+
+from lresnet_utils.errors import TargetError
+from lresnet_utils.targets import get_target
+from lresnet_utils.tuning import int8
+from lresnet_utils.tuning.calibration import choose_calibration
+from lresnet_utils.tuning.int8 import Int8Search
+from lresnet_utils.tuning.judge import draw_sample
+
+SPEC = {"channel_order": "rgb", "normalisation": "minus1_1"}
+
+
+@pytest.fixture
+def searched(files, graphs, faces, bench):
+    def make(target, plain, *, trained=True, budget=0.2):
+        return Int8Search(
+            target=target,
+            plain=plain,
+            files=files,
+            graphs=graphs,
+            calibration=choose_calibration(faces, 8, **SPEC),
+            sample=draw_sample(faces, 1000),
+            spec=SPEC,
+            trained=trained,
+            budget_points=budget,
+            bench=bench,
+        )
+
+    return make
+
+
+@pytest.fixture
+def verdicts(monkeypatch, known_rates):
+    """Let the n-th recipe be within the budget or not."""
+
+    def decide(*within):
+        answers = iter(within)
+
+        def judged(*_):
+            fits = next(answers)
+            return {
+                "within_budget": fits,
+                "worst_loss_points": 0.0 if fits else 1.0,
+                "worst_p": 1.0 if fits else 0.01,
+            }
+
+        monkeypatch.setattr(int8, "judge", judged)
+        monkeypatch.setattr(int8, "time_sessions", known_rates)
+
+    return decide
+
+
+@pytest.fixture
+def fakes(fake_target):
+    rate = {"symmetric": (30, 30), "asymmetric": (20, 20)}
+    recipes = []
+
+    class Recording(fake_target):
+        def quantise(self, graph, folder, inputs, recipe):
+            recipes.append(recipe)
+            self.last = recipe
+            return super().quantise(graph, folder, inputs, recipe)
+
+    quantiser = Recording(lambda *_: rate[recipes[-1].activations], precision="int8")
+    return quantiser, fake_target(lambda *_: (10, 10)), recipes
+
+
+def test_the_fastest_within_the_budget_is_chosen(searched, verdicts, fakes):
+    quantiser, plain, recipes = fakes
+    verdicts(True, True)
+    found = searched(quantiser, plain).run()
+    assert found["recipe"]["activations"] == "symmetric"
+    assert [entry["ratio"]["value"] for entry in found["tried"]] == pytest.approx([3, 2])
+    assert len(recipes) == 2 and found["sensitivity"] == []
+    assert "norm-carried" not in found["recipe"]["rewrites"]
+
+
+def test_out_of_budget_is_never_chosen_however_fast(searched, verdicts, fakes):
+    quantiser, plain, _ = fakes
+    verdicts(False, True)
+    found = searched(quantiser, plain).run()
+    assert [entry["chosen"] for entry in found["tried"]] == [False, True]
+
+
+def test_sensitive_layers_return_until_it_fits(searched, verdicts, fakes):
+    quantiser, plain, recipes = fakes
+    verdicts(False, False, False, True)
+    found = searched(quantiser, plain).run()
+    ranked = [row["node"] for row in found["sensitivity"]]
+    assert sorted(ranked) == ["fc", "inner", "stem"]
+    assert [list(recipe.kept) for recipe in recipes] == [[], [], ranked[:1], ranked[:2]]
+    assert found["recipe"]["kept"] == ranked[:2]
+
+
+def test_a_large_network_gets_fast_correction_first_and_accurate_before_layers_return(
+    searched, verdicts, fakes, monkeypatch
+):
+    quantiser, plain, recipes = fakes
+    verdicts(False, False, True)
+    monkeypatch.setattr(int8, "ACCURATE_UP_TO_FLOP", 1)
+    found = searched(quantiser, plain).run()
+    assert [recipe.bias for recipe in recipes] == ["fast", "fast", "accurate"]
+    assert found["recipe"]["bias"] == "accurate" and found["recipe"]["kept"] == []
+
+
+def test_when_nothing_fits_it_says_so(searched, verdicts, fakes):
+    quantiser, plain, _ = fakes
+    verdicts(*[False] * 4)
+    with pytest.raises(TargetError, match="No int8 build of the 4 tried"):
+        searched(quantiser, plain).run()
+
+
+def test_random_weights_are_not_judged(searched, verdicts, fakes):
+    quantiser, plain, recipes = fakes
+    verdicts(False, False)
+    found = searched(quantiser, plain, trained=False).run()
+    assert len(recipes) == 2 and "random" in found["budget"]["refused"]
+    assert {entry["within_budget"] for entry in found["tried"]} == {None}
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_real_quantiser_keeps_easy_decisions_and_differs_from_fp32(searched, runtime):
+    quantiser, plain = get_target(f"{runtime}-int8"), get_target(f"{runtime}-fp32")
+    found = searched(quantiser, plain, budget=5.0).run()
+    chosen = next(entry for entry in found["tried"] if entry["chosen"])
+    aligned = chosen["variants"]["aligned"]
+    assert chosen["within_budget"] and aligned["reference_accuracy"] > 0.9
+    # Eight bits move an embedding, but not far.
+    assert 0.9 < aligned["min_cosine"] < 1 - 1e-6
+    assert found["calibration"]["n_images"] == 8
+
+
+@pytest.fixture
+def quantised(searched, files, tmp_path):
+    def make(runtime, *kept):
+        search = searched(get_target(f"{runtime}-int8"), get_target(f"{runtime}-fp32"))
+        return search, int8.quantised_files(
+            search.target,
+            files,
+            search.graphs,
+            search.calibration,
+            int8.Recipe("symmetric", kept=kept),
+            tmp_path / runtime,
+        )
+
+    return make
+
+
+def test_onnxruntime_with_every_layer_kept_computes_what_fp32_does(quantised, files, tmp_path):
+    search, made = quantised("onnxruntime", "stem", "inner", "fc")
+    outputs = []
+    for target, source in ((search.plain, files), (search.target, made)):
+        built = target.build(source, tmp_path / target.name, threads=1)
+        with target.load(built) as session:
+            outputs.append(session.infer(search.bench.batch))
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", ["stem", "inner", "fc"])
+def test_openvino_quantises_every_linear_layer_but_the_kept_one(quantised, kept):
+    """NNCF marks a quantised layer by FakeQuantize on the way of its input."""
+    _, made = quantised("openvino", kept)
+    model = openvino.Core().read_model(str(made.prepared))
+    free = [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in ("Convolution", "MatMul") and not behind_quantiser(op)
+    ]
+    assert len(free) == 1 and free[0].startswith(kept)
+
+
+def behind_quantiser(op):
+    op = op.input_value(0).get_node()
+    while op.get_type_name() in ("Reshape", "Multiply", "Add"):
+        op = op.input_value(0).get_node()
+    return op.get_type_name() == "FakeQuantize"
