@@ -20,6 +20,7 @@ FEW = (
     "none: so few impostor pairs decide that the true threshold may lie below all of them; more "
     "impostor pairs or a higher rate would give one"
 )
+UNMOVED = "none: no bootstrap draw moves it, as the classes hardly overlap"
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,8 @@ def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:
 def _given(ends: Any, scored: Scored) -> dict[str, Any]:
     if scored.intervals is None:
         return {"interval": None, "interval_reason": f"none: {scored.no_intervals}"}
+    if ends is None:
+        return {"interval": None, "interval_reason": UNMOVED}
     return _interval(ends, scored.intervals.method)
 
 

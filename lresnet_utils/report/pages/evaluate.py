@@ -39,8 +39,7 @@ def accuracy(evaluation: Evaluation) -> None:
         {
             "target": name,
             "accuracy": entry["accuracy"],
-            "n": entry["accuracy"]["n"],
-            "errors": entry["accuracy"]["errors"],
+            "errors": f"{entry['accuracy']['errors']} of {entry['accuracy']['n']}",
             "error": entry["accuracy"]["standard_error"],
             "threshold": entry["threshold"],
             "effect": entry["accuracy"].get("design_effect"),
@@ -53,7 +52,6 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("target", "Target"),
         Column("accuracy", "Accuracy", "mean of folds, 95 %", fmt_percent),
         Column("errors", "Wrong pairs"),
-        Column("n", "Pairs"),
         Column("error", "Standard error", "s/√k", lambda v: fmt_percent(v, 3)),
         Column("effect", "Design effect", "", ".2f"),
         Column("threshold", "Best threshold", "mean of folds", ".3f"),
