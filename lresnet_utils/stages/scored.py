@@ -13,6 +13,7 @@ from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.points import decidability, minimum_cost
 from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
+from lresnet_utils.verify.transfer import UNSEEN
 from lresnet_utils.verify.uncertainty import Uncertainty, uncertainty
 
 NAIVE = "Wilson 95 % over pairs, taken as independent"
@@ -125,7 +126,7 @@ def headline(scored: Scored) -> dict[str, Any]:
     return {
         "accuracy": {
             "value": protocol.mean_accuracy,
-            **(_interval(found.accuracy, found.method) if found else naive),
+            **(_given(found.accuracy, scored, protocol.mean_accuracy) if found else naive),
             "n": protocol.n,
             "errors": protocol.errors,
             "naive": naive,
@@ -185,15 +186,15 @@ def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:
     if scored.curve is None:
         return {"refused": scored.no_curve}
     counts = {"n_genuine": scored.curve.n_genuine, "n_impostor": scored.curve.n_impostor}
-    return {"value": value} | counts | _given(ends, scored)
+    return {"value": value} | counts | _given(ends, scored, value)
 
 
-def _given(ends: Any, scored: Scored) -> dict[str, Any]:
+def _given(ends: Any, scored: Scored, value: float | None = None) -> dict[str, Any]:
     if scored.intervals is None:
         return {"interval": None, "interval_reason": f"none: {scored.no_intervals}"}
     if ends is None:
         return {"interval": None, "interval_reason": UNMOVED}
-    return _interval(ends, scored.intervals.method)
+    return _interval(ends, UNSEEN if value in (0, 1) else scored.intervals.method)
 
 
 def _interval(ends: tuple[float, float], method: str) -> dict[str, Any]:

@@ -60,6 +60,11 @@ def accuracy(evaluation: Evaluation) -> None:
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
+        if any(row["threshold"].get("low") is None for row in rows):
+            say(
+                "A threshold without an interval is one that no bootstrap draw moves: the classes "
+                "hardly overlap, and other thresholds would do as well."
+            )
         say(
             _about_intervals(
                 next(iter(judged_targets(evaluation.record["targets"]).values()))["accuracy"]
