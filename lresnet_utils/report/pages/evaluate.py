@@ -39,12 +39,11 @@ def accuracy(evaluation: Evaluation) -> None:
         {
             "target": name,
             "accuracy": entry["accuracy"],
-            "errors": f"{entry['accuracy']['errors']} of {entry['accuracy']['n']}",
+            "errors": f"{entry['accuracy']['errors']}\u00a0of\u00a0{entry['accuracy']['n']}",
             "error": entry["accuracy"]["standard_error"],
             "threshold": entry["threshold"],
             "effect": entry["accuracy"].get("design_effect"),
             "eer": entry["eer"],
-            "auc": entry["auc"],
         }
         for name, entry in judged_targets(evaluation.record["targets"]).items()
     ]
@@ -56,7 +55,6 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("effect", "Design effect", "", ".2f"),
         Column("threshold", "Best threshold", "mean of folds", ".3f"),
         Column("eer", "EER", "", fmt_percent),
-        Column("auc", "AUC", "", ".4f"),
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
