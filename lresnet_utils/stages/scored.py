@@ -148,11 +148,14 @@ def headline(scored: Scored) -> dict[str, Any]:
 
 def points(scored: Scored, same: np.ndarray, far_targets: list[float]) -> dict[str, Any]:
     """Return the operating points: TAR at each FAR, minimum costs, and d-prime."""
+    fold = scored.folds()[scored.acquired]
     distances, same = scored.distances[scored.acquired], same[scored.acquired]
     if scored.curve is None:
         return {"tar_at_far": [], "minimum_cost": [], "decidability": {"refused": scored.no_curve}}
     rows = tar_at_far(distances, same, far_targets)
+    fewest = int(np.bincount(fold, ~same).min())
     return {
+        "fold_resolution": {"n_impostor": fewest, "far": 1 / fewest if fewest else None},
         "tar_at_far": [_clustered(row, scored) for row in rows],
         "minimum_cost": minimum_cost(scored.curve),
         "decidability": decidability(distances, same),

@@ -135,6 +135,7 @@ def test_intervals_are_over_people_and_the_naive_one_stays_beside(run):
     assert accuracy["naive"]["interval"].startswith("Wilson")
     # The toy's classes are far apart, so no draw moves the threshold.
     assert "hardly overlap" in entry["threshold"]["interval_reason"]
+    assert entry["fold_resolution"] == {"n_impostor": 2, "far": 0.5}
     coarse = entry["tar_at_far"][0]
     # Two of twenty impostor pairs decide: the threshold may lie below all of them.
     assert (coarse["low"], coarse["high"], coarse["interval"]) == (None, None, None)

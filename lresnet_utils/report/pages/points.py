@@ -32,10 +32,13 @@ def operating_points(evaluation: Evaluation) -> None:
     ]
     if rows:
         table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
+        fold = next(iter(judged_targets(evaluation.record["targets"]).values()))["fold_resolution"]
         say(
             "A TAR without an interval rests on so few impostor pairs that the true threshold may "
-            "lie below all of them; a fold of its own resolves even less, so none is given per "
-            "fold."
+            "lie below all of them. The smallest fold has "
+            f"{fold['n_impostor']} impostor pairs"
+            + (f" and resolves no FAR below {fold['far']:.2g}" if fold["far"] else "")
+            + ", so no TAR is given per fold."
         )
 
 
@@ -57,11 +60,8 @@ def costs(evaluation: Evaluation) -> None:
         Column("fnmr", "FNMR there", "", fmt_percent),
     ]
     if rows:
-        table(
-            rows,
-            columns,
-            "AUC, d′, and the least cost when a miss and a false accept cost the same",
-        )
+        caption = "AUC, d′, and the least cost when a miss and a false accept cost the same"
+        table(rows, columns, caption)
         say(
             "The cost has no interval: its threshold is the best one for these very pairs, so it "
             "is a lower bound. d′ only describes these scores."
