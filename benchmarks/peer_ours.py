@@ -127,8 +127,7 @@ def _fastest_recipe(work: Work, target: Target) -> dict[str, Any]:
     """Time all recipes of a network that decides nothing, its weights being random."""
     recipes = whole_network_recipes(target, work.graphs, len(work.calibration.inputs))
     timed = work.bench.time(
-        target,
-        {r.title(): (_quantised(work, target, r), running_of(target, r)) for r in recipes},
+        {r.title(): (target, _quantised(work, target, r), running_of(target, r)) for r in recipes}
     )
     rates = {
         recipe.title(): float(np.mean(timed[recipe.title()].throughput_ips))

@@ -30,7 +30,7 @@ from lresnet_utils.files import read_json, write_json
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.perf.ceiling import ceiling_fraction, ceilings
 from lresnet_utils.perf.machine import cpu_flags, machine
-from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
+from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.base import Artefact, version_of
@@ -175,7 +175,7 @@ def _row(
         "throughput_ips": rate,
         "samples": timing.throughput_ips.tolist(),
         "ceiling_fraction": ceiling_fraction(flops, rate, side.precision, limits),
-        "ours_over_this": speed_ratio(best, timing) if best else None,
+        "ours_over_this": paired_ratio(best, timing) if best else None,
     }
 
 
@@ -186,7 +186,7 @@ def _comparisons(
     peers = {e.side.name: e.timing for e in entries if e.side.side == PEER and e.timing}
     about = (work.network, work.batch_size, cpu_flags())
     return [
-        compare(precision, peer, speed_ratio(ours[precision], peers[peer]), *about)
+        compare(precision, peer, paired_ratio(ours[precision], peers[peer]), *about)
         for precision, peer in COMPARED
         if precision in ours and peer in peers
     ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from scipy import special
 
 METHOD = "Welch's t interval on the logarithm of the ratio of the mean rates, 95 %"
-CHAINED = "Welch's t interval on the sum of two independent ratios' logarithms, 95 %"
 _UPPER = 0.975
 
 
@@ -29,8 +28,8 @@ def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     Returns
     -------
     dict
-        ``value``, ``low``, ``high``, ``interval`` and ``degrees`` of freedom; without an interval
-        on both sides ``low``, ``high`` and ``degrees`` are None and ``interval`` says why.
+        ``value``, ``low``, ``high``, ``interval``; without an interval on both sides ``low`` and
+        ``high`` are None and ``interval`` says why.
 
     Examples
     --------
@@ -43,63 +42,19 @@ def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     bare = [rate for rate in (first, second) if rate.get("high") is None or rate["n"] < 2]
     if bare:
         why = str(bare[0].get("interval") or "one of the rates has none").removeprefix("none: ")
-        return _bare(value, why)
+        return {"value": value, "low": None, "high": None, "interval": f"none: {why}"}
     parts = [(_relative_error(rate) ** 2, rate["n"] - 1) for rate in (first, second)]
-    return _welch(value, parts) | {"interval": METHOD}
-
-
-def chained_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the product of two ratios that were measured independently, with its interval.
-
-    If the first says how much faster B is than A, and the second how much faster C is than B, the
-    product says how much faster C is than A. The logarithms' variances add, since no repeat is in
-    both; degrees of freedom follow Welch and Satterthwaite.
-
-    Parameters
-    ----------
-    first, second : mapping
-        ``value``, ``low``, ``high`` by Student's t on the logarithm, and either ``degrees`` of
-        freedom or ``n`` repeats, one more than the degrees.
-
-    Returns
-    -------
-    dict
-        As :func:`speed_ratio`.
-
-    Examples
-    --------
-    >>> graph = {"value": 1.5, "low": 1.4, "high": 1.5**2 / 1.4, "n": 5}
-    >>> chain = chained_ratio(graph, {"value": 2.0, "low": 1.9, "high": 2.0**2 / 1.9, "n": 5})
-    >>> f"{chain['value']:.2f} [{chain['low']:.2f}, {chain['high']:.2f}]"
-    '3.00 [2.79, 3.23]'
-    """
-    value = first["value"] * second["value"]
-    bare = [ratio for ratio in (first, second) if ratio.get("low") is None]
-    if bare:
-        why = str(bare[0].get("interval") or "one of the ratios has none").removeprefix("none: ")
-        return _bare(value, why)
-    parts = []
-    for ratio in (first, second):
-        degrees = ratio.get("degrees") or ratio["n"] - 1
-        half = math.log(ratio["high"] / ratio["low"]) / 2
-        parts.append(((half / float(special.stdtrit(degrees, _UPPER))) ** 2, degrees))
-    return _welch(value, parts) | {"interval": CHAINED}
-
-
-def _bare(value: float, why: str) -> dict[str, Any]:
-    return {"value": value, "low": None, "high": None, "degrees": None, "interval": f"none: {why}"}
-
-
-def _welch(value: float, parts: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Return a ratio's interval from the variances of its logarithm's terms and their degrees."""
     variance = sum(share for share, _ in parts)
     if not variance:
-        degrees = sum(degrees for _, degrees in parts)
-        return {"value": value, "low": value, "high": value, "degrees": degrees}
-    degrees = variance**2 / sum(share**2 / degrees for share, degrees in parts)
-    half = float(special.stdtrit(degrees, _UPPER)) * math.sqrt(variance)
-    low, high = value * math.exp(-half), value * math.exp(half)
-    return {"value": value, "low": low, "high": high, "degrees": degrees}
+        return {"value": value, "low": value, "high": value, "interval": METHOD}
+    freedom = variance**2 / sum(share**2 / degrees for share, degrees in parts)
+    half = float(special.stdtrit(freedom, _UPPER)) * math.sqrt(variance)
+    return {
+        "value": value,
+        "low": value * math.exp(-half),
+        "high": value * math.exp(half),
+        "interval": METHOD,
+    }
 
 
 def _relative_error(rate: Mapping[str, Any]) -> float:

@@ -60,7 +60,7 @@ def throughput_interval(timing: Timing) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": len(rates), "interval": method}
 
 
-def speed_ratio(timing: Timing, base: Timing) -> dict[str, Any]:
+def paired_ratio(timing: Timing, base: Timing) -> dict[str, Any]:
     """Return how many times as fast one session is as another that took turns with it.
 
     Parameters
@@ -86,7 +86,7 @@ def speed_ratio(timing: Timing, base: Timing) -> dict[str, Any]:
     --------
     >>> slow = Timing(1, (np.array([20.0]), np.array([20.0])), (0.02, 0.02))
     >>> fast = Timing(1, (np.array([10.0]), np.array([10.0])), (0.01, 0.01))
-    >>> round(speed_ratio(fast, slow)["value"], 6)
+    >>> round(paired_ratio(fast, slow)["value"], 6)
     2.0
     """
     timing.require_complete()

@@ -31,6 +31,10 @@ from lresnet_utils.tuning.recipe import Recipe
 from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_running
 
 INT8 = "int8"
+BEFORE = "the graph as simplified, run the default way"
+BEFORE_INT8 = (
+    "the fp32 build of the same runtime, from the graph as simplified, run the default way"
+)
 
 
 def compile_targets(
@@ -190,10 +194,16 @@ class _Work:
             names = () if self.options.prepare == "none" else tuple(self.graphs.fitting)
             record = {"graph": {"rewrites": list(names), "steps": [], "prepare": "not measured"}}
         else:
+            # Once per target, at the batch size that is compiled first; the way of running, which
+            # depends on it most, is searched at each.
             found = self._remembered(
                 "graph",
                 target,
-                lambda: choose_rewrites(target, self.files, self.graphs, self.bench(target)),
+                lambda: (
+                    choose_rewrites(target, self.files, self.graphs, self.bench(target))
+                    | {"batch_size": self.batch_size}
+                ),
+                batch_size=None,
             )
             names, record = tuple(found["rewrites"]), {"graph": found}
         return _Chosen(replace(self.files, prepared=self.graphs.rewritten(names)), {}, record)
@@ -228,7 +238,13 @@ class _Work:
         found = self._remembered(
             "running",
             target,
-            lambda: choose_running(target, chosen.files, chosen.running, self.bench(target)),
+            lambda: choose_running(
+                target,
+                chosen.files,
+                chosen.running,
+                self.bench(target),
+                before=self._before(target),
+            ),
             graph=chosen.record.get("graph", chosen.record.get(INT8, {})).get("rewrites"),
             fixed=chosen.running,
         )
@@ -237,6 +253,12 @@ class _Work:
             running=chosen.running | found["running"],
             record=chosen.record | {"running": found},
         )
+
+    def _before(self, target: Target) -> tuple[str, Target, ModelFiles]:
+        """Return what the target's user would run without a search."""
+        if target.precision == INT8:
+            return BEFORE_INT8, get_target(f"{target.runtime}-fp32"), self.files
+        return BEFORE, target, self.files
 
     def _remembered(self, what: str, target: Target, measure, **more: Any) -> dict[str, Any]:
         network = self.exported["network"]

@@ -108,7 +108,7 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    parts = (_about_build(run, built), _judged(entries), _timed(entries), tuning(built, batch_size))
+    parts = (_about_build(run, built), _judged(entries), _timed(entries), tuning(built))
     cell = head | _stopped(OK, None)
     for part in parts:
         cell |= part

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
+from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
 from lresnet_utils.targets.session import Session
@@ -165,7 +165,7 @@ class Int8Search:
         for number, entry in enumerate(tried):
             timing = timed[str(number)]
             entry["throughput_ips"] = throughput_interval(timing)
-            entry["ratio"] = speed_ratio(timing, timed[REFERENCE])
+            entry["ratio"] = paired_ratio(timing, timed[REFERENCE])
 
     def _fastest(self, tried: list[dict[str, Any]]) -> dict[str, Any]:
         fitting = [entry for entry in tried if entry["within_budget"] or not self.trained]

@@ -16,11 +16,15 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.perf.machine import usable_cores
-from lresnet_utils.perf.statistics import speed_ratio, throughput_interval
+from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
 
 AS_SIMPLIFIED = "as simplified"
+_BEFORE = "before"
+
+# A target, what it is built from, and options of the build.
+Candidate = tuple[Target, ModelFiles, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,14 @@ class Bench:
         """Cores that a build may use."""
         return self.threads or usable_cores()
 
-    def time(
-        self, target: Target, candidates: Mapping[str, tuple[ModelFiles, Mapping[str, Any]]]
-    ) -> dict[str, Timing]:
+    def time(self, candidates: Mapping[str, Candidate]) -> dict[str, Timing]:
         """Build, load and time candidates in turns; one that fails says so in its timing."""
         failed: dict[str, Timing] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder))
             sessions = {}
-            for number, (name, (files, running)) in enumerate(candidates.items()):
+            for number, (name, (target, files, running)) in enumerate(candidates.items()):
                 try:
                     place = Path(scratch) / str(number)
                     built = target.build(files, place, threads=self.threads, running=running)
@@ -132,11 +134,10 @@ def choose_rewrites(
     fitting = graphs.fitting
     prefixes = [tuple(fitting)[:length] for length in range(len(fitting) + 1)]
     timed = bench.time(
-        target,
         {
-            str(len(names)): (replace(files, prepared=graphs.rewritten(names)), {})
+            str(len(names)): (target, replace(files, prepared=graphs.rewritten(names)), {})
             for names in prefixes
-        },
+        }
     )
     steps, before = [], None
     for names in prefixes:
@@ -151,7 +152,12 @@ def choose_rewrites(
 
 
 def choose_running(
-    target: Target, files: ModelFiles, fixed: Mapping[str, Any], bench: Bench
+    target: Target,
+    files: ModelFiles,
+    fixed: Mapping[str, Any],
+    bench: Bench,
+    *,
+    before: tuple[str, Target, ModelFiles] | None = None,
 ) -> dict[str, Any]:
     """Measure a target's ways of running a build, and take the fastest.
 
@@ -161,6 +167,9 @@ def choose_running(
     fixed : mapping
         Options that all ways share.
     bench : Bench
+    before : (str, Target, ModelFiles), optional
+        In words and as a build, what a user would run without any search; timed in turns with
+        the others, to say what the search bought.
 
     Returns
     -------
@@ -168,12 +177,14 @@ def choose_running(
         ``running``: the options chosen, and ``candidates``, one per way: ``options``,
         ``throughput_ips`` with interval, ``ratio`` to the target's default and whether it is
         ``chosen``. Another than the default is chosen only when it is surely faster (95 %
-        interval over repeats).
+        interval over repeats). ``before``: ``what``, its ``throughput_ips`` and ``failure``;
+        ``ratio``: of the chosen way to it. Both None without `before`.
     """
     options = target.running_options(bench.cores)
-    timed = bench.time(
-        target, {str(i): (files, {**fixed, **running}) for i, running in enumerate(options)}
-    )
+    builds = {str(i): (target, files, {**fixed, **way}) for i, way in enumerate(options)}
+    if before is not None:
+        builds[_BEFORE] = (*before[1:], {})
+    timed = bench.time(builds)
     rows = []
     for number, running in enumerate(options):
         base = timed["0"] if number and timed["0"].failure is None else None
@@ -185,13 +196,22 @@ def choose_running(
     best = max(faster, key=lambda row: row["throughput_ips"]["value"], default=able[0])
     for row in rows:
         row["chosen"] = row is best
-    return {"running": best["options"], "candidates": rows}
+    found = {"running": best["options"], "candidates": rows}
+    return found | _gain(before and before[0], timed.get(_BEFORE), timed[str(rows.index(best))])
+
+
+def _gain(what: str | None, before: Timing | None, chosen: Timing) -> dict[str, Any]:
+    if before is None:
+        return {"before": None, "ratio": None}
+    speed = _speed(before, None)
+    told = {"what": what} | {key: speed[key] for key in ("throughput_ips", "failure")}
+    return {"before": told, "ratio": None if speed["failure"] else paired_ratio(chosen, before)}
 
 
 def _speed(timing: Timing, before: Timing | None) -> dict[str, Any]:
     if timing.failure is not None:
         return {"throughput_ips": None, "ratio": None, "failure": timing.failure}
-    ratio = None if before is None else speed_ratio(timing, before)
+    ratio = None if before is None else paired_ratio(timing, before)
     return {"throughput_ips": throughput_interval(timing), "ratio": ratio, "failure": None}
 
 

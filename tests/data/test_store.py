@@ -50,13 +50,6 @@ def test_pictures_pairs_and_failures(sets, tmp_path):
     assert store.sha256 == hashlib.sha256(sets[0].read_bytes()).hexdigest()
 
 
-def test_people_are_kept_per_picture_where_the_source_knows_them(sets, tmp_path):
-    person = np.array([7, 7, 8, 9, 9, 9, 8])
-    store = build_store(sets[0], tmp_path / "store", people=person[SLOTS])
-    assert store.identity.tolist() == person.tolist()
-    assert build_store(sets[0], tmp_path / "other").identity is None
-
-
 def test_the_fingerprint_is_of_pictures_and_labels_not_of_names_or_packing(sets, tmp_path):
     encoded = [encode_png(face) for face in faces(1)]
     encoded[3] = encoded[3][:50]
@@ -83,6 +76,13 @@ def test_the_fingerprint_is_of_pictures_and_labels_not_of_names_or_packing(sets,
         path = write_bin(tmp_path / f"other{number}.bin", slots, same)
         other = build_store(path, tmp_path / path.stem).record["pairs_sha256"]
         assert other != mine[0]
+
+
+def test_people_are_kept_per_picture_where_the_source_knows_them(sets, tmp_path):
+    person = np.array([7, 7, 8, 9, 9, 9, 8])
+    store = build_store(sets[0], tmp_path / "store", people=person[SLOTS])
+    assert store.identity.tolist() == person.tolist()
+    assert build_store(sets[0], tmp_path / "other").identity is None
 
 
 def test_images_are_mapped_and_read_only(sets, tmp_path):

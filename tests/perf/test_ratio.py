@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lresnet_utils.perf.ratio import chained_ratio, speed_ratio
+from lresnet_utils.perf.ratio import speed_ratio
 from lresnet_utils.verify.intervals import student_t
 
 
@@ -48,43 +48,3 @@ def test_a_rate_without_an_interval_gives_a_bare_ratio_and_says_why(which):
     assert found["low"] is None and found["high"] is None
     assert found["interval"] == "none: a single repeat"
     assert speed_ratio(rate([5.0, 5.0]), rate([10.0, 10.0]))["low"] == 2.0
-
-
-def test_a_chain_of_two_ratios_is_one_welch_sum_of_all_its_terms():
-    rng = np.random.default_rng(2)
-    graph = speed_ratio(rate(rng.normal(100, 2, 5)), rate(rng.normal(140, 4, 7)))
-    logs = rng.normal(np.log(1.2), 0.03, 6)
-    value, low, high = np.exp(student_t(logs))
-    paired = {"value": value, "low": low, "high": high, "n": 6}
-    found = chained_ratio(graph, paired)
-    # Satterthwaite over the two summands, whose variances are read from their own intervals.
-    variances, degrees = [], [graph["degrees"], 5]
-    for ratio, d in zip((graph, paired), degrees, strict=True):
-        half = np.log(ratio["high"] / ratio["value"])
-        variances.append((half / stats.t.ppf(0.975, d)) ** 2)
-    total = sum(variances)
-    freedom = total**2 / sum(v**2 / d for v, d in zip(variances, degrees, strict=True))
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(total)
-    assert found["value"] == pytest.approx(graph["value"] * value)
-    assert found["degrees"] == pytest.approx(freedom)
-    ends = [found["value"] * np.exp(-half), found["value"] * np.exp(half)]
-    assert [found["low"], found["high"]] == pytest.approx(ends)
-    assert variances[1] == pytest.approx(logs.var(ddof=1) / 6)
-
-
-def test_chains_cover_the_true_product():
-    rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(2000):
-        graph = speed_ratio(rate(rng.normal(100, 3, 5)), rate(rng.normal(130, 5, 5)))
-        value, low, high = np.exp(student_t(rng.normal(np.log(1.1), 0.04, 5)))
-        found = chained_ratio(graph, {"value": value, "low": low, "high": high, "n": 5})
-        hits += found["low"] <= 1.3 * 1.1 <= found["high"]
-    assert 0.93 <= hits / 2000 <= 0.975
-
-
-def test_a_chain_with_a_bare_ratio_has_no_interval_and_says_why():
-    bare = {"value": 2.0, "low": None, "high": None, "interval": "none: a single repeat"}
-    found = chained_ratio({"value": 1.5, "low": 1.4, "high": 1.6, "n": 3}, bare)
-    assert (found["value"], found["low"], found["high"]) == (3.0, None, None)
-    assert found["interval"] == "none: a single repeat"

@@ -5,6 +5,7 @@ import pytest
 from lresnet_utils.errors import TargetError
 from lresnet_utils.tuning.search import AS_SIMPLIFIED, choose_rewrites, choose_running
 
+WAYS = [{"way": "a"}, {"way": "b"}]
 FITTING = ["prelu-slope", "norm-backward", "norm-carried"]
 
 
@@ -63,18 +64,30 @@ def test_only_a_sure_gain_replaces_the_default(fake_target, files, bench, rates,
 
 
 @pytest.mark.usefixtures("known_rates")
-def test_a_way_that_fails_is_left_out_and_none_is_an_error(fake_target, files, bench, monkeypatch):
-    ways = [{"way": "a"}, {"way": "b"}]
+def test_the_gain_over_what_a_user_would_run_is_paired(fake_target, files, bench):
+    target = fake_target(lambda _, options: {"a": (10, 10), "b": (30, 20)}[options["way"]], WAYS)
+    plain = fake_target(lambda *_: (6, 4))
+    found = choose_running(target, files, {}, bench, before=("as it is", plain, files))
+    assert found["running"] == {"way": "a"}  # b is faster on average, not surely
+    assert found["before"]["what"] == "as it is" and found["before"]["failure"] is None
+    assert found["before"]["throughput_ips"]["value"] == pytest.approx(5)
+    assert found["ratio"]["value"] == pytest.approx((10 / 6 * 10 / 4) ** 0.5)
+    broken = fake_target(lambda *_: (1, 1), refuse=(files.graph.name,))
+    found = choose_running(target, files, {}, bench, before=("as it is", broken, files))
+    assert found["ratio"] is None and "operator not known" in found["before"]["failure"]
 
+
+@pytest.mark.usefixtures("known_rates")
+def test_a_way_that_fails_is_left_out_and_none_is_an_error(fake_target, files, bench, monkeypatch):
     def rate(_, options):
         if options["way"] == "a":
             raise RuntimeError("no such stream")
         return (3, 3)
 
-    found = choose_running(fake_target(rate, ways=ways), files, {}, bench)
+    found = choose_running(fake_target(rate, ways=WAYS), files, {}, bench)
     assert found["running"] == {"way": "b"} and found["candidates"][0]["failure"]
     with pytest.raises(TargetError, match="No way of running"):
-        choose_running(fake_target(rate, ways=ways[:1]), files, {}, bench)
+        choose_running(fake_target(rate, ways=WAYS[:1]), files, {}, bench)
 
 
 @pytest.mark.usefixtures("known_rates")

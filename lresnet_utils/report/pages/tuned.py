@@ -9,7 +9,7 @@ from lresnet_utils.perf.guide import Guide, load_guide
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, table
 from lresnet_utils.stages.summary import Results
-from lresnet_utils.stages.tuned import FP32, NO_SEARCH
+from lresnet_utils.stages.tuned import NO_SEARCH
 
 
 def tuning(results: Results, baselines: list[str]) -> None:
@@ -32,25 +32,18 @@ def _name(cell: Mapping[str, Any]) -> str:
 
 def _measured(cells: list[dict[str, Any]]) -> None:
     rows = [
-        {
-            "target": cell["target"],
-            "batch_size": cell["batch_size"],
-            "n": found["after_ips"]["n"],
-            "before": found["before_ips"] or "fp32 build",
-        }
-        | {key: found[key] for key in ("after_ips", "ratio", "build_ratio", "running_ratio")}
+        {"target": cell["target"], "batch_size": cell["batch_size"]}
+        | {key: cell["tuning"][key] for key in ("before_ips", "after_ips", "ratio")}
+        | {"n": cell["tuning"]["ratio"]["n"]}
         for cell in cells
-        for found in [cell["tuning"]]
     ]
     interval = "95 % interval"
     columns = [
         Column("target", "Target"),
         Column("batch_size", "Batch"),
-        Column("before", "Before", f"images/s, {interval}", ".1f"),
+        Column("before_ips", "Before", f"images/s, {interval}", ".1f"),
         Column("after_ips", "After", f"images/s, {interval}", ".1f"),
         Column("ratio", "Ratio", interval, ".2f"),
-        Column("build_ratio", "Its factor: build", interval, ".2f"),
-        Column("running_ratio", "Its factor: running", interval, ".2f"),
         Column("n", "Repeats"),
     ]
     table(rows, columns, "Before and after tuning, on this machine, measured by the Compile pages")
@@ -59,24 +52,16 @@ def _measured(cells: list[dict[str, Any]]) -> None:
 
 def _explain(cells: list[dict[str, Any]]) -> None:
     say(
-        "Before: the graph as simplified, run the default way. After: the graph and the way of "
-        "running chosen. The build's factor (its graph, and eight bits where it has them) and "
-        "that of its way of running are each measured in turns within one group; the ratio is "
-        "their product, its interval Welch's on the logarithms (the groups share no repeat). It "
-        "is not the quotient of the two rates, which were measured at different times. A dash: "
-        "nothing was changed there."
+        "Before: the graph as simplified, run the default way; for int8 the fp32 build of the same "
+        "runtime. After: the graph and the way of running that were chosen. Both were timed in "
+        "turns; the ratio is the repeats' geometric mean, its interval Student's t on their "
+        "logarithms."
     )
     say(f"{_when([cell['tuning'] for cell in cells])} {CHOSEN_BY}")
-    if any(cell["tuning"]["before"] == FP32 for cell in cells):
-        say(
-            "For int8 the ratio is to the fp32 build of the same runtime, from the graph as "
-            "simplified and run the default way, whose own rate the search does not keep. What "
-            "the quantiser's defaults would give is not measured here."
-        )
 
 
 def _when(tunings: list[dict[str, Any]]) -> str:
-    times = sorted({time[:16] for found in tunings for time in found["measured_at"]})
+    times = sorted({found["measured_at"][:16] for found in tunings})
     first, last = (time.replace("T", " ") for time in (times[0], times[-1]))
     text = f"Measured {first} UTC" if first == last else f"Measured from {first} to {last} UTC"
     earlier = sum(found["reused"] for found in tunings)
