@@ -155,7 +155,7 @@ class CoverageChart:
             ):
                 x = [row[key] for row in self.rows]
                 ax.plot(x, ys, color=colour, marker=marker, linestyle="none", label=label)
-            ax.set_xlim(0.2, 1)
+            ax.set_xlim(0.2, 1.02)
             percent_axis(ax.xaxis)
             name_x(ax, "sets whose interval holds the truth (%)")
             handles, _ = ax.get_legend_handles_labels()

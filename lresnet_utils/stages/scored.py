@@ -13,6 +13,7 @@ from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.points import decidability, minimum_cost
 from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
+from lresnet_utils.verify.transfer import UNSEEN
 from lresnet_utils.verify.uncertainty import Uncertainty, uncertainty
 
 NAIVE = "Wilson 95 % over pairs, taken as independent"
@@ -20,6 +21,7 @@ FEW = (
     "none: so few impostor pairs decide that the true threshold may lie below all of them; more "
     "impostor pairs or a higher rate would give one"
 )
+UNMOVED = "none: no bootstrap draw moves it, as the classes hardly overlap"
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def headline(scored: Scored) -> dict[str, Any]:
     return {
         "accuracy": {
             "value": protocol.mean_accuracy,
-            **(_interval(found.accuracy, found.method) if found else naive),
+            **(_given(found.accuracy, scored, protocol.mean_accuracy) if found else naive),
             "n": protocol.n,
             "errors": protocol.errors,
             "naive": naive,
@@ -146,11 +148,14 @@ def headline(scored: Scored) -> dict[str, Any]:
 
 def points(scored: Scored, same: np.ndarray, far_targets: list[float]) -> dict[str, Any]:
     """Return the operating points: TAR at each FAR, minimum costs, and d-prime."""
+    fold = scored.folds()[scored.acquired]
     distances, same = scored.distances[scored.acquired], same[scored.acquired]
     if scored.curve is None:
         return {"tar_at_far": [], "minimum_cost": [], "decidability": {"refused": scored.no_curve}}
     rows = tar_at_far(distances, same, far_targets)
+    fewest = int(np.bincount(fold, ~same).min())
     return {
+        "fold_resolution": {"n_impostor": fewest, "far": 1 / fewest if fewest else None},
         "tar_at_far": [_clustered(row, scored) for row in rows],
         "minimum_cost": minimum_cost(scored.curve),
         "decidability": decidability(distances, same),
@@ -184,13 +189,15 @@ def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:
     if scored.curve is None:
         return {"refused": scored.no_curve}
     counts = {"n_genuine": scored.curve.n_genuine, "n_impostor": scored.curve.n_impostor}
-    return {"value": value} | counts | _given(ends, scored)
+    return {"value": value} | counts | _given(ends, scored, value)
 
 
-def _given(ends: Any, scored: Scored) -> dict[str, Any]:
+def _given(ends: Any, scored: Scored, value: float | None = None) -> dict[str, Any]:
     if scored.intervals is None:
         return {"interval": None, "interval_reason": f"none: {scored.no_intervals}"}
-    return _interval(ends, scored.intervals.method)
+    if ends is None:
+        return {"interval": None, "interval_reason": UNMOVED}
+    return _interval(ends, UNSEEN if value in (0, 1) else scored.intervals.method)
 
 
 def _interval(ends: tuple[float, float], method: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import os
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+from IPython.utils.capture import capture_output
 
 from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.recipe import Recipe
@@ -45,7 +44,8 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
     model = openvino.Core().read_model(str(graph))
     model.reshape([1, *IMAGE_SHAPE])
     kept = _layers(model, graph, recipe.kept)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    # In a notebook its progress bars are displayed rather than printed.
+    with capture_output():
         quantised = nncf.quantize(
             model,
             nncf.Dataset([face[None] for face in inputs]),

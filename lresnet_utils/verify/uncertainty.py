@@ -45,7 +45,8 @@ class Uncertainty:
     Attributes
     ----------
     accuracy, eer, auc, threshold : (low, high)
-        Of the protocol's accuracy and mean threshold, and of the ROC.
+        Of the protocol's accuracy and mean threshold, and of the ROC. None for the threshold
+        when no draw moves it: the classes hardly overlap, and others would do as well.
     tar : dict of float to (low, high) or None
         Per false accept rate that the set can resolve; None where so few impostor pairs decide
         that the true threshold may lie below all of them.
@@ -64,7 +65,7 @@ class Uncertainty:
     accuracy: Interval
     eer: Interval
     auc: Interval
-    threshold: Interval
+    threshold: Interval | None
     tar: dict[float, Interval | None]
     band: Band
     design_effect: float
@@ -244,8 +245,10 @@ def _slope(x: np.ndarray, y: np.ndarray, otherwise: float) -> float:
     return float(x @ y) / spread if spread > 0 else otherwise
 
 
-def _threshold_interval(value: float, draws: Replicates) -> Interval:
+def _threshold_interval(value: float, draws: Replicates) -> Interval | None:
     means = draws.best.mean(axis=1) * 0.01
+    if np.ptp(means) == 0:
+        return None
     low, high = value + SCALE * (np.percentile(means, [2.5, 97.5]) - value)
     return float(max(0.0, min(low, value))), float(max(high, value))
 

@@ -157,7 +157,9 @@ def test_ways_of_running_name_default_chosen_and_failed():
     tables, text, _ = shown(page.ways, record(fast={"running": RUNNING}))
     ((caption, rows),) = tables.items()
     assert caption == "fast at batch size 16"
-    assert "measured 2026-01-02 03:04 UTC, in an earlier run on this machine, and reused, 3" in text
+    assert (
+        "measured 2026-01-02 03:04 UTC, by an earlier search on this machine, and reused, 3" in text
+    )
     assert rows[0] == ["default", "1", "no", "118.0 [116.0, 120.0]", "–"]
     assert rows[1] == ["chosen", "2", "no", "150.0 [148.0, 152.0]", "1.30 [1.20, 1.40]"]
     assert rows[2] == ["tried", "4", "no", "not given: too many streams", "–"]
@@ -227,7 +229,7 @@ def test_the_index_shows_before_and_after_with_their_paired_ratio(results):
     ]
     assert "small at batch size 1: no before and after" in text
     assert "operator not known" in text and "plain" not in text
-    assert "Measured 2026-01-02 03:04 UTC, for 1 of the 1 rows in an earlier run" in text
+    assert "Measured 2026-01-02 03:04 UTC, for 1 of the 1 rows by an earlier search" in text
 
 
 def test_the_guides_figures_stand_beside_as_published(results):

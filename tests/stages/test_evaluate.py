@@ -130,9 +130,12 @@ def test_intervals_are_over_people_and_the_naive_one_stays_beside(run):
     entry = judge(run, ["a"]).record["targets"]["a"]
     accuracy = entry["accuracy"]
     assert accuracy["people"] == 60  # twenty genuine pairs and forty images of their own
-    assert "60 identities recovered" in accuracy["interval"]
+    # No pair of the toy is decided wrongly.
+    assert accuracy["interval"].startswith("95 %, Wilson over pairs")
     assert accuracy["naive"]["interval"].startswith("Wilson")
-    assert entry["threshold"]["low"] <= entry["threshold"]["value"] <= entry["threshold"]["high"]
+    # The toy's classes are far apart, so no draw moves the threshold.
+    assert "hardly overlap" in entry["threshold"]["interval_reason"]
+    assert entry["fold_resolution"] == {"n_impostor": 2, "far": 0.5}
     coarse = entry["tar_at_far"][0]
     # Two of twenty impostor pairs decide: the threshold may lie below all of them.
     assert (coarse["low"], coarse["high"], coarse["interval"]) == (None, None, None)

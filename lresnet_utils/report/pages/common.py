@@ -62,14 +62,14 @@ def measured(search: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> measured({"measured_at": "2026-01-02T03:04:05+00:00", "reused": True})
-    'measured 2026-01-02 03:04 UTC, in an earlier run on this machine, and reused'
+    'measured 2026-01-02 03:04 UTC, by an earlier search on this machine, and reused'
     >>> measured({})
     'not measured'
     """
     if not search.get("measured_at"):
         return "not measured"
     when = f"measured {search['measured_at'][:16].replace('T', ' ')} UTC"
-    return f"{when}, in an earlier run on this machine, and reused" if search["reused"] else when
+    return f"{when}, by an earlier search on this machine, and reused" if search["reused"] else when
 
 
 def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:

@@ -39,13 +39,11 @@ def accuracy(evaluation: Evaluation) -> None:
         {
             "target": name,
             "accuracy": entry["accuracy"],
-            "n": entry["accuracy"]["n"],
-            "errors": entry["accuracy"]["errors"],
+            "errors": f"{entry['accuracy']['errors']}\u00a0of\u00a0{entry['accuracy']['n']}",
             "error": entry["accuracy"]["standard_error"],
             "threshold": entry["threshold"],
             "effect": entry["accuracy"].get("design_effect"),
             "eer": entry["eer"],
-            "auc": entry["auc"],
         }
         for name, entry in judged_targets(evaluation.record["targets"]).items()
     ]
@@ -53,15 +51,18 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("target", "Target"),
         Column("accuracy", "Accuracy", "mean of folds, 95 %", fmt_percent),
         Column("errors", "Wrong pairs"),
-        Column("n", "Pairs"),
         Column("error", "Standard error", "s/√k", lambda v: fmt_percent(v, 3)),
         Column("effect", "Design effect", "", ".2f"),
         Column("threshold", "Best threshold", "mean of folds", ".3f"),
         Column("eer", "EER", "", fmt_percent),
-        Column("auc", "AUC", "", ".4f"),
     ]
     if rows:
         table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
+        if any(row["threshold"].get("low") is None for row in rows):
+            say(
+                "A threshold without an interval is one that no bootstrap draw moves: the classes "
+                "hardly overlap, and other thresholds would do as well."
+            )
         say(
             _about_intervals(
                 next(iter(judged_targets(evaluation.record["targets"]).values()))["accuracy"]

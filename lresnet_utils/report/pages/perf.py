@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.perf.layers import by_kind, roofline_points
+from lresnet_utils.perf.statistics import MINIMUM_N
 from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
@@ -25,13 +26,22 @@ def speed(record: dict[str, Any]) -> None:
     ]
     table(rows, columns, f"Speed at batch size {record['batch_size']}")
     note_problems(record["targets"])
-    refused = {why for row in rows for why in row["refused"].values()}
-    for why in sorted(refused):
-        note(f"A percentile is missing: {why}.")
+    _note_missing(rows)
     for name, entry in ok_targets(record["targets"]).items():
         if "tool" in entry:
             clock = f"{name} was timed by {entry['tool']}, whose clock covers {entry['clock']}."
             note(" ".join([clock, *entry["notes"]]))
+
+
+def _note_missing(rows: list[dict[str, Any]]) -> None:
+    """Say once what too few batches are for; anything else is said as it is."""
+    reasons = {why for row in rows for why in row["refused"].values()}
+    counted = {why for why in reasons if why.startswith("needs ")}
+    if counted:
+        needs = ", ".join(f"{p} needs {MINIMUM_N[int(p[1:])]}" for p in _PERCENTILES)
+        note(f"Percentiles are missing where too few batches were timed: {needs}.")
+    for why in sorted(reasons - counted):
+        note(f"A percentile is missing: {why}.")
 
 
 def charts(record: dict[str, Any]) -> None:

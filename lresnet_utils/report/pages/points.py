@@ -32,34 +32,39 @@ def operating_points(evaluation: Evaluation) -> None:
     ]
     if rows:
         table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
+        fold = next(iter(judged_targets(evaluation.record["targets"]).values()))["fold_resolution"]
         say(
             "A TAR without an interval rests on so few impostor pairs that the true threshold may "
-            "lie below all of them; a fold of its own resolves even less, so none is given per "
-            "fold."
+            "lie below all of them. The smallest fold has "
+            f"{fold['n_impostor']} impostor pairs"
+            + (f" and resolves no FAR below {fold['far']:.2g}" if fold["far"] else "")
+            + ", so no TAR is given per fold."
         )
 
 
 def costs(evaluation: Evaluation) -> None:
     """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
     rows = [
-        {"target": name, "separation": entry["decidability"]} | cost
+        {"target": name, "auc": entry["auc"], "separation": entry["decidability"]} | cost
         for name, entry in judged_targets(evaluation.record["targets"]).items()
         for cost in entry["minimum_cost"]
     ]
     columns = [
         Column("target", "Target"),
+        Column("auc", "AUC", "95 % interval", ".4f"),
         Column("separation", "d′", "", ".2f"),
         Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
-        Column("value", "Least cost", "1 = deciding without looking", ".4f"),
+        Column("value", "Least cost", "1: without looking", ".4f"),
         Column("threshold", "at threshold", "squared L2", ".4f"),
         Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
         Column("fnmr", "FNMR there", "", fmt_percent),
     ]
     if rows:
-        table(rows, columns, "Least cost, a miss and a false accept costing the same")
+        caption = "AUC, d′, and the least cost when a miss and a false accept cost the same"
+        table(rows, columns, caption)
         say(
-            "No interval: the cost's threshold is the best one for these very pairs, so it is a "
-            "lower bound; d′ describes these scores."
+            "The cost has no interval: its threshold is the best one for these very pairs, so it "
+            "is a lower bound. d′ only describes these scores."
         )
 
 

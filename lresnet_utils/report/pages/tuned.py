@@ -66,7 +66,7 @@ def _when(tunings: list[dict[str, Any]]) -> str:
     text = f"Measured {first} UTC" if first == last else f"Measured from {first} to {last} UTC"
     earlier = sum(found["reused"] for found in tunings)
     if earlier:
-        text += f", for {earlier} of the {len(tunings)} rows in an earlier run on this machine"
+        text += f", for {earlier} of the {len(tunings)} rows by an earlier search on this machine"
     return f"{text}."
 
 
