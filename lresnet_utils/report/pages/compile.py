@@ -8,6 +8,7 @@ from lresnet_utils.report.displays import RewriteDisplay
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, join_words
+from lresnet_utils.tuning.search import WORTH_IT
 
 CHOSEN_BY = (
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
@@ -124,9 +125,9 @@ def ways(record: dict[str, Any]) -> None:
         _ways_of(name, found, record["batch_size"])
     if searches:
         say(
-            "Ratios are to the default, over repeats taken in turns; another way is "
-            "chosen only when it is surely faster. Intervals: 95 %, Student t over repeats, for "
-            "ratios over their logarithms. " + CHOSEN_BY
+            "Ratios are to the default, over repeats taken in turns; the fastest on average is "
+            f"chosen if it is at least {WORTH_IT - 1:.0%} faster, proven or not. Intervals: 95 %, "
+            "Student t over repeats, for ratios over their logarithms. " + CHOSEN_BY
         )
     else:
         say("No target of this run has more than one way of running, or none was searched.")
