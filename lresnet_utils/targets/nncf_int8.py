@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import onnx
-from IPython.utils.capture import capture_output
 
 from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.recipe import Recipe
@@ -44,8 +47,7 @@ def quantise_openvino(graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe
     model = openvino.Core().read_model(str(graph))
     model.reshape([1, *IMAGE_SHAPE])
     kept = _layers(model, graph, recipe.kept)
-    # In a notebook its progress bars are displayed rather than printed.
-    with capture_output():
+    with _quiet():
         quantised = nncf.quantize(
             model,
             nncf.Dataset([face[None] for face in inputs]),
@@ -79,6 +81,17 @@ def _linear(op: Any) -> Any:
     while op.get_type_name() not in _LINEAR:
         op = op.input_value(0).get_node()
     return op
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep NNCF's progress bars from a terminal, and from a notebook, where they are displayed."""
+    with (
+        mock.patch("rich.console._is_jupyter", return_value=False),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
 
 
 def import_nncf() -> Any:
