@@ -225,7 +225,7 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw, exec
     overrides = (
         f"model.weights={weights}",
         f"dataset.source={small_lfw}",
-        "batch_sizes=[8]",
+        "batch_sizes=[2]",
         "targets=[torch-fp32, onnxruntime-fp32]",
         "build.search_seconds=0",
         "perf.seconds=0.05",
@@ -234,11 +234,11 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw, exec
         "folds=4",
     )
     run, _ = execute("params/ir_se100_lfw.yaml", tmp_path / "run", *overrides)
-    record = run.record("1_export", 8)
+    record = run.record("1_export", 2)
     assert record["network"]["n_parameters"] == 65_502_016
     assert record["input"]["channel_order"] == "bgr"
     assert max(row["max_abs_difference"] for row in record["parity"]) < 1e-5
-    assert not list((run.batch(8) / "models").glob("*.data"))
+    assert not list((run.batch(2) / "models").glob("*.data"))
     cells = results(run)["cells"]
     assert [cell["status"] for cell in cells] == ["ok", "ok"]
     assert cells[1]["parity"]["min_cosine"] > 0.99999
