@@ -245,7 +245,8 @@ class _Work:
                 self.bench(target),
                 before=self._before(target),
             ),
-            graph=chosen.record.get("graph", chosen.record.get(INT8, {})).get("rewrites"),
+            graph=chosen.record.get("graph", {}).get("rewrites"),
+            recipe=chosen.record.get(INT8, {}).get("recipe"),
             fixed=chosen.running,
         )
         return replace(
