@@ -67,6 +67,8 @@ def compile_targets(
     """
     settings = ToolOptions.from_values(tools or {})
     work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
+    # Without the export no target can be built, which is the run's fault and no target's.
+    run.record("1_export", batch_size)
     built = {name: _build(get_target(name, settings), work) for name in targets}
     record = {"targets": built, "operators": work.operators(built)}
     return run.write_record("2_compile", batch_size, record)
