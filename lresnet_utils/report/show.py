@@ -15,6 +15,7 @@ from urllib.parse import quote
 from IPython.display import display as _display
 
 from lresnet_utils.report import style
+from lresnet_utils.report.marks import marks
 
 _FONTS = "system-ui,sans-serif"
 _STATUS = {"ok": "lr-ok", "unavailable": "lr-unavailable", "failed": "lr-failed"}
@@ -56,12 +57,12 @@ def show(display: Any, *, caption: str | None = None) -> None:
         Words under the figure instead of the display's title and reading.
     """
     html = figure_html(display, caption=caption)
-    _publish(html, display.title if _is_empty(display) else display.describe())
+    put(html, display.title if _is_empty(display) else display.describe())
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> None:
     """Show a table as the output of the running cell; see :func:`table_html`."""
-    _publish(table_html(rows, columns, caption), caption)
+    put(table_html(rows, columns, caption), caption)
 
 
 def say(text: str) -> None:
@@ -72,21 +73,22 @@ def say(text: str) -> None:
     text : str
         Plain text, such as a display's ``describe()``; it is escaped.
     """
-    _publish(f'<p class="lr-say">{escape(text)}</p>', text)
+    put(f'<p class="lr-say">{escape(text)}</p>', text)
 
 
 def facts(items: Sequence[tuple[str, str, str]]) -> None:
     """Show headline numbers as the output of the running cell; see :func:`facts_html`."""
-    _publish(facts_html(items), "; ".join(f"{name}: {value}" for name, value, _ in items))
+    put(facts_html(items), "; ".join(f"{name}: {value}" for name, value, _ in items))
 
 
 def note(text: str, kind: str = "info") -> None:
     """Show a note that stands out; `kind` is ``"info"`` or ``"warning"``."""
-    _publish(note_html(text, kind), text)
+    put(note_html(text, kind), text)
 
 
-def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True)
+def put(html: str, text: str) -> None:
+    """Show ready HTML as the output of the running cell; `text` stands for it elsewhere."""
+    _display({"text/html": html, "text/plain": text}, raw=True, metadata=marks())
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.custody import gather
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
 from lresnet_utils.plan import NO_FACES
@@ -31,11 +32,18 @@ class Results:
         One per batch size and target, in that order.
     dataset : dict
         The record of ``3_preprocess``, empty when there is none.
+    custody : list of dict
+        The chain of custody; see :mod:`lresnet_utils.custody`.
+    timing : list of dict
+        Per batch size that was timed: ``batch_size``, ``machine`` just before, and ``load``, what
+        else ran meanwhile (:mod:`lresnet_utils.perf.load`; None where nothing was timed here).
     """
 
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
+    custody: list[dict[str, Any]] = field(default_factory=list)
+    timing: list[dict[str, Any]] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -76,9 +84,21 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     about = _read(run.folder / "run.json") or {"name": run.name, "params": None, "notebooks": []}
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
+    dataset.pop("custody", None)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
+    results |= {"custody": gather(run, batch_sizes), "timing": _timing(run, batch_sizes)}
     write_json(run.results, results)
-    return Results(about, cells, dataset)
+    return Results(about, cells, dataset, results["custody"], results["timing"])
+
+
+def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return what else the machine did while each batch size was timed."""
+    records = {b: _read(run.stage("6_perf", b)) for b in batch_sizes}
+    return [
+        {"batch_size": b, "load": record.get("load"), "machine": record.get("machine")}
+        for b, record in records.items()
+        if record
+    ]
 
 
 def _read(path) -> dict[str, Any] | None:

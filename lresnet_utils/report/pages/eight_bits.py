@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.report.displays import TradeOffDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, show, table
@@ -16,24 +17,56 @@ _JUDGED = {None: "not judged", True: "within", False: "outside"}
 
 def eight_bits(record: dict[str, Any]) -> None:
     """Show the int8 recipes tried for each target: accuracy against speed, and the one chosen."""
-    searches = {
-        name: entry["int8"]
-        for name, entry in ok_targets(record["targets"]).items()
-        if "int8" in entry
-    }
+    searches = _searches(record)
     for name, found in searches.items():
         _calibration(name, found)
         _budget(name, found)
-        if found["budget"]["points"] is not None:
-            show(
-                TradeOffDisplay(
-                    found["tried"], name, found["batch_size"], found["budget"]["points"]
-                )
-            )
         _recipes(name, found)
+        _recipe_times(name, found)
         _decisions(name, found)
         _sensitivity(name, found)
-    say(CHOSEN_BY if searches else "No int8 build is among this run's results.")
+    if not searches:
+        say("No int8 build is among this run's results.")
+
+
+def recipe_times(record: dict[str, Any]) -> None:
+    """Show how fast each target's int8 recipes were."""
+    for name, found in _searches(record).items():
+        _recipe_times(name, found)
+
+
+def _searches(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    entries = ok_targets(record["targets"])
+    return {name: entry["int8"] for name, entry in entries.items() if "int8" in entry}
+
+
+@timings()
+def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
+    """Show each recipe's speed, and its accuracy against it where it was judged."""
+    points, tried = found["budget"]["points"], found["tried"]
+    if points is not None:
+        show(TradeOffDisplay(tried, name, found["batch_size"], points))
+    rows = [entry | {"number": _number(i, entry)} for i, entry in enumerate(tried, 1)]
+    columns = [
+        Column("number", "No."),
+        Column("title", "Recipe"),
+        Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
+    ]
+    table(rows, columns, f"{name}, the speed of the recipes")
+    n = tried[0]["throughput_ips"]["n"]
+    say(
+        f"{name}: {measured(found)}. Timed in turns at batch size {found['batch_size']}, {n} "
+        "repeats each, run the default way. The ratio is to the fp32 build of the same runtime, "
+        "from the graph as simplified. " + CHOSEN_BY
+    )
+    chosen = next(entry for entry in tried if entry["chosen"])
+    if chosen["ratio"]["low"] <= 1:
+        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
+
+
+def _number(number: int, entry: Mapping[str, Any]) -> str:
+    return f"{number}, chosen" if entry["chosen"] else f"{number}"
 
 
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
@@ -41,7 +74,7 @@ def _calibration(name: str, found: Mapping[str, Any]) -> None:
     shares = join_words([f"{count} {variant}" for variant, count in used["variants"].items()])
     labels = "Labels were used." if used["labels_used"] else "No label and no pair was read."
     say(
-        f"{name}: {measured(found)}. The ranges are taken from {fmt_count(used['n_images'])} "
+        f"{name}: the ranges are taken from {fmt_count(used['n_images'])} "
         f"preprocessed faces of this run ({shares}), {used['choice']}. {labels}"
     )
 
@@ -77,28 +110,12 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
             Column("cosine", "Least cosine", "to fp32", ".4f"),
             Column("budget", "Budget"),
         ] if judged else []),
-        Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
-        Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
     ]  # fmt: skip
-    n = found["tried"][0]["throughput_ips"]["n"]
     table(rows, columns, f"{name}, the recipes that were tried")
-    say(
-        f"Timed in turns at batch size {found['batch_size']}, {n} repeats each, run the "
-        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
-        "simplified."
-    )
-    chosen = next(entry for entry in found["tried"] if entry["chosen"])
-    if chosen["ratio"]["low"] <= 1:
-        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
 
 
 def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
-    row = {
-        "number": f"{number}, chosen" if entry["chosen"] else f"{number}",
-        "title": entry["title"],
-        "throughput_ips": entry["throughput_ips"],
-        "ratio": entry["ratio"],
-    }
+    row = {"number": _number(number, entry), "title": entry["title"]}
     if not judged:
         return row
     return row | {
