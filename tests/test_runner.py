@@ -111,7 +111,7 @@ def test_a_notebook_that_was_not_run_has_a_page_that_says_why_and_what_to_do(fin
 def test_the_failed_page_has_cell_reason_and_next_step(finished):
     run, outcomes, _ = finished
     page = soup(run.folder / outcomes["2_compile", 4].page)
-    top = page.select_one("header .lr-banner").get_text(" ")
+    top = " ".join(page.select_one("header .lr-banner").get_text().split())
     assert "cannot build <this>" in top and "code cell 3" in top
     assert "What to do: mend the cause and run the report again" in top
 
