@@ -1,7 +1,7 @@
 """Executed notebooks become self-contained pages: no request, the same bytes again.
 
 The page is nbconvert's work with the template beside this module. Everything it needs is in the
-file: one style sheet, pictures as data, and on a page with the threshold explorer its script. A
+file: one style sheet, pictures as data, and the scripts of what it shows, pinned by hash. A
 content security policy forbids the rest, so a page opened from a mail, an archive or a machine
 without network looks as it was meant to.
 """
@@ -18,11 +18,13 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lresnet_utils.errors import DataError, ParamsError, nearest
-from lresnet_utils.files import read_json, write_text
+from lresnet_utils.errors import DataError
+from lresnet_utils.files import write_text
 from lresnet_utils.report import executed
-from lresnet_utils.report.explorer_page import explorer_script
-from lresnet_utils.report.page_html import TEMPLATE, page_html
+from lresnet_utils.report.page_html import page_html
+from lresnet_utils.report.page_words import words
+from lresnet_utils.report.scripts import page_scripts
+from lresnet_utils.report.words import prose, speaking, tr
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def render(
     links : sequence of Link, optional
         The run's pages, this one among them.
     language : str
-        Language of the page's own words and of the notebook: 'en' or 'zh'.
+        'en' or 'zh': of the page's own words and of the notebook's prose. What its cells show is in
+        the language they were run with.
     meta : mapping, optional
         Provenance, shown at the foot in the given order: {label: text, number, list or mapping}.
     failure : str, optional
@@ -140,19 +143,20 @@ def render(
     """
     notebook_path = Path(notebook_path)
     notebook = _read(notebook_path)
-    page = {
-        "title": title,
-        "language": language,
-        "groups": _groups(links),
-        "provenance": _provenance(notebook, notebook_path.name, meta or {}),
-        "data": _blocks(data or {}),
-        "folder": notebook_path.parent,
-        "timings": timings,
-        "troubles": troubles,
-    }
-    notebook = executed.tidy(notebook, timed=timings is None)
-    stopped = executed.failure(notebook)
-    return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
+    with speaking(language):
+        page = {
+            "title": title,
+            "language": language,
+            "groups": _groups(links),
+            "provenance": _provenance(notebook, notebook_path.name, meta or {}),
+            "data": _blocks(data or {}),
+            "folder": notebook_path.parent,
+            "timings": timings,
+            "troubles": troubles,
+        }
+        notebook = executed.tidy(_translated(notebook), timed=timings is None)
+        stopped = executed.failure(notebook)
+        return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
 
 
 def render_not_run(
@@ -184,7 +188,8 @@ def render_not_run(
         "folder": Path(),
     }
     notebook = new_notebook(cells=[new_markdown_cell(f"# {heading}")])
-    return _page(notebook, page, executed.Failure(message=reason, was_run=False))
+    with speaking(language):
+        return _page(notebook, page, executed.Failure(message=reason, was_run=False))
 
 
 def publish_story(
@@ -192,6 +197,7 @@ def publish_story(
     html_path: Path | str,
     *,
     title: str,
+    language: str = "en",
     meta: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -201,7 +207,7 @@ def publish_story(
     ----------
     parts : sequence of Prose and Output
         In order; the first heading of level one is the page's.
-    html_path, title, meta, data
+    html_path, title, language, meta, data
         As in :func:`publish`.
 
     Returns
@@ -217,13 +223,15 @@ def publish_story(
     ]
     page = {
         "title": title,
-        "language": "en",
+        "language": language,
         "groups": [],
         "provenance": _rows(meta or {}),
         "data": _blocks(data or {}),
         "folder": Path(html_path).parent,
     }
-    return write_text(html_path, _page(executed.tidy(new_notebook(cells=cells)), page, None))
+    with speaking(language):
+        text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
+    return write_text(html_path, text)
 
 
 @dataclass(frozen=True)
@@ -254,7 +262,7 @@ def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failur
             "parameters": [_placed(row, known) for row in executed.parameters(notebook)],
             "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
             "failure": failure,
-            "explorer": dict(zip(("script", "hash"), explorer_script(), strict=True)),
+            "scripts": page_scripts(),
         }
         | page,
     )
@@ -275,27 +283,15 @@ def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def words(language: str) -> dict[str, str]:
-    """Return the page's own words in a language.
-
-    Raises
-    ------
-    ParamsError
-        When the language is unknown.
-
-    Examples
-    --------
-    >>> words("en")["code"], words("zh")["code"]
-    ('Code', '代码')
-    """
-    catalogue = read_json(TEMPLATE / "words.json")
-    if language not in catalogue:
-        raise ParamsError(
-            f"No page words in the language {language!r}.",
-            where="language",
-            fix=nearest(language, catalogue),
-        )
-    return catalogue[language]
+def _translated(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook whose prose is in the language spoken; the file keeps its English."""
+    cells = [
+        NotebookNode(cell | {"source": prose(cell.source)})
+        if cell.cell_type == "markdown"
+        else cell
+        for cell in notebook.cells
+    ]
+    return NotebookNode(notebook | {"cells": cells})
 
 
 def _read(path: Path) -> NotebookNode:
@@ -331,7 +327,7 @@ def _provenance(
 ) -> list[tuple[str, list[str]]]:
     """Return (label, texts) rows: what the caller gave, then what the notebook itself records."""
     rows = dict(_rows(meta))
-    rows.setdefault("Notebook", [name])
+    rows.setdefault(tr("Notebook"), [name])
     version = notebook.metadata.get("language_info", {}).get("version")
     if version:
         rows.setdefault("Python", [str(version)])

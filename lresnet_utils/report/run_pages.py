@@ -15,16 +15,17 @@ from lresnet_utils.files import read_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, phases
 from lresnet_utils.report.publish import Link, Trouble, render, render_not_run
+from lresnet_utils.report.words import mark, recorded, speaking, tr
 from lresnet_utils.run import RunFolder
 
 TITLES = {
-    "1_export": "Export",
-    "2_compile": "Compile",
-    "3_preprocess": "Preprocess",
-    "4_infer": "Infer",
-    "5_evaluate": "Evaluate",
-    "6_perf": "Performance",
-    "7_summary": "Summary",
+    "1_export": mark("Export"),
+    "2_compile": mark("Compile"),
+    "3_preprocess": mark("Preprocess"),
+    "4_infer": mark("Infer"),
+    "5_evaluate": mark("Evaluate"),
+    "6_perf": mark("Performance"),
+    "7_summary": mark("Summary"),
 }
 # Where measured times are shown; every other page is the same for the same inputs.
 TIMED = ("6_perf", "7_summary")
@@ -77,6 +78,11 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
         The notebook. One that was skipped gets a page that says so.
     """
     params = Params.model_validate(about["params"])
+    with speaking(params.language):
+        return _text(run, about, job, params)
+
+
+def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) -> str:
     outcomes = {Job(o["stage"], o["batch_size"]): o for o in about["notebooks"]}
     own = outcomes.get(job, {})
     page = run.stage(job.stage, job.batch_size, ".html")
@@ -88,13 +94,15 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
         if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
     }
     shared = {
-        "title": f"{params.name}: {_label(job)}",
+        "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
+        "language": params.language,
         "links": list(_links(run, params, job, troubled)),
         "meta": _meta(about),
     }
     notebook = run.stage(job.stage, job.batch_size, ".ipynb")
     if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
-        return render_not_run(TITLES[job.stage], reason=own["reason"], **shared)
+        heading = tr(TITLES[job.stage])
+        return render_not_run(heading, reason=recorded(own["reason"]), **shared)
     perf = run.stage("6_perf", job.batch_size or max(params.batch_sizes), ".html")
     return render(
         notebook,
@@ -103,8 +111,8 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
         data=page_data(run) if is_index else None,
         timings=None if job.stage in TIMED else _relative(perf, page),
         troubles=[
-            Trouble(_label(other), _href(run, other, page), outcome["status"], outcome["reason"])
-            for other, outcome in troubled.items()
+            Trouble(_label(other), _href(run, other, page), o["status"], recorded(o["reason"]))
+            for other, o in troubled.items()
         ],
     )
 
@@ -191,8 +199,10 @@ def _published(about: Mapping[str, Any]) -> list[Job]:
 
 
 def _label(job: Job) -> str:
-    of = "" if job.batch_size is None else f", batch size {job.batch_size}"
-    return f"{TITLES[job.stage]}{of}"
+    stage = tr(TITLES[job.stage])
+    if job.batch_size is None:
+        return stage
+    return tr("{stage}, batch size {n}", stage=stage, n=job.batch_size)
 
 
 def _links(
@@ -202,9 +212,9 @@ def _links(
     page = run.stage(job.stage, job.batch_size, ".html")
     others = [other for phase in phases(params) for other in phase.jobs]
     for other in sorted(others, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
-        group = "" if other.batch_size is None else f"batch size {other.batch_size}"
+        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
         status = troubled.get(other, {}).get("status", "")
-        yield Link(TITLES[other.stage], _href(run, other, page), other == job, group, status)
+        yield Link(tr(TITLES[other.stage]), _href(run, other, page), other == job, group, status)
 
 
 def _href(run: RunFolder, job: Job, page: Path) -> str:
@@ -218,14 +228,25 @@ def _relative(target: Path, page: Path) -> str:
 def _meta(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what stands at the foot of every page."""
     made = about["provenance"]
-    commit, note = made["commit"] or "unknown", made["commit_note"]
     machine = made["machine"]
     return {
-        "Run": about["name"],
-        "Code": f"lresnet_utils {made['lresnet_utils']}, commit {commit[:12]}"
-        + (f" ({note})" if note else ""),
+        tr("Run"): about["name"],
+        tr("Code"): _code_line(made),
         "Python": made["python"],
-        "Packages": ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
-        "Machine": f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['os']}",
+        tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
+        tr("Machine"): tr(
+            "{cpu}, {cores} cores, {memory} GiB, {os}",
+            cpu=machine["cpu"],
+            cores=machine["cores"],
+            memory=machine["memory_gib"],
+            os=machine["os"],
+        ),
     }
+
+
+def _code_line(made: Mapping[str, Any]) -> str:
+    commit = (made["commit"] or tr("unknown"))[:12]
+    text = tr(
+        "lresnet_utils {version}, commit {commit}", version=made["lresnet_utils"], commit=commit
+    )
+    return f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text
