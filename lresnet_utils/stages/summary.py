@@ -48,7 +48,7 @@ class Results:
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
-    findings: list[Finding]
+    findings: list[Finding] = field(default_factory=list)
     timing: list[dict[str, Any]] = field(default_factory=list)
     custody: list[dict[str, Any]] = field(default_factory=list)
 

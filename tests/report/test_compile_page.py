@@ -144,7 +144,7 @@ def test_graphs_that_were_not_timed_are_said_not_drawn():
     untimed = {"rewrites": ["prelu-slope"], "steps": [], "prepare": "not measured"}
     _, text, charts = shown(page.rewrites, record(fast={"graph": untimed}))
     assert charts == 0
-    assert "fast is built with prelu-slope; no graph was timed" in text
+    assert "fast is built with prelu-slope. No graph of it was timed" in text
     assert "No target of this run" in shown(page.rewrites, record(plain={}))[1]
 
 
