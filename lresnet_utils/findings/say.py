@@ -49,10 +49,9 @@ def say(finding: Finding) -> Said:
 
     Examples
     --------
-    >>> evidence = {"batch_sizes": [4], "items": [{"batch_size": 4, "load": 7.25, "cores": 2}]}
-    >>> said = say(Finding("busy-machine", "cannot tell", evidence, ["4/torch-fp32"]))
-    >>> said.finding
-    'The machine was busy when timing began, at batch size 4.'
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> say(Finding("set-health", "cannot tell", found, ["4/torch-fp32"]))
+    Said(finding='Balance: 9 of 10.', evidence='Odd.', to_do='')
     """
     words = WORDS[finding.rule, finding.case]
     values = _texts(finding.evidence)

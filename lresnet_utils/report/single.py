@@ -14,12 +14,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from html import escape
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import write_text
 from lresnet_utils.report.scripts import page_scripts
 from lresnet_utils.run import RunFolder
 
@@ -113,8 +111,8 @@ class _Entry(NamedTuple):
         return "lr-" + self.path.removesuffix(".html").replace("/", "-")
 
 
-def write_single(run: RunFolder) -> Path:
-    """Write all pages of a run into one file.
+def single_text(run: RunFolder) -> str:
+    """Return all pages of a run as one page.
 
     Parameters
     ----------
@@ -123,8 +121,8 @@ def write_single(run: RunFolder) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        ``report.html`` in the run's folder; the same pages give the same bytes.
+    str
+        The same pages give the same text.
 
     Raises
     ------
@@ -143,8 +141,7 @@ def write_single(run: RunFolder) -> Path:
     anchors[run.index.name] = "lr-story"
     up = next(t for t in first.tags if t.attributes.get("class") == "lr-pages")
     sections = [_section(run, entry, anchors, up.attributes["aria-label"]) for entry in entries]
-    text = _drawn_once(_joined(first, entries, anchors, sections))
-    return write_text(run.single, _with_scripts(text))
+    return _with_scripts(_drawn_once(_joined(first, entries, anchors, sections)))
 
 
 def _entries(first: _Page) -> list[_Entry]:

@@ -7,10 +7,11 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from lresnet_utils.errors import RunError
+from lresnet_utils.files import write_text
 from lresnet_utils.report import pdf
 from lresnet_utils.report.pdf import write_pdf
 from lresnet_utils.report.publish import Link, publish
-from lresnet_utils.report.single import write_single
+from lresnet_utils.report.single import single_text
 from lresnet_utils.run import RunFolder
 
 
@@ -33,7 +34,7 @@ def test_every_page_of_the_report_begins_a_sheet(tmp_path):
         nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}\n\nWords.")]), path)
         links = [Link(other, f"{other}.html", other == name) for other in names]
         publish(path, path.with_suffix(".html"), title=name, links=links)
-    write_single(run)
+    write_text(run.single, single_text(run))
     printed = write_pdf(run).read_bytes()
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
