@@ -175,12 +175,21 @@ def inline_svg(figure: Any, alt: str) -> str:
     body = re.sub(rf"'{style.FONT}'(, '{wide_font.NAME}')?", _FONTS, body)
     # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
     body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
+    body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)
     body = re.sub(r">\s+<", "><", body).strip()
     return (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
         'style="display:block;width:100%;max-width:36rem;height:auto">'
         f"{body}</svg>"
     )
+
+
+def _shorter(attribute: re.Match[str]) -> str:
+    """Write a path or a style without the spaces that mean nothing."""
+    name, value = attribute[1], attribute[2]
+    around = r"\s*([A-Za-z])\s*" if name == "d" else r"\s*([:;])\s*"
+    value = re.sub(around, r"\1", value).strip()
+    return f' {name}="{value}"'
 
 
 def _own_identifiers(body: str) -> str:
