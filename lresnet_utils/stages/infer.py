@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -24,7 +26,8 @@ def infer(
     batch_size: int,
     targets: list[str],
     flip: bool = True,
-    variants: list[str] = (),
+    variants: Sequence[str] = (),
+    more: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """Embed the set with every target that was built, and time the five parts of doing so.
 
@@ -32,17 +35,19 @@ def infer(
     ----------
     run : RunFolder
         Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets one
-        embeddings file per target and variant, and ``4_infer.json``.
-    batch_size, targets, flip, variants
+        embeddings file per target, variant and further set, and ``4_infer.json``.
+    batch_size, targets, flip, variants, more
         As declared in :class:`lresnet_utils.params.Params`; `variants` besides the set as it is.
 
     Returns
     -------
     dict
         ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        the number of images embedded and the failures to acquire with their reasons.
+        and further set the number of images embedded and the failures to acquire with their
+        reasons.
     """
     faces = open_faces(run)
+    sets = open_more(run) if more else {}
     spec = run.record("1_export", batch_size)["input"]
     built = carried(run, "2_compile", batch_size, targets)
     entries = {}
@@ -53,7 +58,7 @@ def infer(
         artefact = Artefact.from_json(entry["artefact"])
         entries[name] = attempt(
             lambda name=name, artefact=artefact: _embed_variants(
-                run, faces, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
+                run, faces, sets, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
             )
         )
     record = {"flip": flip, "n_images": faces.n_images, "targets": entries}
@@ -66,29 +71,43 @@ def open_faces(run: RunFolder) -> FaceSet:
     return open_store(run.faces)
 
 
-def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants) -> dict[str, Any]:
-    results = {}
+def set_variant(key: str) -> str:
+    """Return the name of a further set among a target's files of embeddings and scores."""
+    return f"set_{key}"
+
+
+def _embed_variants(
+    run, faces, sets, name, artefact, spec, batch_size, flip, variants
+) -> dict[str, Any]:
     target = get_target(name)
-    slots = np.stack([faces.left, faces.right], axis=1).ravel()
+    # Name of the files, the set, and the kind of its images.
+    work = [(variant, faces, variant) for variant in variants]
+    work += [(set_variant(key), own, CLEAN) for key, own in sets.items()]
+    results = {}
     with target.embedder(artefact) as embed_images:
-        for variant in variants if target.embeds_variants else [CLEAN]:
-            with stream_arrays(run.embeddings(batch_size, name, variant)) as file:
-                with file.table("vectors", faces.n_images) as write:
+        for key, images, variant in work if target.embeds_variants else work[:1]:
+            with stream_arrays(run.embeddings(batch_size, name, key)) as file:
+                with file.table("vectors", images.n_images) as write:
                     result = embed_images(
-                        faces.images(variant),
-                        folder=run.engine(batch_size, name) / f"infer_{variant}",
-                        slots=slots,
+                        images.images(variant),
+                        folder=run.engine(batch_size, name) / f"infer_{key}",
+                        slots=images.slots(),
                         channel_order=spec["channel_order"],
                         normalisation=spec["normalisation"],
                         flip=flip,
-                        failures=faces.failures,
+                        failures=images.failures,
                         write=write,
                     )
                 file.add("failed", result.failed)
-            results[variant] = result
+            results[key] = result
     return {
         "stages": results[CLEAN].stages.to_json(),
-        "variants": {variant: _counts(result) for variant, result in results.items()},
+        "variants": {
+            variant: _counts(results[variant]) for variant in variants if variant in results
+        },
+        "sets": {
+            key: _counts(results[set_variant(key)]) for key in sets if set_variant(key) in results
+        },
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.data.known_files import licence_of
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
 from lresnet_utils.plan import NO_FACES
@@ -31,11 +32,14 @@ class Results:
         One per batch size and target, in that order.
     dataset : dict
         The record of ``3_preprocess``, empty when there is none.
+    licences : list of dict
+        Terms of the weights and sets whose names tell what they are.
     """
 
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
+    licences: list[dict[str, Any]] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -77,8 +81,17 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
+    results["licences"] = _licences(about, dataset)
     write_json(run.results, results)
-    return Results(about, cells, dataset)
+    return Results(about, cells, dataset, results["licences"])
+
+
+def _licences(about: dict[str, Any], dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the terms of the weights and sets whose origin is known by their names."""
+    weights = about["params"]["model"]["weights"] if about["params"] else ""
+    sets = [dataset, *dataset.get("sets", {}).values()]
+    terms = [licence_of(weights), *(own.get("licence") for own in sets)]
+    return list({item["file"]: item for item in terms if item}.values())
 
 
 def _read(path) -> dict[str, Any] | None:
@@ -153,6 +166,9 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "fixed_thresholds": judged.get("fixed_thresholds", []),
         "failures": judged.get("failures"),
         "variants": judged.get("variants", {}),
+        "published": judged.get("published", []),
+        "every_pair": judged.get("every_pair"),
+        "sets": judged.get("sets", {}),
         "parity": judged["parity"] if done else {"refused": judged["reason"]},
         "gates": judged.get("gates", []),
         "stages": embedded.get("stages") or entries["6_perf"].get("stages"),

@@ -17,14 +17,23 @@ def contents(faces: FaceSet) -> None:
     """Show the set's counts, its hash and whom to credit."""
     about = faces.describe()
     slots = f"{fmt_count(about['n_slots'])}, {fmt_count(about['repeated_slots'])} of them repeats"
+    more = []
+    if faces.templates is not None:
+        more.append(("Templates", fmt_count(about["n_templates"])))
+    if "n_aligned" in about:
+        more.append(("Faces found and aligned here", fmt_count(about["n_aligned"])))
+    if faces.folds is not None:
+        more.append(("Folds", f"{faces.folds}, the set's own"))
     properties(
         [
             ("Set", faces.name),
+            ("Kind", about.get("kind", ".bin set")),
             ("Distinct images", fmt_count(faces.n_images)),
             ("Image slots in the pairs", slots),
             ("Genuine pairs", fmt_count(about["n_genuine"])),
             ("Impostor pairs", fmt_count(about["n_impostor"])),
-            ("SHA-256 of the .bin set", short_hash(faces.sha256)),
+            *more,
+            ("SHA-256 of the set", short_hash(faces.sha256)),
             ("Credit", faces.credit or "not stated by the file"),
         ],
         "The verification set",
