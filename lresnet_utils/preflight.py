@@ -48,6 +48,12 @@ def check(params: Params, run: RunFolder) -> None:
     for given in params.fixed_thresholds:
         if isinstance(given, str):
             threshold_of(resolve(given), given)
+    if "plain" in params.dataset.variants and params.dataset.source not in (ORL, NO_FACES):
+        raise ParamsError(
+            "The variant 'plain' exists for the packaged faces only.",
+            where="dataset.variants",
+            fix="leave 'plain' out, for example dataset.variants: [res28, noise40]",
+        )
     if params.dataset.source != NO_FACES:
         for given in (params.dataset, *params.dataset.more):
             _check_set(given, params.folds)
@@ -73,12 +79,6 @@ def _check_names(params: Params) -> None:
             "Further sets need a first one.",
             where="dataset.more",
             fix="name one of them as dataset.source",
-        )
-    if "plain" in params.dataset.variants and params.dataset.source not in (ORL, NO_FACES):
-        raise ParamsError(
-            "The variant 'plain' exists for the packaged faces only.",
-            where="dataset.variants",
-            fix="leave 'plain' out, for example dataset.variants: [res28, noise40]",
         )
     for variant in params.dataset.variants:
         if variant not in VARIANTS:

@@ -9,6 +9,9 @@ from typing import Any
 from lresnet_utils.data.known_files import licence_of
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
+from lresnet_utils.findings import find
+from lresnet_utils.findings.model import Finding
+from lresnet_utils.findings.say import said_json
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
@@ -32,6 +35,8 @@ class Results:
         One per batch size and target, in that order.
     dataset : dict
         The record of ``3_preprocess``, empty when there is none.
+    findings : list of Finding
+        What the numbers say.
     licences : list of dict
         Terms of the weights and sets whose names tell what they are.
     """
@@ -39,6 +44,7 @@ class Results:
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
+    findings: list[Finding]
     licences: list[dict[str, Any]] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
@@ -81,9 +87,27 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
+    results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
     results["licences"] = _licences(about, dataset)
-    write_json(run.results, results)
-    return Results(about, cells, dataset, results["licences"])
+    findings = find(results)
+    write_json(run.results, results | {"findings": [said_json(found) for found in findings]})
+    return Results(about, cells, dataset, findings, results["licences"])
+
+
+def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return what the evaluation found odd about the set: the same at every batch size."""
+    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
+    return next((r["set_health"] for r in records if r and r.get("set_health")), [])
+
+
+def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return how each batch size was timed, and on what."""
+    records = ((b, _read(run.stage("6_perf", b))) for b in batch_sizes)
+    return [
+        {"batch_size": b} | {key: record[key] for key in ("settings", "machine")}
+        for b, record in records
+        if record and "machine" in record
+    ]
 
 
 def _licences(about: dict[str, Any], dataset: dict[str, Any]) -> list[dict[str, Any]]:
