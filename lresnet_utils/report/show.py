@@ -255,8 +255,8 @@ def filtered_table_html(
     keys = [column.key for column in columns]
     words = {
         "filters": [keys.index(key) for key in filters],
-        "all": "all",
-        "shown": "{n} of {of} shown",
+        "all": tr("all"),
+        "shown": tr("{n} of {of} shown"),
     }
     return (
         f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'
