@@ -131,6 +131,29 @@ def schema() -> None:
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; say whether each page is what it should be."),
+    ] = False,
+) -> None:
+    """Make the pages of a finished run again from its files, or check the published ones.
+
+    With --check the status is 1 when a page is not what the run's files give, or when a file of
+    the chain of custody is not the one whose SHA-256 was recorded.
+    """
+    from lresnet_utils.report.console import print_check
+    from lresnet_utils.report.run_pages import check_run, render_run
+
+    folder = RunFolder.open(run)
+    if check:
+        sys.exit(print_check(check_run(folder)))
+    for page in render_run(folder):
+        print(page)
+
+
+@app.command()
 def pack(
     source: Annotated[str, typer.Argument(help="orl, a .bin, a folder of people or LFW, a .csv.")],
     out: Annotated[Path, typer.Argument(help="The .bin to write.")],

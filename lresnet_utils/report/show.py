@@ -16,6 +16,7 @@ from urllib.parse import quote
 from IPython.display import display as _display
 
 from lresnet_utils.report import style
+from lresnet_utils.report.marks import marks
 from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
@@ -109,7 +110,7 @@ def show_html(html: str, text: str) -> None:
 
 
 def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True)
+    _display({"text/html": html, "text/plain": text}, raw=True, metadata=marks())
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
@@ -42,9 +43,9 @@ def infer(
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        and further set the number of images embedded and the failures to acquire with their
-        reasons.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant and
+        further set the number of images embedded and the failures to acquire with their reasons,
+        and ``custody``.
     """
     faces = open_faces(run)
     sets = open_more(run) if more else {}
@@ -100,7 +101,12 @@ def _embed_variants(
                     )
                 file.add("failed", result.failed)
             results[key] = result
+    pictures = {key: image_file(own.folder, kind) for key, own, kind in work if key in results}
+    options = {"flip": flip, "batch_size": batch_size} | {
+        key: spec[key] for key in ("channel_order", "normalisation")
+    }
     return {
+        "custody": of_embeddings(run, batch_size, target, artefact, pictures, options),
         "stages": results[CLEAN].stages.to_json(),
         "variants": {
             variant: _counts(results[variant]) for variant in variants if variant in results

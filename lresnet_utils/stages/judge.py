@@ -15,6 +15,7 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_arrays
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.infer import CLEAN
+from lresnet_utils.stages.links import of_scores
 from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
 from lresnet_utils.stages.status import OK, UNAVAILABLE, attempt
 from lresnet_utils.verify.all_pairs import all_pairs
@@ -92,6 +93,9 @@ class Judge:
             "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
             "failures": asdict(failures) | {"images": images},
             "variants": {v: headline(self.scored[target, v]) for v in variants},
+            "custody": of_scores(
+                self.run, self.faces, self.batch_size, target, variants, self.options["folds"]
+            ),
         }
 
     def _score(self, target: str, variant: str) -> Scored:
@@ -225,6 +229,9 @@ def judge_sets(
                 key: _on_set(judge, name, embedded[name].get("sets", {}).get(key), reference)
                 for key, judge in judges.items()
             }
+            # The chain of custody is told per target, whatever the set.
+            for own in entry["sets"].values():
+                entry.setdefault("custody", []).extend(own.pop("custody", []))
     return {
         key: {
             "name": judge.faces.name,
@@ -242,7 +249,7 @@ def _on_set(judge: Judge, target: str, counts: dict | None, reference: str) -> d
     found = attempt(lambda: judge.accuracy(target, {judge.clean: counts}))
     if found["status"] != OK:
         return found
-    del found["variants"]
+    del found["variants"]  # this set has none
     base = judge.scored.get((reference, judge.clean))
     if base is None:
         parity = {"refused": f"the reference ({reference}) has no embeddings of this set"}

@@ -15,6 +15,7 @@ from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, buil
 from lresnet_utils.errors import DataError
 from lresnet_utils.params import MoreSet
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.links import of_faces
 
 
 def preprocess(
@@ -48,10 +49,11 @@ def preprocess(
     record = faces.describe() | {"licence": licence_of(dataset)}
     if guide_files != "no":
         record |= {"guide_files": _guide_files(run, faces, guide_files)}
-    record["sets"] = {}
+    record |= {"custody": of_faces(run, faces), "sets": {}}
     for item in (MoreSet(**given) for given in more):
         folder = run.more_faces(item.key)
         own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
+        record["custody"] += of_faces(run, own)
         record["sets"][item.key] = own.describe() | {"licence": licence_of(item.source)}
     run.write_record("3_preprocess", None, record)
     return faces
