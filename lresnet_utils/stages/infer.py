@@ -10,6 +10,7 @@ from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -39,8 +40,8 @@ def infer(
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        the number of images embedded and the failures to acquire with their reasons.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant the
+        number of images embedded and the failures to acquire with their reasons, and ``custody``.
     """
     faces = open_faces(run)
     spec = run.record("1_export", batch_size)["input"]
@@ -86,7 +87,11 @@ def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants
                     )
                 file.add("failed", result.failed)
             results[variant] = result
+    options = {"flip": flip, "batch_size": batch_size} | {
+        key: spec[key] for key in ("channel_order", "normalisation")
+    }
     return {
+        "custody": of_embeddings(run, batch_size, target, artefact, results, options),
         "stages": results[CLEAN].stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }
