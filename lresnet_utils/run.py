@@ -84,13 +84,23 @@ class RunFolder:
         return self.folder / "index.html"
 
     @property
+    def single(self) -> Path:
+        """The whole report in one file."""
+        return self.folder / "report.html"
+
+    @property
+    def pdf(self) -> Path:
+        """The whole report on paper."""
+        return self.folder / "report.pdf"
+
+    @property
     def faces(self) -> Path:
         """The image store that ``3_preprocess`` fills."""
         return self.folder / "faces"
 
     def more_faces(self, key: str) -> Path:
         """Return the image store of a further set."""
-        return self.folder / "sets" / key
+        return self.folder / "more_faces" / key
 
     @property
     def network(self) -> Path:

@@ -35,7 +35,7 @@ def preprocess(
     Parameters
     ----------
     run : RunFolder
-        Gets the store in ``faces/``, those of further sets in ``sets/`` and the record
+        Gets the store in ``faces/``, those of further sets in ``more_faces/`` and the record
         ``3_preprocess.json``.
     dataset, dataset_name, pairs, align, folds, more, variants, guide_files
         As declared in :class:`lresnet_utils.params.Params`.
