@@ -11,6 +11,7 @@ from lresnet_utils.report.style import fmt_bytes, fmt_count
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
 PARITY_LIMIT = 1e-5
+_SHOWN = 6
 
 
 def network(record: dict[str, Any]) -> None:
@@ -33,6 +34,13 @@ def network(record: dict[str, Any]) -> None:
         ],
         "The exported network",
     )
+    if "foreign" in record:
+        _foreign(record["foreign"])
+    if net.get("ignored"):
+        say(
+            f"The file holds more than the network. Left out: {', '.join(net['ignored'][:_SHOWN])}"
+            f"{' and others' if len(net['ignored']) > _SHOWN else ''}."
+        )
     if not net["trained"]:
         note(
             "These weights are random (seeded). Speed and the agreement of runtimes can be "
@@ -41,7 +49,34 @@ def network(record: dict[str, Any]) -> None:
         )
 
 
-_SCALES = {"minus1_1": "scaled to [-1, 1] as (x/255 - 0.5)/0.5", "raw": "as they are, 0 to 255"}
+_SCALES = {
+    "minus1_1": "scaled to [-1, 1] as (x/255 - 0.5)/0.5",
+    "centred_128": "scaled as (x - 127.5)/128",
+    "zero_1": "scaled to [0, 1] as x/255",
+    "raw": "as they are, 0 to 255",
+}
+
+
+def _foreign(foreign: dict[str, Any]) -> None:
+    """Say what the given file is, what was changed in it, and how that was checked."""
+    batch = "any batch size" if foreign["batch"] is None else f"batches of {foreign['batch']}"
+    told = foreign["told"]
+    changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
+    properties(
+        [
+            ("Input", f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}"),
+            ("Takes", batch),
+            ("Output", f"{foreign['output']}, mean length {foreign['length']:.3g}"),
+            ("Pixels", "set in the params" if told["normalisation"] is None else told["because"]),
+            ("Changed", ", ".join(changes) or "nothing"),
+        ],
+        "The given graph",
+    )
+    say(
+        "The graph that everything here is built from was compared with "
+        f"{foreign['compared_with']}: on random pixels unit embeddings differ by at most "
+        f"{foreign['max_abs_difference']:.1e}."
+    )
 
 
 def graphs(record: dict[str, Any]) -> None:
@@ -77,7 +112,7 @@ def operators(record: dict[str, Any]) -> None:
 
 
 def parity(record: dict[str, Any]) -> None:
-    """Show how far PyTorch, ONNX and simplified ONNX are apart on real faces."""
+    """Show how far the network, its graph and its simplified graph are apart on real faces."""
     if record["onnx"] is None:
         return
     rows = [row | {"pair": f"{row['a']} and {row['b']}"} for row in record["parity"]]
@@ -87,7 +122,8 @@ def parity(record: dict[str, Any]) -> None:
         Column("min_cosine", "Least cosine", "", ".8f"),
         Column("n", "Faces"),
     ]
-    table(rows, columns, "Agreement of the exported graphs with PyTorch, on real faces")
+    origin = record["parity"][0]["a"]
+    table(rows, columns, f"Agreement of the graphs with {origin}, on real faces")
     show(ParityDisplay(rows))
     worst = max(row["max_abs_difference"] for row in rows)
     verdict = "within" if worst <= PARITY_LIMIT else "beyond"
