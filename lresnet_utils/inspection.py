@@ -61,9 +61,7 @@ def _graph(foreign: Foreign, path: Path, output: str) -> list[str]:
         "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
     ]
     if told.normalisation is None:
-        lines.append(
-            "  normalisation: minus1_1  # or as its maker scaled the pixels"
-        )
+        lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
     if output != "auto":
         lines.append(f"  output: {output}")
     return lines

@@ -10,6 +10,8 @@ from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.checkpoint import read_state_dict
 from lresnet_utils.models.torchscript import is_torchscript, read_torchscript
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 
 class Network(nn.Module):
     """Small, with everything that TorchScript stores in its own way."""
@@ -22,8 +24,8 @@ class Network(nn.Module):
         self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4))
         self.shared = self.first[0]
         self.register_buffer("turned", torch.arange(12.0).reshape(3, 4).t())
-        self.register_buffer("half", torch.ones(2, dtype=torch.float16))
-        self.register_buffer("empty", torch.empty(0))
+        self.register_buffer("sixteen", torch.ones(2, dtype=torch.float16))
+        self.register_buffer("none", torch.empty(0))
         self.register_buffer("scalar", torch.tensor(3))
 
     def forward(self, x):
@@ -40,7 +42,6 @@ def saved(path, kind, module):
 
 
 @pytest.mark.parametrize("kind", ["script", "trace"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_state_dict_comes_back_bit_for_bit(tmp_path, kind):
     module = Network().eval()
     path = saved(tmp_path / "m.pt", kind, module)
@@ -53,7 +54,6 @@ def test_the_state_dict_comes_back_bit_for_bit(tmp_path, kind):
         assert torch.equal(state[name], tensor), name
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_frozen_file_says_that_its_names_are_gone(tmp_path):
     path = tmp_path / "frozen.pt"
     torch.jit.save(torch.jit.freeze(torch.jit.script(Network().eval())), path)
@@ -68,7 +68,6 @@ def test_a_plain_checkpoint_is_no_torchscript(tmp_path):
 
 
 @pytest.fixture(scope="module")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def members(tmp_path_factory):
     """The archive's members, to be put together again with one of them changed."""
     path = tmp_path_factory.mktemp("t") / "m.pt"

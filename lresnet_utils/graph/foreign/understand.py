@@ -14,6 +14,8 @@ from lresnet_utils.graph.foreign.ports import AUTO, Ports, find_ports
 from lresnet_utils.graph.foreign.read import ForeignFile, read_foreign
 from lresnet_utils.graph.foreign.repairs import REPAIRS
 
+_IR_VERSION_OF_CONSTANTS = 4
+
 
 @dataclass(frozen=True)
 class Foreign:
@@ -62,6 +64,8 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
     file = read_foreign(path)
     try:
         model = _inferred(file.model)
+        # Before this version weights had to be inputs, which they are no longer below.
+        model.ir_version = max(model.ir_version, _IR_VERSION_OF_CONSTANTS)
         weights_out = REPAIRS["weights-not-inputs"](model.graph)
         ports = find_ports(model.graph, output)
         counts = {"weights-not-inputs": weights_out}

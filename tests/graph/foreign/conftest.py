@@ -108,7 +108,7 @@ def face_network(
         given.append(maker.op("Relu", linear))
     kind = TYPES[np.dtype(pixels or maker.dtype)]
     axes = [channels, size, size] if layout == "nchw" else [size, size, channels]
-    widths = {given[0]: 16, **{other: 1 if outputs == 2 else 16 for other in given[1:]}}
+    widths = {given[0]: 16, **dict.fromkeys(given[1:], 1 if outputs == 2 else 16)}
     first = "N" if batch is None else batch
     graph = helper.make_graph(
         maker.nodes,

@@ -44,7 +44,12 @@ IMAGENET = after(
     ("lead", "told", "centre", "step"),
     [
         (after(scaled("Sub", 127.5), scaled("Mul", 0.0078125)), "raw", "127.5", "128"),
-        (after(scaled("Div", 255), scaled("Sub", 0.5), scaled("Div", 0.5)), "raw", "127.5", "127.5"),
+        (
+            after(scaled("Div", 255), scaled("Sub", 0.5), scaled("Div", 0.5)),
+            "raw",
+            "127.5",
+            "127.5",
+        ),
         (after(scaled("Mul", 1 / 127.5), scaled("Add", -1)), "raw", "127.5", "127.5"),
         (scaled("Sub", 127.5), "raw", "127.5", "1"),
         (scaled("Sub", 255, first=False), "raw", "255", "1"),
