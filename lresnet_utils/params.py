@@ -27,7 +27,7 @@ class ModelParams(_Strict):
     """The network and its weights."""
 
     architecture: str = Field(
-        "sface", description="network: ir50 .. ir_se152, iresnet18 .. 200, ..., or onnx"
+        "sface", description="network: ir50 .. iresnet200, mobilefacenet, sface, or onnx"
     )
     weights: str = Field(
         "packaged",
