@@ -56,7 +56,7 @@ def colourfulness(images: np.ndarray) -> float:
     return float(np.abs(sample[..., 0] - sample[..., 2]).mean())
 
 
-def tested_target(names: Iterable[str]) -> str | None:
+def order_target(names: Iterable[str]) -> str | None:
     """Return the target that embeds the other order: fast and in fp32 where there is one."""
     able = [name for name in names if get_target(name).embeds_variants]
     return next((name for name in _PREFERRED if name in able), able[0] if able else None)
@@ -66,8 +66,6 @@ def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any]
     """Return why the order cannot be tested at all, or None when it can."""
     if not trained:
         return {"refused": "the weights are random (seeded)"}
-    if target is None:
-        return {"refused": "no target embeds anything but the set as it is"}
     colour = colourfulness(faces.images())
     if colour < _GREY:
         return {
@@ -75,6 +73,8 @@ def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any]
             "average, so both orders are the same to the network",
             "colour_levels": colour,
         }
+    if target is None:
+        return {"refused": "no target embeds anything but the set as it is"}
     return None
 
 

@@ -13,8 +13,8 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.channels import (
     OTHER_ORDER,
     colourfulness,
+    order_target,
     other_order,
-    tested_target,
     why_not,
 )
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
@@ -77,7 +77,7 @@ def infer(
 
 def _embed_other_order(run, faces, built, entries, exported, batch_size, flip) -> dict[str, Any]:
     """Let one target embed the set with red and blue exchanged, or say why that is no use."""
-    name = tested_target(name for name, entry in entries.items() if entry["status"] == OK)
+    name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
     refused = why_not(faces, exported["network"]["trained"], name)
     if refused is not None:
         return refused
