@@ -21,9 +21,10 @@ if "{stage}" == "2_compile" and batch_size == 4:
 """
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
     """A project whose notebooks note that they ran; 2_compile fails at batch size 4."""
+    tmp_path = tmp_path_factory.mktemp("project")
     (tmp_path / "params").mkdir()
     (tmp_path / "notebooks").mkdir()
     for stage in STAGES:
@@ -34,11 +35,12 @@ def project(tmp_path, monkeypatch):
         node = new_notebook(cells=cells)
         node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
         nbformat.write(node, tmp_path / "notebooks" / f"{stage}.ipynb")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def finished(project):
     """The run of two batch sizes, and what its listener heard."""
     heard, lock = [], threading.Lock()

@@ -88,7 +88,7 @@ class IResNet(nn.Module):
     >>> with torch.device("meta"):
     ...     network = IResNet(50)
     >>> sum(p.numel() for p in network.parameters()), len(network.state_dict())
-    (43590976, 353)
+    (43590848, 475)
     """
 
     def __init__(self, num_layers: int, drop_ratio: float = 0.0):

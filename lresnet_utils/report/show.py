@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,16 @@ from urllib.parse import quote
 from IPython.display import display as _display
 
 from lresnet_utils.report import style
+from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
-_STATUS = {"ok": "lr-ok", "unavailable": "lr-unavailable", "failed": "lr-failed"}
+_STATUS = {
+    mark("ok"): "lr-ok",
+    mark("passed"): "lr-ok",
+    mark("unavailable"): "lr-unavailable",
+    mark("not judged"): "lr-unavailable",
+    mark("failed"): "lr-failed",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Column:
     key : str
         Which entry of a row it shows.
     label : str
-        Its heading.
+        Its heading, in English; like the unit it is put into the language spoken.
     unit : str
         Written under the heading, once, instead of in every cell.
     format : str or callable, optional
@@ -56,12 +64,22 @@ def show(display: Any, *, caption: str | None = None) -> None:
         Words under the figure instead of the display's title and reading.
     """
     html = figure_html(display, caption=caption)
-    _publish(html, display.title if _is_empty(display) else display.describe())
+    _publish(html, tr(display.title) if _is_empty(display) else display.describe())
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> None:
     """Show a table as the output of the running cell; see :func:`table_html`."""
     _publish(table_html(rows, columns, caption), caption)
+
+
+def filtered_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> None:
+    """Show a table that can be sorted and filtered; see :func:`filtered_table_html`."""
+    _publish(filtered_table_html(rows, columns, caption, filters), caption)
 
 
 def say(text: str) -> None:
@@ -85,6 +103,11 @@ def note(text: str, kind: str = "info") -> None:
     _publish(note_html(text, kind), text)
 
 
+def show_html(html: str, text: str) -> None:
+    """Show ready HTML as the output of the running cell, with `text` for where there is no HTML."""
+    _publish(html, text)
+
+
 def _publish(html: str, text: str) -> None:
     _display({"text/html": html, "text/plain": text}, raw=True)
 
@@ -104,7 +127,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
         Words under the figure instead of the display's title and reading.
     """
     if _is_empty(display):
-        return note_html(f"{display.title}: no target delivered these numbers.")
+        return note_html(tr("{title}: no target delivered these numbers.", title=tr(display.title)))
     if hasattr(display, "html"):
         body = f'<div role="group" aria-label="{escape(display.describe())}">{display.html()}</div>'
     else:
@@ -113,7 +136,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
     words = (
         escape(caption)
         if caption is not None
-        else f"<strong>{escape(display.title)}.</strong> {escape(display.reading)}"
+        else f"<strong>{escape(tr(display.title) + tr('.'))}</strong> {escape(tr(display.reading))}"
     )
     return (
         '<figure class="lr-figure" style="margin:1rem 0;max-width:40rem">'
@@ -173,7 +196,8 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     """Return a table as HTML that scrolls inside itself on a narrow screen.
 
     Numbers are right-aligned. A cell may also be an estimate, ``{"value", "low", "high"}``,
-    written with its interval, or ``{"refused": why}``. A missing value is a dash.
+    written with its interval, ``{"refused": why}``, a verdict with its reasons,
+    ``{"verdict", "why"}``, or a link, ``{"text", "href"}``. A missing value is a dash.
 
     Parameters
     ----------
@@ -189,8 +213,8 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     """
     numeric = [any(_is_number(row.get(column.key)) for row in rows) for column in columns]
     head = "".join(
-        f'<th scope="col"{_num(right)}>{escape(column.label)}'
-        + (f' <span class="lr-unit">{escape(column.unit)}</span>' if column.unit else "")
+        f'<th scope="col"{_num(right)}>{escape(tr(column.label))}'
+        + (f' <span class="lr-unit">{escape(tr(column.unit))}</span>' if column.unit else "")
         + "</th>"
         for column, right in zip(columns, numeric, strict=True)
     )
@@ -208,6 +232,35 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
         'style="overflow-x:auto;max-width:100%">'
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def filtered_table_html(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> str:
+    """Return a table that a published page can sort and filter.
+
+    Without a script, in a notebook and on paper it is the plain table.
+
+    Parameters
+    ----------
+    rows, columns, caption
+        As in :func:`table_html`.
+    filters : sequence of str
+        Keys of the columns to filter by.
+    """
+    keys = [column.key for column in columns]
+    words = {
+        "filters": [keys.index(key) for key in filters],
+        "all": tr("all"),
+        "shown": tr("{n} of {of} shown"),
+    }
+    return (
+        f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'
+        f"{table_html(rows, columns, caption)}</div>"
     )
 
 
@@ -241,14 +294,14 @@ def note_html(text: str, kind: str = "info") -> str:
 
 
 def status_html(status: str) -> str:
-    """Return ok, unavailable or failed as HTML that does not rely on colour.
+    """Return a status or a verdict as HTML that does not rely on colour.
 
     Examples
     --------
     >>> status_html("ok")
     '<span class="lr-status lr-ok">ok</span>'
     """
-    return f'<span class="lr-status {_STATUS[status]}">{escape(status)}</span>'
+    return f'<span class="lr-status {_STATUS[status]}">{escape(tr(status))}</span>'
 
 
 def _num(right: bool) -> str:
@@ -266,8 +319,14 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
         return status_html(value)
     if form == "link" and value:
         return f'<a href="{escape(quote(value))}">{escape(value)}</a>'
+    if isinstance(value, Mapping) and "href" in value:
+        return f'<a href="{escape(quote(value["href"]))}">{escape(recorded(value["text"]))}</a>'
+    if isinstance(value, Mapping) and "verdict" in value:
+        why = f'<span class="lr-why">{escape(recorded(value["why"]))}</span>'
+        return status_html(value["verdict"]) + why
     if isinstance(value, Mapping) and "refused" in value:
-        return f'<span class="lr-refused">not given: {escape(str(value["refused"]))}</span>'
+        text = tr("not given: {reason}", reason=recorded(str(value["refused"])))
+        return f'<span class="lr-refused">{escape(text)}</span>'
     text = escape(_text(value, form))
     if isinstance(value, Mapping):
         return f'<span style="white-space:nowrap">{text}</span>'
@@ -283,9 +342,9 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if callable(form):
         return form(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return tr("yes") if value else tr("no")
     if _is_number(value):
         if form:
             return format(value, form).replace("-", "\u2212")
         return style.fmt_count(value) if isinstance(value, Integral) else style.fmt_number(value)
-    return str(value)
+    return recorded(str(value))

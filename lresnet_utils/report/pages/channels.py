@@ -6,6 +6,7 @@ from typing import Any
 
 from lresnet_utils.report.show import Column, note, say, table
 from lresnet_utils.report.style import fmt_percent
+from lresnet_utils.report.words import tr
 from lresnet_utils.stages.evaluate import Evaluation
 
 
@@ -13,14 +14,15 @@ def channel_order(evaluation: Evaluation) -> None:
     """Show both channel orders' accuracy and what the difference says, or why it cannot."""
     test = evaluation.record["channel_test"]
     if test is None:
-        say("The channel order is tested at the largest batch size of a run, if at all.")
+        say(tr("The channel order is tested at the largest batch size of a run, if at all."))
         return
     if "refused" in test:
-        say(f"The channel order cannot be told: {test['refused']}.")
+        say(tr("The channel order cannot be told: {refused}.", refused=test["refused"]))
         return
+    used, other = test["used_order"].upper(), test["other_order"].upper()
     rows = [
-        {"order": f"{test[f'{which}_order'].upper()}{suffix}"} | test[which]
-        for which, suffix in (("used", ", as in this run"), ("other", ", red and blue exchanged"))
+        {"order": tr("{order}, as in this run", order=used)} | test["used"],
+        {"order": tr("{order}, red and blue exchanged", order=other)} | test["other"],
     ]
     columns = [
         Column("order", "Channel order"),
@@ -28,10 +30,9 @@ def channel_order(evaluation: Evaluation) -> None:
         Column("errors", "Wrong pairs"),
         Column("n", "Pairs"),
     ]
-    table(rows, columns, f"Both channel orders through {test['target']}")
-    wrong = test["right"] == "other"
-    note(sentence(test), "warning" if wrong else "info")
-    say(f"Interval of the difference: {test['difference']['interval']}.")
+    table(rows, columns, tr("Both channel orders through {target}", target=test["target"]))
+    note(sentence(test), "warning" if test["right"] == "other" else "info")
+    say(tr("Interval of the difference: {interval}.", interval=test["difference"]["interval"]))
 
 
 def sentence(test: dict[str, Any]) -> str:
@@ -46,13 +47,27 @@ def sentence(test: dict[str, Any]) -> str:
     """
     d = test["difference"]
     points = [f"{100 * d[key]:+.2f}".replace("-", "−") for key in ("value", "low", "high")]
-    used, other = test["used_order"], test["other_order"]
-    effect = f"{other.upper()} changes accuracy by {points[0]} points [{points[1]}, {points[2]}]"
+    words = {
+        "used": test["used_order"].upper(),
+        "other": test["other_order"].upper(),
+        "points": f"{points[0]}",
+        "span": f"[{points[1]}, {points[2]}]",
+    }
     if test["right"] is None:
-        return f"These faces cannot tell the channel order: {effect}, an interval that covers 0."
+        return tr(
+            "These faces cannot tell the channel order: {other} instead of {used} changes accuracy "
+            "by {points} points {span}, an interval that covers 0.",
+            **words,
+        )
     if test["right"] == "used":
-        return f"The network was trained on {used.upper()}, as set: {effect}."
-    return (
-        f"The network was trained on {other.upper()}, not on {used.upper()}: {effect}. "
-        f"Set model.channel_order to {other}."
+        return tr(
+            "The network was trained on {used}, as set: {other} changes accuracy by {points} "
+            "points {span}.",
+            **words,
+        )
+    return tr(
+        "The network was trained on {other}, not on {used}: {other} changes accuracy by {points} "
+        "points {span}. Set model.channel_order to {order}.",
+        order=test["other_order"],
+        **words,
     )
