@@ -14,6 +14,7 @@ from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.foreign import ONNX, export_foreign
+from lresnet_utils.stages.links import of_export
 from lresnet_utils.stages.parity import agreement, sample_batches
 
 # The network ran on another machine and only its results are here, for the target `replay`.
@@ -48,9 +49,10 @@ def export(
     Returns
     -------
     dict
-        The stage's record: network, both graphs' summaries, the simplifier's check and the
-        agreement of PyTorch, ONNX and simplified ONNX on real faces. With weights ``recorded``
-        there is no graph here, and the record holds the network's description alone.
+        The stage's record: network, both graphs' summaries, the simplifier's check, the
+        agreement of PyTorch, ONNX and simplified ONNX on real faces, and the chain of custody.
+        With weights ``recorded`` there is no graph here, and the record holds the network's
+        description alone.
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
@@ -83,6 +85,7 @@ def export(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(network, raw, simple, spec, dataset, batch_size),
     }
+    record["custody"] = of_export(run, batch_size, record)
     return run.write_record("1_export", batch_size, record)
 
 

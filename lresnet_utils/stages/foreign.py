@@ -16,6 +16,7 @@ from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.links import of_foreign
 from lresnet_utils.stages.parity import agreement, sample_batches
 
 ONNX = "onnx"
@@ -100,7 +101,7 @@ def export_foreign(
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
     adopted = adopt_onnx(foreign, raw, batch_size=batch_size, input_range=pixels, seed=seed)
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
-    return {
+    record = {
         "network": _describe(foreign, adopted.embedding_size),
         "input": spec,
         "seed": seed,
@@ -110,6 +111,7 @@ def export_foreign(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(foreign, raw, simple, spec, dataset, batch_size),
     }
+    return record | {"custody": of_foreign(run, batch_size, record)}
 
 
 def _describe(foreign: Foreign, embedding_size: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from lresnet_utils.stages.channels import (
     other_order,
     why_not,
 )
+from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -47,8 +48,8 @@ def infer(
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        the number of images embedded and the failures to acquire with their reasons.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant the
+        number of images embedded and the failures to acquire with their reasons, and ``custody``.
         ``channel_test``: which target embedded the set in the other channel order, or why none
         did; None where it was not asked for.
     """
@@ -69,9 +70,8 @@ def infer(
         )
     record = {"flip": flip, "n_images": faces.n_images, "targets": entries, "channel_test": None}
     if channel_test:
-        record["channel_test"] = _embed_other_order(
-            run, faces, built, entries, exported, batch_size, flip
-        )
+        tested = _embed_other_order(run, faces, built, entries, exported, batch_size, flip)
+        record |= {"custody": tested.pop("custody", []), "channel_test": tested}
     return run.write_record("4_infer", batch_size, record)
 
 
@@ -90,8 +90,13 @@ def _embed_other_order(run, faces, built, entries, exported, batch_size, flip) -
     )
     if entry["status"] != OK:
         return {"refused": f"{name}: {entry['reason']}"}
-    colour = colourfulness(faces.images())
-    return {"target": name, "colour_levels": colour, "used_order": used, "other_order": other}
+    return {
+        "target": name,
+        "colour_levels": colourfulness(faces.images()),
+        "used_order": used,
+        "other_order": other,
+        "custody": entry["custody"],
+    }
 
 
 def open_faces(run: RunFolder) -> FaceSet:
@@ -109,8 +114,9 @@ def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants
 def _embed(run, faces, name, artefact, spec, batch_size, flip, stored) -> dict[str, Any]:
     """Embed image variants, each into a file of its own name, and count; the first is timed."""
     results = {}
+    target = get_target(name)
     slots = np.stack([faces.left, faces.right], axis=1).ravel()
-    with get_target(name).embedder(artefact) as embed_images:
+    with target.embedder(artefact) as embed_images:
         for stored_as, variant in stored.items():
             with stream_arrays(run.embeddings(batch_size, name, stored_as)) as file:
                 with file.table("vectors", faces.n_images) as write:
@@ -126,7 +132,11 @@ def _embed(run, faces, name, artefact, spec, batch_size, flip, stored) -> dict[s
                     )
                 file.add("failed", result.failed)
             results[stored_as] = result
+    options = {"flip": flip, "batch_size": batch_size} | {
+        key: spec[key] for key in ("channel_order", "normalisation")
+    }
     return {
+        "custody": of_embeddings(run, batch_size, target, artefact, stored, options),
         "stages": next(iter(results.values())).stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }
