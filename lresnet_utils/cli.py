@@ -144,6 +144,19 @@ def schema() -> None:
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, or an .onnx file.")],
+    output: Annotated[
+        str, typer.Option(help="The embedding among an .onnx file's outputs.")
+    ] = "auto",
+) -> None:
+    """Say which network a file holds, and what a params file must say about it."""
+    from lresnet_utils.inspection import inspect_file  # brings torch
+
+    print("\n".join(inspect_file(file, output=output)))
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     check: Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.channels import judge_order
 from lresnet_utils.stages.infer import CLEAN, open_faces, set_variant
 from lresnet_utils.stages.judge import Judge, changed_sides, fixed_threshold, health, judge_sets
 from lresnet_utils.stages.preprocess import open_more
@@ -105,10 +106,23 @@ def evaluate(
         "folds": judge.options["folds"],
         "n_pairs": faces.n_pairs,
         "set_health": health(judge, reference) if judge.scored else [],
+        "channel_test": _channel_test(judge) if network["trained"] else None,
         "sets": judge_sets(more, entries, embedded, reference),
         "targets": {name: entries[name] for name in targets},
     }
     return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, judge.scored)
+
+
+def _channel_test(judge: Judge) -> dict[str, Any] | None:
+    """Judge the channel order, where ``4_infer`` embedded the other one."""
+    run, batch_size = judge.run, judge.batch_size
+    tested = run.record("4_infer", batch_size).get("channel_test")
+    own = tested and judge.scored.get((tested.get("target"), CLEAN))
+    if own is None:
+        return tested
+    how = {key: judge.options[key] for key in ("folds", "replicates", "seed")}
+    used = own.distances, own.acquired
+    return judge_order(run, judge.faces, tested, used, batch_size=batch_size, **how)
 
 
 def _entry(

@@ -66,15 +66,41 @@ def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> lis
             options=shape,
             sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
+    ]
+
+
+def of_foreign(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:
+    """Return the links from another maker's graph to the simplified graph."""
+    network, foreign = record["network"], record["foreign"]
+    file = f"{network['weights']} (graph)"
+    raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
+    changed = {"batch_size": batch_size, "output": foreign["output"], "changes": foreign["changes"]}
+    return [
+        given(file, network["weights_sha256"], architecture=network["architecture"]),
         made(
             run,
-            simple,
-            [raw],
-            tools=("onnxsim", "onnx"),
-            options={"batch_size": batch_size},
-            sha256=record["simplified"]["sha256"],
+            raw,
+            [file],
+            tools=("onnx", "onnx-ir"),
+            options=changed,
+            sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
     ]
+
+
+def _simplified(
+    run: RunFolder, raw: Path, simple: Path, batch_size: int, record: Mapping[str, Any]
+) -> Link:
+    return made(
+        run,
+        simple,
+        [raw],
+        tools=("onnxsim", "onnx"),
+        options={"batch_size": batch_size},
+        sha256=record["simplified"]["sha256"],
+    )
 
 
 def of_build(
@@ -123,17 +149,17 @@ def of_embeddings(
 ) -> list[Link]:
     """Return the links from a build and the pictures to a target's embeddings.
 
-    `pictures` says per variant and further set which file they are in.
+    `pictures` maps the name that an embeddings file bears to the file of its pictures.
     """
     return [
         made(
             run,
-            run.embeddings(batch_size, target.name, variant),
+            run.embeddings(batch_size, target.name, name),
             [artefact.path, path],
             tools=target.versions(),
-            options={"variant": variant} | dict(options),
+            options={"variant": name} | dict(options),
         )
-        for variant, path in pictures.items()
+        for name, path in pictures.items()
     ]
 
 
