@@ -136,8 +136,13 @@ def report(
         bool,
         typer.Option("--check", help="Write nothing; say whether each page is what it should be."),
     ] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print report.pdf, with the system's Chromium.")
+    ] = False,
 ) -> None:
     """Make the pages of a finished run again from its files, or check the published ones.
+
+    All pages together are in report.html, one file that can be mailed.
 
     With --check the status is 1 when a page is not what the run's files give, or when a file of
     the chain of custody is not the one whose SHA-256 was recorded.
@@ -148,5 +153,9 @@ def report(
     folder = RunFolder.open(run)
     if check:
         sys.exit(print_check(check_run(folder)))
-    for page in render_run(folder):
+    for page in [*render_run(folder), folder.single]:
         print(page)
+    if pdf:
+        from lresnet_utils.report.pdf import write_pdf
+
+        print(write_pdf(folder))

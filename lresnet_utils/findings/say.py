@@ -15,7 +15,7 @@ from lresnet_utils.report.style import (
     fmt_rate,
     join_words,
 )
-from lresnet_utils.report.words import mark, speaking, tr
+from lresnet_utils.report.words import mark, recorded, speaking, tr
 
 # Numbers that are shares of one, and numbers that are probabilities, by their names.
 _SHARES = ("published", "limit")
@@ -49,10 +49,9 @@ def say(finding: Finding) -> Said:
 
     Examples
     --------
-    >>> evidence = {"batch_sizes": [4], "items": [{"batch_size": 4, "load": 7.25, "cores": 2}]}
-    >>> said = say(Finding("busy-machine", "cannot tell", evidence, ["4/torch-fp32"]))
-    >>> said.finding
-    'The machine was busy when timing began, at batch size 4.'
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> say(Finding("set-health", "cannot tell", found, ["4/torch-fp32"]))
+    Said(finding='Balance: 9 of 10.', evidence='Odd.', to_do='')
     """
     words = WORDS[finding.rule, finding.case]
     values = _texts(finding.evidence)
@@ -104,7 +103,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return recorded(value)
     if isinstance(value, (list, tuple)):
         return join_words([str(part) for part in value]) if value else ""
     if value is None:
@@ -148,6 +147,6 @@ def _estimate(estimate: Mapping[str, Any]) -> str:
         text = fmt_interval(estimate["value"], low, high, form)
     counted = tr(_COUNTED[estimate["unit"]], n=estimate["n"])
     if low is None or high is None:
-        why = str(estimate.get("interval") or "not given").removeprefix("none: ")
+        why = recorded(str(estimate.get("interval") or "not given").removeprefix("none: "))
         return tr("{text} ({counted}; no interval: {why})", text=text, counted=counted, why=why)
     return tr("{text} ({counted})", text=text, counted=counted)

@@ -28,8 +28,8 @@ def findings_html(findings: Sequence[Finding]) -> str:
 
     Examples
     --------
-    >>> evidence = {"batch_sizes": [4], "items": [{"batch_size": 4, "load": 7.25, "cores": 2}]}
-    >>> html = findings_html([Finding("busy-machine", UNKNOWN, evidence, ["4/torch-fp32"])])
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> html = findings_html([Finding("set-health", UNKNOWN, found, ["4/torch-fp32"])])
     >>> "What these data cannot tell" in html, "What holds" in html
     (True, False)
     """

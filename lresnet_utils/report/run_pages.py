@@ -15,6 +15,7 @@ from lresnet_utils.files import read_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, phases
 from lresnet_utils.report.publish import Link, Trouble, render, render_not_run
+from lresnet_utils.report.single import single_text
 from lresnet_utils.report.words import mark, recorded, speaking, tr
 from lresnet_utils.run import RunFolder
 
@@ -56,12 +57,17 @@ class Checked:
 def write_page(run: RunFolder, about: Mapping[str, Any], job: Job) -> Path:
     """Write the page of one notebook of a run; see :func:`page_text`.
 
+    The summary's page is the last: with it the whole report is written into one file as well.
+
     Returns
     -------
     pathlib.Path
         The page.
     """
-    return write_text(run.stage(job.stage, job.batch_size, ".html"), page_text(run, about, job))
+    page = write_text(run.stage(job.stage, job.batch_size, ".html"), page_text(run, about, job))
+    if job.stage == "7_summary":
+        write_text(run.single, single_text(run))
+    return page
 
 
 def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
@@ -157,6 +163,7 @@ def check_run(run: RunFolder) -> list[Checked]:
         )
         for job in _published(about)
     ]
+    pages.append(Checked(run.single.name, _single_problem(run)))
     links = [link for link in gather(run, about["params"]["batch_sizes"]) if link["bytes"]]
     problems = broken(run, links)
     return pages + [Checked(link["file"], problems.get(link["file"])) for link in links]
@@ -172,6 +179,16 @@ def _problem(run: RunFolder, about: Mapping[str, Any], job: Job) -> str | None:
         what = error.what if isinstance(error, LResNetError) else str(error)
         return f"its inputs give no page: {what}"
     return None if page.read_bytes() == text.encode() else "the page is not what its inputs give"
+
+
+def _single_problem(run: RunFolder) -> str | None:
+    if not run.single.is_file():
+        return "the page is missing"
+    try:
+        same = run.single.read_text(encoding="utf-8") == single_text(run)
+    except RunError as error:
+        return f"its inputs give no page: {error.what}"
+    return None if same else "the page is not what the other pages give"
 
 
 def _about(run: RunFolder) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def cells(run: RunFolder, results: Results) -> None:
         Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
         Column("threshold", "Threshold", "squared L2", ".3f"),
         Column("gates", "Gates", "pairs lost and gained"),
-        Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("throughput", "Throughput", "images/s, 95 %", ".1f"),
         Column("p50", "Latency", "p50, ms", ".1f"),
         Column("e2e", "End to end", "images/s", ".1f"),
     ]
