@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import write_json
@@ -21,6 +22,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+Workers = Annotated[
+    int, typer.Option(min=0, help="Worker processes to start on this machine; 0: none.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work.")
+]
+FilesOption = Annotated[
+    str,
+    typer.Option(
+        "--files", metavar="auto|shared|sent", help="Workers see our files, or are sent them."
+    ),
+]
 
 
 def main() -> None:
@@ -130,6 +144,19 @@ def schema() -> None:
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, or an .onnx file.")],
+    output: Annotated[
+        str, typer.Option(help="The embedding among an .onnx file's outputs.")
+    ] = "auto",
+) -> None:
+    """Say which network a file holds, and what a params file must say about it."""
+    from lresnet_utils.inspection import inspect_file  # brings torch
+
+    print("\n".join(inspect_file(file, output=output)))
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     check: Annotated[
@@ -159,3 +186,93 @@ def report(
         from lresnet_utils.report.pdf import write_pdf
 
         print(write_pdf(folder))
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="A run's folder: its builds embed.")],
+    source: Annotated[
+        Path, typer.Argument(help="Images: a run's folder, .npy, .bin, or a folder per person.")
+    ],
+    cell: Annotated[str, typer.Option(help="Which build, as 16/openvino-bf16.")],
+    output: Annotated[
+        Path | None, typer.Option(help="For the embeddings.", show_default="RUN/sets/NAME.CELL")
+    ] = None,
+    shard: Annotated[int, typer.Option(help="Images per file of embeddings.")] = 4096,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    files: FilesOption = "auto",
+) -> None:
+    """Embed a set of any size with a build of a run, shard by shard; goes on where it stopped."""
+    from lresnet_utils.cluster import commands
+
+    commands.embed(
+        run,
+        source,
+        cell=cell,
+        output=output,
+        shard_size=shard,
+        workers=workers,
+        scheduler=scheduler,
+        files=files,
+    )
+
+
+@app.command()
+def all_pairs(
+    folder: Annotated[Path, typer.Argument(help="What lresnet embed filled.")],
+    far: Annotated[list[float] | None, typer.Option(help="A false accept rate; several.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    files: FilesOption = "auto",
+) -> None:
+    """Score every pair of an embedded set: EER and TAR at false accept rates, exactly."""
+    from lresnet_utils.cluster import commands
+
+    commands.all_pairs(
+        folder,
+        far_targets=far or [1e-3, 1e-4, 1e-5, 1e-6],
+        workers=workers,
+        scheduler=scheduler,
+        files=files,
+    )
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(help="orl, a .bin, a folder of people or LFW, a .csv.")],
+    out: Annotated[Path, typer.Argument(help="The .bin to write.")],
+    pairs: Annotated[str, typer.Option(help="Which pairs, as dataset.pairs.")] = "auto",
+    align: Annotated[str, typer.Option(help="auto, always or never, as dataset.align.")] = "auto",
+    folds: Annotated[int, typer.Option(help="Folds of pairs that are drawn.", min=2)] = 10,
+) -> None:
+    """Write a set as a .bin that InsightFace's own scripts read."""
+    from lresnet_utils.data.pack import pack as write
+
+    print(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
+
+
+@app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Which; without it, all are listed.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder below which the files go.")] = Path(),
+) -> None:
+    """Download a known set or checkpoint, check it, and say what may be done with it."""
+    from lresnet_utils.data.fetch import fetch as get
+    from lresnet_utils.data.known_files import find_source, known_sources
+
+    if name is None:
+        for source in known_sources().values():
+            way = "" if source.files[0].url else " (by hand: needs a browser)"
+            print(f"{source.name}: {source.title}{way}")
+        return
+    source = find_source(name)
+    print(f"{source.title}, from {source.origin}\nTerms: {source.licence}")
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.n, bar.total = done, total
+            bar.refresh()
+
+        for fetched in get(source, to, progress):
+            print(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")
