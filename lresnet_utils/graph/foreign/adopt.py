@@ -142,7 +142,7 @@ def _baseline(foreign: Foreign, faces: np.ndarray) -> tuple[np.ndarray, str]:
         ports = Ports(ports.input, ports.output, ports.layout, ir.DataType.FLOAT, ports.batch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "repaired.onnx"
-        onnx.save(ir.to_proto(foreign.model), path)
+        _write(foreign.model, path, str(foreign.file.path))
         rows = _run(path, faces, ports, str(foreign.file.path))
     return rows, f"the repaired graph, since the file as it is cannot be compared: {reason}"
 
@@ -239,15 +239,18 @@ def _save(model: ir.Model, path: Path, batch_size: int, size: int, where: str) -
     output = model.graph.outputs[0]
     output.shape, output.dtype = ir.Shape([batch_size, size]), ir.DataType.FLOAT
     _drop_unused(model.graph)
+    _write(model, path, where)
+
+
+def _write(model: ir.Model, path: Path, where: str) -> None:
     try:
         proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
         onnx.checker.check_model(proto)
         onnx.save(proto, path)
-    except Exception as error:  # the checker's own errors
+    except Exception as error:  # the checker's own errors, or text that is none
         message = str(error).split("\n", 1)[0]
-        raise GraphError(f"The graph does not follow the standard: {message}", where=where) from (
-            error
-        )
+        what = f"The graph does not follow the standard: {message}"
+        raise GraphError(what[:_LONGEST], where=where) from error
 
 
 def _drop_unused(graph: ir.Graph) -> None:

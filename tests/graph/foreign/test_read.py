@@ -96,7 +96,7 @@ def test_missing_and_short_weights_are_refused(stored, tmp_path):
     for entries in ({"length": 8}, {"offset": -4}):
         with pytest.raises(GraphError, match="bytes instead of"):
             read_foreign(relocated(external(stored()), "net.data", **entries))
-    with pytest.raises(GraphError, match="is no number"):
+    with pytest.raises(GraphError, match="is described wrongly"):
         read_foreign(relocated(external(stored()), "net.data", offset="much"))
 
 
@@ -142,3 +142,20 @@ def test_functions_of_the_file_are_expanded(stored):
     plain = stored("plain.onnx")
     found = [run_foreign(open_foreign(p), FACES) for p in (plain, stored(change=wrapped))]
     np.testing.assert_array_equal(*found)
+
+
+def test_values_that_nothing_makes_and_names_that_are_no_text_are_refused(stored):
+    def dangling(model):
+        model.graph.node[2].input[0] = "nowhere"
+
+    def backwards(model):
+        model.graph.node.insert(0, model.graph.node.pop())
+
+    with pytest.raises(GraphError, match="reads 'nowhere', which nothing makes"):
+        read_foreign(stored(change=dangling))
+    with pytest.raises(GraphError, match="which nothing makes"):
+        read_foreign(stored(change=backwards))
+    path = stored()
+    path.write_bytes(path.read_bytes().replace(b"\x02t2", b"\x02t\xdd"))
+    with pytest.raises(GraphError):
+        read_foreign(path)
