@@ -7,8 +7,8 @@ from onnx import helper
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.foreign import open_foreign
-from lresnet_utils.graph.foreign.adopt import run_foreign
 from lresnet_utils.graph.foreign.read import read_foreign
+from lresnet_utils.graph.foreign.running import baseline
 
 FACES = np.random.default_rng(3).normal(size=(2, 3, 112, 112)).astype(np.float32)
 
@@ -38,7 +38,7 @@ def test_external_weights_are_taken_in(stored, all_in_one):
     path = external(stored(), all_tensors_to_one_file=all_in_one)
     file = read_foreign(path)
     assert not any(t.external_data for t in file.model.graph.initializer)
-    found = [run_foreign(open_foreign(p), FACES) for p in (plain, path)]
+    found = [baseline(open_foreign(p), FACES)[0] for p in (plain, path)]
     np.testing.assert_array_equal(*found)
     assert file.sha256 != hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -140,7 +140,7 @@ def test_functions_of_the_file_are_expanded(stored):
         model.opset_import.append(helper.make_opsetid("own", 1))
 
     plain = stored("plain.onnx")
-    found = [run_foreign(open_foreign(p), FACES) for p in (plain, stored(change=wrapped))]
+    found = [baseline(open_foreign(p), FACES)[0] for p in (plain, stored(change=wrapped))]
     np.testing.assert_array_equal(*found)
 
 
