@@ -1,33 +1,30 @@
-"""Execute the notebooks of a run, publish each, and keep going when one fails."""
+"""Run a plan: keep what is valid, have the rest executed, publish each, go on when one fails."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
 
 from lresnet_utils.comparison.page_data import page_data
-from lresnet_utils.errors import LResNetError
+from lresnet_utils.errors import StorageError
+from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, first_line
 from lresnet_utils.files import write_json, write_text
-from lresnet_utils.kernels import PrivateKernelManager, kernel_log, stop_all_kernels
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job, Phase, parameters, phases
+from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.publish import Link, publish
-from lresnet_utils.run import RunFolder, prepare_folder, project_root
-
-# Kernels at once in phases that time nothing. Two keep a small machine busy; each holds a whole
-# network, so more would ask for memory that it may not have.
-SHARED = 2
+from lresnet_utils.reserve import Reserve
+from lresnet_utils.resume.jobs import Resume
+from lresnet_utils.resume.parts import FRESH
+from lresnet_utils.run import RunFolder, prepare_folder
 
 TITLES = {
     "1_export": "Export",
@@ -50,14 +47,17 @@ class Outcome:
     ----------
     stage, batch_size
         The job.
-    status : {"running", "ok", "failed", "skipped"}
-        "skipped" when an earlier notebook that it needs did not end well.
+    status : {"running", "waiting", "kept", "ok", "failed", "skipped"}
+        "skipped" when an earlier notebook that it needs did not end well. A listener alone hears
+        "waiting", while others have the machine, and "kept", of one that is valid as it is.
     seconds : float or None
         Wall time of the execution.
     reason : str or None
-        Why it failed or was skipped.
+        Why it failed or was skipped; why it runs, or what it waits for.
     page : str or None
         The published page, relative to the run's folder.
+    finished : str or None
+        When it ended (UTC, ISO 8601), which may be before this run.
     """
 
     stage: str
@@ -66,6 +66,7 @@ class Outcome:
     seconds: float | None = None
     reason: str | None = None
     page: str | None = None
+    finished: str | None = None
 
 
 class Runner:
@@ -79,52 +80,83 @@ class Runner:
         Where to.
     listener : callable
         Called with each :class:`Outcome` as it changes; may be called from several threads.
+    executor : Executor, optional
+        Where notebooks are executed; on this machine by default.
+    fresh : bool
+        True to keep nothing of what is there.
     """
 
-    def __init__(self, params: Params, run: RunFolder, listener: Listener = lambda outcome: None):
+    def __init__(
+        self,
+        params: Params,
+        run: RunFolder,
+        listener: Listener = lambda outcome: None,
+        *,
+        executor: Executor | None = None,
+        fresh: bool = False,
+    ):
         self.params = params
         self.run = run
         self.phases = phases(params)
         self.outcomes: dict[Job, Outcome] = {}
+        self.full: StorageError | None = None
+        self._jobs = [job for phase in self.phases for job in phase.jobs]
+        self._resume = Resume(params, run, fresh)
+        self._executor = executor or LocalExecutor()
         self._listener = listener
+        self._stopped = Event()
+        self._executed = False
         self._provenance: dict[str, Any] = {}
 
+    def plan(self) -> dict[Job, str | None]:
+        """Say of every notebook why it would run, or None where it is valid as it is."""
+        found = self._resume.plan()
+        return {job: why or self._why_published(job) for job, why in found.items()}
+
     def execute(self) -> list[Outcome]:
-        """Run all notebooks in order and return how each ended.
+        """Run all notebooks that must run, in order, and return how each ended.
 
         Raises
         ------
-        RunError
-            When the folder cannot be written.
+        StorageError
+            When the disk takes no more; what is finished is kept, and told by the report.
         KeyboardInterrupt
-            After every kernel has been stopped; finished notebooks stay.
+            After everything that was started has ended; finished notebooks stay.
         """
-        # Papermill logs each cell; a user is told per notebook.
-        logging.getLogger("papermill").setLevel(logging.ERROR)
         prepare_folder(self.run.folder)
+        self.run.sweep()
         self._provenance = provenance()
         values = self.params.model_dump()
         write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
-        for phase in self.phases:
+        with Reserve(self.run.state) as self._reserve:
+            self._run_jobs()
             self._write_run()
-            self._run_phase(phase)
-        self._write_run()
-        return list(self.outcomes.values())
+            self._resume.hashes.keep()
+        if self.full:
+            raise self.full
+        return [self.outcomes[job] for job in self._jobs]
 
-    def _run_phase(self, phase: Phase) -> None:
-        pool = ThreadPoolExecutor(max_workers=1 if phase.exclusive else SHARED)
-        futures: list[Future] = [pool.submit(self._run_job, job) for job in phase.jobs]
+    def _run_jobs(self) -> None:
+        pool = ThreadPoolExecutor(max_workers=self._executor.slots)
+        running: dict[Future, Job] = {}
         try:
-            # A plain wait cannot be interrupted on every platform; a short one can.
-            while wait(futures, timeout=0.5).not_done:
-                pass
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop_all_kernels()
+            while len(self.outcomes) < len(self._jobs):
+                started = running.values()
+                one_machine = self._executor.one_machine
+                ended = self.outcomes.keys() - set(started)
+                for job in startable(self.phases, ended, started, one_machine=one_machine):
+                    self._write_run()
+                    running[pool.submit(self._run_job, job)] = job
+                # A wait without end cannot be interrupted on every platform.
+                for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    running.pop(future)
+                    future.result()
+        except BaseException:
+            self._stopped.set()
+            self._executor.stop()
             raise
-        pool.shutdown()
-        for future in futures:
-            future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _run_job(self, job: Job) -> None:
         blocker = self._blocker(job)
@@ -132,66 +164,102 @@ class Runner:
             reason = f"{blocker.stage} did not finish: {blocker.reason}"
             self._tell(job, Outcome(job.stage, job.batch_size, "skipped", reason=reason))
             return
-        self._tell(job, Outcome(job.stage, job.batch_size, "running"))
-        started = time.perf_counter()
-        failure = self._execute_notebook(job)
-        seconds = round(time.perf_counter() - started, 2)
-        page, unpublished = self._publish(job, failure)
-        reason = failure or unpublished
+        why = self._resume.why(job) or self._why_summarised(job)
+        if why is None:
+            self._keep(job)
+            return
+        self._executed = True
+        self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
+        try:
+            self._resume.forget(job)
+            outcome = self._ended(job, self._execute_notebook(job))
+        except StorageError as error:
+            self._fill(error.what)
+            outcome = Outcome(job.stage, job.batch_size, "failed", reason=error.what)
+        self._tell(job, outcome)
+
+    def _ended(self, job: Job, done: Done) -> Outcome:
+        """Publish a notebook that was executed, and write down how it ended."""
+        if done.no_room:
+            self._fill(done.failure)
+        page, unpublished = self._publish(job, done.failure)
+        reason = done.failure or unpublished
         status = "failed" if reason else "ok"
-        self._tell(job, Outcome(job.stage, job.batch_size, status, seconds, reason, page))
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        outcome = Outcome(job.stage, job.batch_size, status, done.seconds, reason, page, finished)
+        if status == "ok":
+            links = [asdict(link) for link in self._links(job, self._page(job))]
+            self._resume.finished(job, asdict(outcome), links, self._meta())
+        return outcome
+
+    def _why_summarised(self, job: Job) -> str | None:
+        """Say why the summary runs although its inputs came out as they were."""
+        executed = job.stage == "7_summary" and self._executed
+        return "other notebooks ran" if executed else None
+
+    def _why_published(self, job: Job) -> str | None:
+        known = self._resume.known(job)
+        links = [asdict(link) for link in self._links(job, self._page(job))]
+        return "its page links to other pages now" if known and known["links"] != links else None
+
+    def _keep(self, job: Job) -> None:
+        """Take a valid notebook as it is; make its page anew when the run's pages are others."""
+        known = self._resume.known(job)
+        outcome = Outcome(**known["outcome"])
+        if self._why_published(job):
+            _, unpublished = self._publish(job, None, known["meta"])
+            if unpublished:
+                self._tell(job, replace(outcome, status="failed", reason=unpublished))
+                return
+            links = [asdict(link) for link in self._links(job, self._page(job))]
+            self._resume.finished(job, known["outcome"], links, known["meta"])
+        self.outcomes[job] = outcome
+        self._listener(replace(outcome, status="kept"))
 
     def _blocker(self, job: Job) -> Outcome | None:
-        """Return the earlier notebook that keeps this one from running; none for the summary."""
+        """Return what keeps a notebook from running; the summary tells of whatever there is."""
         if job.stage == "7_summary":
             return None
-        for earlier in (
-            Job("3_preprocess"),
-            *(Job(j.stage, job.batch_size) for j in self.outcomes),
-        ):
-            outcome = self.outcomes.get(earlier)
-            if earlier != job and outcome and outcome.status in ("failed", "skipped"):
-                return outcome
-        return None
+        if self.full:
+            return Outcome("the run", None, "failed", reason=self.full.what)
+        ended = (self.outcomes[other] for other in needs(job, self._jobs))
+        return next((outcome for outcome in ended if outcome.status != "ok"), None)
 
-    def _execute_notebook(self, job: Job) -> str | None:
-        """Run one notebook into the run's folder; return why it failed, or None."""
-        output = self.run.stage(job.stage, job.batch_size, ".ipynb")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        running = output.with_name(f".{output.name}")
-        try:
-            values = parameters(job, self.params, self.run)
-            with kernel_log(output.with_suffix(".log")):
-                return self._papermill(job, running, values)
-        except LResNetError as error:
-            return error.what
-        # A kernel can die or fail to start in many ways; the other notebooks must still run.
-        except Exception as error:
-            return f"{type(error).__name__}: {_first_line(str(error))}"
-        finally:
-            if running.is_file():
-                running.replace(output)
+    def _execute_notebook(self, job: Job) -> Done:
+        environment = {FRESH: "1"} if self._resume.fresh else {}
+        task = Task(
+            job,
+            self.run.stage(job.stage, job.batch_size, ".ipynb"),
+            parameters(job, self.params, self.run),
+            job.stage in TIMED,
+            environment,
+        )
 
-    def _papermill(self, job: Job, output: Path, values: dict[str, Any]) -> str | None:
-        """Execute a notebook; return the message of the error that stopped it, or None."""
-        try:
-            papermill.execute_notebook(
-                str(job.notebook),
-                str(output),
-                parameters=values,
-                kernel_name="python3",
-                cwd=str(project_root()),
-                progress_bar=False,
-                kernel_manager_class=PrivateKernelManager,
-            )
-        except PapermillExecutionError as error:
-            return _first_line(error.evalue) or error.ename
-        return None
+        def waiting(holder: str) -> None:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            self._listener(Outcome(job.stage, job.batch_size, "waiting", reason=holder))
 
-    def _publish(self, job: Job, failure: str | None) -> tuple[str | None, str | None]:
+        return self._executor.run(task, waiting)
+
+    def _fill(self, what: str) -> None:
+        """Take note that the disk is full, and free what was kept for the report."""
+        self.full = self.full or StorageError(
+            what,
+            where=str(self.run.folder),
+            fix="free some space and run the same again: what is finished is kept",
+        )
+        self._reserve.free()
+
+    def _page(self, job: Job) -> Path:
+        return self.run.stage(job.stage, job.batch_size, ".html")
+
+    def _publish(
+        self, job: Job, failure: str | None, meta: dict[str, str] | None = None
+    ) -> tuple[str | None, str | None]:
         """Make a notebook's page, failed or not; return its name, or why there is none."""
         source = self.run.stage(job.stage, job.batch_size, ".ipynb")
-        page = self.run.stage(job.stage, job.batch_size, ".html")
+        page = self._page(job)
         if not source.is_file():
             return None, "the notebook left no output"
         links = self._links(job, page)
@@ -201,13 +269,13 @@ class Runner:
                 page,
                 title=self._title(job),
                 links=links,
-                meta=self._meta(),
+                meta=meta or self._meta(),
                 failure=failure,
                 data=page_data(self.run) if job.stage == "7_summary" else None,
             )
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:
-            return None, f"the page could not be made: {_first_line(str(error))}"
+            return None, f"the page could not be made: {first_line(str(error))}"
         return page.relative_to(self.run.folder).as_posix(), None
 
     def _title(self, job: Job) -> str:
@@ -243,20 +311,24 @@ class Runner:
         self._listener(outcome)
 
     def _write_run(self) -> None:
+        try:
+            self._put_run()
+        except StorageError as error:
+            self._fill(error.what)
+            self._put_run()
+
+    def _put_run(self) -> None:
         write_json(
             self.run.folder / "run.json",
             {
                 "name": self.params.name,
                 "params": self.params.model_dump(),
                 "provenance": self._provenance,
-                "notebooks": [asdict(outcome) for outcome in self.outcomes.values()],
+                "notebooks": [
+                    asdict(self.outcomes[job]) for job in self._jobs if job in self.outcomes
+                ],
             },
         )
-
-
-def _first_line(text: str | None) -> str:
-    lines = (text or "").strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def _machine_line(machine: dict[str, Any]) -> str:

@@ -87,8 +87,8 @@ def test_every_parameter_says_what_it_means():
 
 
 def test_flat_names_lead_to_every_parameter_but_the_run_name():
-    """The settings of the tools and of the search travel as one parameter each."""
-    groups = ("tools", "build")
+    """The settings of tools, search and limits travel as one parameter each."""
+    groups = ("tools", "build", "limits")
     paths = {path for path, _ in declared() if path.split(".")[0] not in groups} - {"name"}
     assert set(flat_names().values()) == paths | {*groups}
 

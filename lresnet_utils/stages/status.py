@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from lresnet_utils.errors import LResNetError
+from lresnet_utils.errors import LResNetError, StorageError
+from lresnet_utils.files import require_room
+from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.tool import UnavailableError
 
@@ -39,6 +42,9 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"status": OK, "reason": None} | work()
     except UnavailableError as error:
         return {"status": UNAVAILABLE, "reason": error.what, "remedy": error.fix}
+    except StorageError:
+        # No target's fault, and the next one would fare no better.
+        raise
     except LResNetError as error:
         where = f" ({error.where})" if error.where else ""
         return {"status": FAILED, "reason": error.what + where, "remedy": error.fix}
@@ -50,6 +56,41 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             "reason": f"{type(error).__name__}: {lines[0][:300]}",
             "remedy": None,
         }
+
+
+def attempt_apart(
+    work: Callable[..., dict[str, Any]],
+    *arguments: Any,
+    limits: LimitOptions,
+    log: Path,
+    doing: str,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Run one target's work in a process of its own and return its part of the record.
+
+    What the process does to itself (a crash, a hang, too much memory) is a failure like others.
+
+    Parameters
+    ----------
+    work, arguments
+        A function of an importable module, which returns plain values, and what it is given.
+    limits, log, doing, seconds
+        As for :func:`lresnet_utils.isolation.apart`.
+
+    Raises
+    ------
+    StorageError
+        When the work failed and the disk is full: runtimes seldom tell that this was why.
+    """
+    how = {"limits": limits, "log": log, "doing": doing, "seconds": seconds}
+    entry = attempt(lambda: apart(_attempted, work, *arguments, **how))
+    if entry["status"] == FAILED:
+        require_room(log.parent)
+    return entry
+
+
+def _attempted(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    return attempt(lambda: work(*arguments))
 
 
 def not_ok(entry: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def charts(record: dict[str, Any]) -> None:
 def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
-        note("No target ran in this process, so the machine's ceilings are not measured.")
+        none = "No target ran in this process, so the machine's ceilings are not measured."
+        note(record.get("limits_refused") or none)
         return
     rows = [_ceiling_row(name, entry) for name, entry in ok_targets(record["targets"]).items()]
     columns = [
