@@ -1,7 +1,7 @@
 """Executed notebooks become self-contained pages: no request, the same bytes again.
 
 The page is nbconvert's work with the template beside this module. Everything it needs is in the
-file: one style sheet, pictures as data, and on a page with the threshold explorer its script. A
+file: one style sheet, pictures as data, and the scripts of what it shows, pinned by hash. A
 content security policy forbids the rest, so a page opened from a mail, an archive or a machine
 without network looks as it was meant to.
 """
@@ -29,7 +29,7 @@ from traitlets.config import Config
 from lresnet_utils.errors import DataError, ParamsError, nearest
 from lresnet_utils.files import read_json, write_text
 from lresnet_utils.report import executed
-from lresnet_utils.report.explorer_page import explorer_script
+from lresnet_utils.report.scripts import page_scripts
 
 _TEMPLATE = Path(__file__).with_name("template")
 _SHOWN_TYPES = (
@@ -194,7 +194,7 @@ def _write(
         "parameters": executed.parameters(notebook),
         "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
         "failure": stopped if failure is None else _told(stopped, failure),
-        "explorer": dict(zip(("script", "hash"), explorer_script(), strict=True)),
+        "scripts": page_scripts(),
     }
     resources = {"page": page, "metadata": {"path": str(page["folder"])}}
     html, _ = _PageExporter().from_notebook_node(notebook, resources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ from IPython.display import display as _display
 from lresnet_utils.report import style
 
 _FONTS = "system-ui,sans-serif"
-_STATUS = {"ok": "lr-ok", "unavailable": "lr-unavailable", "failed": "lr-failed"}
+_STATUS = {
+    "ok": "lr-ok",
+    "passed": "lr-ok",
+    "unavailable": "lr-unavailable",
+    "not judged": "lr-unavailable",
+    "failed": "lr-failed",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,16 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption:
     _publish(table_html(rows, columns, caption), caption)
 
 
+def filtered_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> None:
+    """Show a table that can be sorted and filtered; see :func:`filtered_table_html`."""
+    _publish(filtered_table_html(rows, columns, caption, filters), caption)
+
+
 def say(text: str) -> None:
     """Show a paragraph as the output of the running cell.
 
@@ -83,6 +100,11 @@ def facts(items: Sequence[tuple[str, str, str]]) -> None:
 def note(text: str, kind: str = "info") -> None:
     """Show a note that stands out; `kind` is ``"info"`` or ``"warning"``."""
     _publish(note_html(text, kind), text)
+
+
+def show_html(html: str, text: str) -> None:
+    """Show ready HTML as the output of the running cell, with `text` for where there is no HTML."""
+    _publish(html, text)
 
 
 def _publish(html: str, text: str) -> None:
@@ -173,7 +195,8 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     """Return a table as HTML that scrolls inside itself on a narrow screen.
 
     Numbers are right-aligned. A cell may also be an estimate, ``{"value", "low", "high"}``,
-    written with its interval, or ``{"refused": why}``. A missing value is a dash.
+    written with its interval, ``{"refused": why}``, a verdict with its reasons,
+    ``{"verdict", "why"}``, or a link, ``{"text", "href"}``. A missing value is a dash.
 
     Parameters
     ----------
@@ -211,6 +234,35 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     )
 
 
+def filtered_table_html(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> str:
+    """Return a table that a published page can sort and filter.
+
+    Without a script, in a notebook and on paper it is the plain table.
+
+    Parameters
+    ----------
+    rows, columns, caption
+        As in :func:`table_html`.
+    filters : sequence of str
+        Keys of the columns to filter by.
+    """
+    keys = [column.key for column in columns]
+    words = {
+        "filters": [keys.index(key) for key in filters],
+        "all": "all",
+        "shown": "{n} of {of} shown",
+    }
+    return (
+        f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'
+        f"{table_html(rows, columns, caption)}</div>"
+    )
+
+
 def facts_html(items: Sequence[tuple[str, str, str]]) -> str:
     """Return headline numbers as HTML: each a name, a value, and what the value rests on.
 
@@ -241,7 +293,7 @@ def note_html(text: str, kind: str = "info") -> str:
 
 
 def status_html(status: str) -> str:
-    """Return ok, unavailable or failed as HTML that does not rely on colour.
+    """Return a status or a verdict as HTML that does not rely on colour.
 
     Examples
     --------
@@ -266,6 +318,11 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
         return status_html(value)
     if form == "link" and value:
         return f'<a href="{escape(quote(value))}">{escape(value)}</a>'
+    if isinstance(value, Mapping) and "href" in value:
+        return f'<a href="{escape(quote(value["href"]))}">{escape(value["text"])}</a>'
+    if isinstance(value, Mapping) and "verdict" in value:
+        why = f'<span class="lr-why">{escape(value["why"])}</span>'
+        return status_html(value["verdict"]) + why
     if isinstance(value, Mapping) and "refused" in value:
         return f'<span class="lr-refused">not given: {escape(str(value["refused"]))}</span>'
     text = escape(_text(value, form))

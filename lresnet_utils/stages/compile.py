@@ -22,7 +22,8 @@ from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.status import UNAVAILABLE, attempt_apart
+from lresnet_utils.stages.apart import attempt_apart
+from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions

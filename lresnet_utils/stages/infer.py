@@ -17,7 +17,8 @@ from lresnet_utils.files import stream_arrays
 from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.status import OK, attempt_apart, carried, not_ok
+from lresnet_utils.stages.apart import attempt_apart
+from lresnet_utils.stages.status import OK, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Target
 from lresnet_utils.targets.tool import ToolTarget

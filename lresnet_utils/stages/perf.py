@@ -23,9 +23,9 @@ from lresnet_utils.perf.timing import TakeTurn, Timing, time_turns
 from lresnet_utils.perf.tool_figures import tool_figures
 from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.apart import attempt_apart, open_turns
 from lresnet_utils.stages.infer import CLEAN, open_faces
-from lresnet_utils.stages.status import FAILED, OK, attempt, attempt_apart, carried, not_ok
-from lresnet_utils.stages.turns import open_turns
+from lresnet_utils.stages.status import FAILED, OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.openvino import OpenVinoTarget

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lresnet_utils.errors import LResNetError, StorageError
-from lresnet_utils.files import require_room
-from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.tool import UnavailableError
 
@@ -58,39 +55,15 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         }
 
 
-def attempt_apart(
-    work: Callable[..., dict[str, Any]],
-    *arguments: Any,
-    limits: LimitOptions,
-    log: Path,
-    doing: str,
-    seconds: float | None = None,
-) -> dict[str, Any]:
-    """Run one target's work in a process of its own and return its part of the record.
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Return a cell's name.
 
-    What the process does to itself (a crash, a hang, too much memory) is a failure like others.
-
-    Parameters
-    ----------
-    work, arguments
-        A function of an importable module, which returns plain values, and what it is given.
-    limits, log, doing, seconds
-        As for :func:`lresnet_utils.isolation.apart`.
-
-    Raises
-    ------
-    StorageError
-        When the work failed and the disk is full: runtimes seldom tell that this was why.
+    Examples
+    --------
+    >>> cell_name({"batch_size": 16, "target": "torch-fp32"})
+    '16/torch-fp32'
     """
-    how = {"limits": limits, "log": log, "doing": doing, "seconds": seconds}
-    entry = attempt(lambda: apart(_attempted, work, *arguments, **how))
-    if entry["status"] == FAILED:
-        require_room(log.parent)
-    return entry
-
-
-def _attempted(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    return attempt(lambda: work(*arguments))
+    return f"{cell['batch_size']}/{cell['target']}"
 
 
 def not_ok(entry: dict[str, Any]) -> dict[str, Any]:

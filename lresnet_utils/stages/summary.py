@@ -8,6 +8,9 @@ from typing import Any
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
+from lresnet_utils.findings import find
+from lresnet_utils.findings.model import Finding
+from lresnet_utils.findings.say import said_json
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
@@ -31,11 +34,14 @@ class Results:
         One per batch size and target, in that order.
     dataset : dict
         The record of ``3_preprocess``, empty when there is none.
+    findings : list of Finding
+        What the numbers say.
     """
 
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
+    findings: list[Finding]
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -77,8 +83,26 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
-    write_json(run.results, results)
-    return Results(about, cells, dataset)
+    results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
+    findings = find(results)
+    write_json(run.results, results | {"findings": [said_json(found) for found in findings]})
+    return Results(about, cells, dataset, findings)
+
+
+def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return what the evaluation found odd about the set: the same at every batch size."""
+    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
+    return next((r["set_health"] for r in records if r and r.get("set_health")), [])
+
+
+def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return how each batch size was timed, and on what."""
+    records = ((b, _read(run.stage("6_perf", b))) for b in batch_sizes)
+    return [
+        {"batch_size": b} | {key: record[key] for key in ("settings", "machine")}
+        for b, record in records
+        if record and "machine" in record
+    ]
 
 
 def _read(path) -> dict[str, Any] | None:

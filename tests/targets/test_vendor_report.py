@@ -5,6 +5,7 @@ import json
 import onnxruntime
 import pytest
 
+from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import summary as page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
@@ -119,5 +120,5 @@ def test_embeddings_of_in_process_providers_reach_the_results(
         assert found["accuracy"]["n"] == 24
         assert found["throughput_ips"]["value"] > 0
     assert set(started) == set(providers[:2])
-    page.cells(results)
+    cells_page.cells(run, results)
     page.roc(run, results)

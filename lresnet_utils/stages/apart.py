@@ -1,4 +1,4 @@
-"""Builds that take their turns at being timed, each in a process of its own."""
+"""Targets at work in processes of their own: built, embedding, or taking turns at being timed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,46 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.isolation import Child, LimitOptions
+from lresnet_utils.files import require_room
+from lresnet_utils.isolation import Child, LimitOptions, apart
 from lresnet_utils.perf.timing import TakeTurn, Turn, take_turn
-from lresnet_utils.stages.status import OK, attempt
+from lresnet_utils.stages.status import FAILED, OK, attempt
 from lresnet_utils.targets.base import Artefact, Target
+
+
+def attempt_apart(
+    work: Callable[..., dict[str, Any]],
+    *arguments: Any,
+    limits: LimitOptions,
+    log: Path,
+    doing: str,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Run one target's work in a process of its own and return its part of the record.
+
+    What the process does to itself (a crash, a hang, too much memory) is a failure like others.
+
+    Parameters
+    ----------
+    work, arguments
+        A function of an importable module, which returns plain values, and what it is given.
+    limits, log, doing, seconds
+        As for :func:`lresnet_utils.isolation.apart`.
+
+    Raises
+    ------
+    StorageError
+        When the work failed and the disk is full: runtimes seldom tell that this was why.
+    """
+    how = {"limits": limits, "log": log, "doing": doing, "seconds": seconds}
+    entry = attempt(lambda: apart(_attempted, work, *arguments, **how))
+    if entry["status"] == FAILED:
+        require_room(log.parent)
+    return entry
+
+
+def _attempted(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    return attempt(lambda: work(*arguments))
 
 
 def open_turns(
