@@ -35,6 +35,8 @@ _TREE_EVERY = 10
 _LEAVE_S = 5.0
 # Libraries that children find imported. They must start no thread when they are imported.
 _PRELOADED = ("numpy", "torch", "lresnet_utils.isolation", "lresnet_utils.targets")
+_RAISE = "raise limits.seconds or limits.memory_gib, or leave the target out"
+_READ = "read the log; other targets are not concerned"
 _CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 Work = Callable[..., Generator[Any, Any, None]]
@@ -162,18 +164,18 @@ class Child:
 
     def _watch(self, seconds: float, tree: bool) -> None:
         """Wait until the child has something to say or is gone; end it at a limit."""
-        deadline = time.monotonic() + seconds
+        deadline, doing = time.monotonic() + seconds, self._doing
         polls = 0
         while not wait([self._connection, self._process.sentinel], timeout=_POLL_S):
             polls += 1
             used = self._memory(tree and polls % _TREE_EVERY == 0)
             if used > self._limits.memory_bytes:
                 self._end()
-                allowed = self._limits.memory_bytes / 2**30
-                raise self._stopped(f"used more than {allowed:.3g} GiB of memory while")
+                gib = f"{self._limits.memory_bytes / 2**30:.3g}"
+                raise self._error(f"It used more than {gib} GiB of memory while {doing}.", _RAISE)
             if time.monotonic() > deadline:
                 self._end()
-                raise self._stopped(f"did not finish within {seconds:g} s while")
+                raise self._error(f"It did not finish within {seconds:g} s while {doing}.", _RAISE)
 
     def _memory(self, tree: bool) -> int:
         try:
@@ -183,27 +185,21 @@ class Child:
         except psutil.Error:  # gone since
             return 0
 
-    def _stopped(self, what: str) -> TargetError:
-        return TargetError(
-            f"It {what} {self._doing}, and was ended.",
-            where=self._where(),
-            fix="raise limits.seconds or limits.memory_gib, or leave the target out",
-        )
-
-    def _where(self) -> str:
-        # Named as seen from the models' folder: results travel, and paths of a machine do not.
-        return "/".join(self._log.parts[-2:])
-
     def _died(self) -> TargetError:
         self._process.join(_LEAVE_S)
         code = self._process.exitcode
         self._end()
-        how = f"ended with exit code {code}" if code is None or code >= 0 else _signal(-code)
-        return TargetError(
-            f"Its process {how} while {self._doing}.",
-            where=self._where(),
-            fix="read the log; other targets are not concerned",
-        )
+        if code is None or code >= 0:
+            return self._error(f"It ended with exit code {code} while {self._doing}.", _READ)
+        name = signal.Signals(-code).name
+        # Nobody here sends SIGKILL without saying so.
+        if name == "SIGKILL":
+            name += ", as by the system when memory runs out,"
+        return self._error(f"It was killed by {name} while {self._doing}.", _READ)
+
+    def _error(self, what: str, fix: str) -> TargetError:
+        # Named as seen from the models' folder: results travel, and paths of a machine do not.
+        return TargetError(what, where="/".join(self._log.parts[-2:]), fix=fix)
 
 
 def apart(
@@ -234,13 +230,6 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
     return context
-
-
-def _signal(number: int) -> str:
-    name = signal.Signals(number).name
-    # Nobody here sends SIGKILL without saying so.
-    starved = " (as the system does when memory runs out)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{starved}"
 
 
 def _serve(connection: Connection, log: str, work: Work, arguments: tuple) -> None:

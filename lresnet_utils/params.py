@@ -106,7 +106,7 @@ class Params(_Strict):
     baselines: list[Literal["guide"]] = Field(
         ["guide"], description="published figures drawn as labelled reference lines"
     )
-    language: Literal["en"] = Field("en", description="language of the report")
+    language: Literal["en", "zh"] = Field("en", description="language of the report")
 
     @field_validator("batch_sizes")
     @classmethod

@@ -21,19 +21,20 @@ from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.report.words import mark, recorded, speaking, tr
 from lresnet_utils.reserve import Reserve
 from lresnet_utils.resume.jobs import Resume
 from lresnet_utils.resume.parts import FRESH
 from lresnet_utils.run import RunFolder, prepare_folder
 
 TITLES = {
-    "1_export": "Export",
-    "2_compile": "Compile",
-    "3_preprocess": "Preprocess",
-    "4_infer": "Infer",
-    "5_evaluate": "Evaluate",
-    "6_perf": "Performance",
-    "7_summary": "Summary",
+    "1_export": mark("Export"),
+    "2_compile": mark("Compile"),
+    "3_preprocess": mark("Preprocess"),
+    "4_infer": mark("Infer"),
+    "5_evaluate": mark("Evaluate"),
+    "6_perf": mark("Performance"),
+    "7_summary": mark("Summary"),
 }
 
 Listener = Callable[["Outcome"], None]
@@ -262,25 +263,29 @@ class Runner:
         page = self._page(job)
         if not source.is_file():
             return None, "the notebook left no output"
-        links = self._links(job, page)
+        language = self.params.language
         try:
-            publish(
-                source,
-                page,
-                title=self._title(job),
-                links=links,
-                meta=meta or self._meta(),
-                failure=failure,
-                data=page_data(self.run) if job.stage == "7_summary" else None,
-            )
+            with speaking(language):
+                publish(
+                    source,
+                    page,
+                    title=self._title(job),
+                    links=self._links(job, page),
+                    language=language,
+                    meta=meta or self._meta(),
+                    failure=failure,
+                    data=page_data(self.run) if job.stage == "7_summary" else None,
+                )
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:
             return None, f"the page could not be made: {first_line(str(error))}"
         return page.relative_to(self.run.folder).as_posix(), None
 
     def _title(self, job: Job) -> str:
-        of = "" if job.batch_size is None else f", batch size {job.batch_size}"
-        return f"{self.params.name}: {TITLES[job.stage]}{of}"
+        stage, name = tr(TITLES[job.stage]), self.params.name
+        if job.batch_size is None:
+            return tr("{run}: {stage}", run=name, stage=stage)
+        return tr("{run}: {stage}, batch size {n}", run=name, stage=stage, n=job.batch_size)
 
     def _links(self, job: Job, page: Path) -> list[Link]:
         """Return links to every page of the run, one row per batch size."""
@@ -288,22 +293,20 @@ class Runner:
         for other in (job for phase in reversed(self.phases) for job in phase.jobs):
             target = self.run.stage(other.stage, other.batch_size, ".html")
             href = Path(os.path.relpath(target, page.parent)).as_posix()
-            group = "" if other.batch_size is None else f"batch size {other.batch_size}"
+            group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
             order = (other.batch_size or 0, other.stage != "7_summary", other.stage)
-            links.append((order, Link(TITLES[other.stage], href, other == job, group)))
+            links.append((order, Link(tr(TITLES[other.stage]), href, other == job, group)))
         return [link for _, link in sorted(links, key=lambda item: item[0])]
 
     def _meta(self) -> dict[str, str]:
-        commit = self._provenance["commit"] or "unknown"
-        note = self._provenance["commit_note"]
-        packages = self._provenance["packages"].items()
+        about = self._provenance
+        packages = about["packages"].items()
         return {
-            "Run": self.params.name,
-            "Code": f"lresnet_utils {self._provenance['lresnet_utils']}, commit {commit[:12]}"
-            + (f" ({note})" if note else ""),
-            "Python": self._provenance["python"],
-            "Packages": ", ".join(f"{name} {version}" for name, version in packages if version),
-            "Machine": _machine_line(self._provenance["machine"]),
+            tr("Run"): self.params.name,
+            tr("Code"): _code_line(about),
+            "Python": about["python"],
+            tr("Packages"): ", ".join(f"{name} {version}" for name, version in packages if version),
+            tr("Machine"): _machine_line(about["machine"]),
         }
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
@@ -331,7 +334,19 @@ class Runner:
         )
 
 
+def _code_line(about: dict[str, Any]) -> str:
+    commit = (about["commit"] or tr("unknown"))[:12]
+    text = tr(
+        "lresnet_utils {version}, commit {commit}", version=about["lresnet_utils"], commit=commit
+    )
+    return f"{text} ({recorded(about['commit_note'])})" if about["commit_note"] else text
+
+
 def _machine_line(machine: dict[str, Any]) -> str:
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}"
+    return tr(
+        "{cpu}, {cores} cores, {memory} GiB, {os}",
+        cpu=machine["cpu"],
+        cores=machine["cores"],
+        memory=machine["memory_gib"],
+        os=machine["os"],
     )

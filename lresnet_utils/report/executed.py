@@ -13,6 +13,8 @@ from typing import Any
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
+from lresnet_utils.report.words import tr
+
 TEXT_LIMIT = 20_000
 
 _BANNER_TAG = "papermill-error-cell-tag"
@@ -33,7 +35,7 @@ class Parameter:
     default : str or None
         The notebook's own value where `value` differs from it, else None.
     meaning : str
-        The trailing comment of the parameter's line.
+        The trailing comment of the parameter's line, in the language spoken.
     """
 
     name: str
@@ -125,7 +127,7 @@ def parameters(notebook: NotebookNode) -> tuple[Parameter, ...]:
         default, meaning = defaults.get(name, ("", ""))
         value, _ = injected.get(name, (default, ""))
         changed = name in defaults and value != default
-        rows.append(Parameter(name, value, default if changed else None, meaning))
+        rows.append(Parameter(name, value, default if changed else None, tr(meaning)))
     return tuple(rows)
 
 
@@ -183,7 +185,8 @@ def shortened(text: str) -> str:
     if len(text) <= TEXT_LIMIT:
         return text
     half = TEXT_LIMIT // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
+    left_out = tr("[… {n} characters left out …]", n=len(text) - 2 * half)
+    return f"{text[:half]}\n{left_out}\n{text[-half:]}"
 
 
 def _is_shown(cell: NotebookNode) -> bool:

@@ -26,10 +26,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from traitlets.config import Config
 
-from lresnet_utils.errors import DataError, ParamsError, nearest
-from lresnet_utils.files import read_json, write_text
+from lresnet_utils.errors import DataError
+from lresnet_utils.files import write_text
 from lresnet_utils.report import executed
+from lresnet_utils.report.page_words import words
 from lresnet_utils.report.scripts import page_scripts
+from lresnet_utils.report.words import prose, speaking, tr
 
 _TEMPLATE = Path(__file__).with_name("template")
 _SHOWN_TYPES = (
@@ -95,7 +97,8 @@ def publish(
     links : sequence of Link, optional
         The run's pages, this one among them.
     language : str
-        Language of the page's own words and of the notebook: 'en' or 'zh'.
+        'en' or 'zh': of the page's own words and of the notebook's prose. What its cells show is in
+        the language they were run with.
     meta : mapping, optional
         Provenance, shown at the foot in the given order: {label: text, number, list or mapping}.
     failure : str, optional
@@ -117,15 +120,16 @@ def publish(
     """
     notebook_path = Path(notebook_path)
     notebook = _read(notebook_path)
-    page = {
-        "title": title,
-        "language": language,
-        "groups": _groups(links),
-        "provenance": _provenance(notebook, notebook_path.name, meta or {}),
-        "data": _blocks(data or {}),
-        "folder": notebook_path.parent,
-    }
-    return _write(notebook, html_path, page, failure)
+    with speaking(language):
+        page = {
+            "title": title,
+            "language": language,
+            "groups": _groups(links),
+            "provenance": _provenance(notebook, notebook_path.name, meta or {}),
+            "data": _blocks(data or {}),
+            "folder": notebook_path.parent,
+        }
+        return _write(_translated(notebook), html_path, page, failure)
 
 
 def publish_story(
@@ -133,6 +137,7 @@ def publish_story(
     html_path: Path | str,
     *,
     title: str,
+    language: str = "en",
     meta: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -142,7 +147,7 @@ def publish_story(
     ----------
     parts : sequence of Prose and Output
         In order; the first heading of level one is the page's.
-    html_path, title, meta, data
+    html_path, title, language, meta, data
         As in :func:`publish`.
 
     Returns
@@ -158,7 +163,7 @@ def publish_story(
     ]
     page = {
         "title": title,
-        "language": "en",
+        "language": language,
         "groups": [],
         "provenance": [(str(label), _texts(value)) for label, value in (meta or {}).items()],
         "data": _blocks(data or {}),
@@ -209,27 +214,15 @@ def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def words(language: str) -> dict[str, str]:
-    """Return the page's own words in a language.
-
-    Raises
-    ------
-    ParamsError
-        When the language is unknown.
-
-    Examples
-    --------
-    >>> words("en")["code"], words("zh")["code"]
-    ('Code', '代码')
-    """
-    catalogue = read_json(_TEMPLATE / "words.json")
-    if language not in catalogue:
-        raise ParamsError(
-            f"No page words in the language {language!r}.",
-            where="language",
-            fix=nearest(language, catalogue),
-        )
-    return catalogue[language]
+def _translated(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook whose prose is in the language spoken; the file keeps its English."""
+    cells = [
+        NotebookNode(cell | {"source": prose(cell.source)})
+        if cell.cell_type == "markdown"
+        else cell
+        for cell in notebook.cells
+    ]
+    return NotebookNode(notebook | {"cells": cells})
 
 
 class _PageExporter(HTMLExporter):
@@ -339,7 +332,7 @@ def _provenance(
 ) -> list[tuple[str, list[str]]]:
     """Return (label, texts) rows: what the caller gave, then what the notebook itself records."""
     rows = {str(label): _texts(value) for label, value in meta.items()}
-    rows.setdefault("Notebook", [name])
+    rows.setdefault(tr("Notebook"), [name])
     version = notebook.metadata.get("language_info", {}).get("version")
     if version:
         rows.setdefault("Python", [str(version)])

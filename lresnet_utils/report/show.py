@@ -16,14 +16,15 @@ from urllib.parse import quote
 from IPython.display import display as _display
 
 from lresnet_utils.report import style
+from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
 _STATUS = {
-    "ok": "lr-ok",
-    "passed": "lr-ok",
-    "unavailable": "lr-unavailable",
-    "not judged": "lr-unavailable",
-    "failed": "lr-failed",
+    mark("ok"): "lr-ok",
+    mark("passed"): "lr-ok",
+    mark("unavailable"): "lr-unavailable",
+    mark("not judged"): "lr-unavailable",
+    mark("failed"): "lr-failed",
 }
 
 
@@ -36,7 +37,7 @@ class Column:
     key : str
         Which entry of a row it shows.
     label : str
-        Its heading.
+        Its heading, in English; like the unit it is put into the language spoken.
     unit : str
         Written under the heading, once, instead of in every cell.
     format : str or callable, optional
@@ -63,7 +64,7 @@ def show(display: Any, *, caption: str | None = None) -> None:
         Words under the figure instead of the display's title and reading.
     """
     html = figure_html(display, caption=caption)
-    _publish(html, display.title if _is_empty(display) else display.describe())
+    _publish(html, tr(display.title) if _is_empty(display) else display.describe())
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> None:
@@ -126,7 +127,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
         Words under the figure instead of the display's title and reading.
     """
     if _is_empty(display):
-        return note_html(f"{display.title}: no target delivered these numbers.")
+        return note_html(tr("{title}: no target delivered these numbers.", title=tr(display.title)))
     if hasattr(display, "html"):
         body = f'<div role="group" aria-label="{escape(display.describe())}">{display.html()}</div>'
     else:
@@ -135,7 +136,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
     words = (
         escape(caption)
         if caption is not None
-        else f"<strong>{escape(display.title)}.</strong> {escape(display.reading)}"
+        else f"<strong>{escape(tr(display.title) + tr('.'))}</strong> {escape(tr(display.reading))}"
     )
     return (
         '<figure class="lr-figure" style="margin:1rem 0;max-width:40rem">'
@@ -212,8 +213,8 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     """
     numeric = [any(_is_number(row.get(column.key)) for row in rows) for column in columns]
     head = "".join(
-        f'<th scope="col"{_num(right)}>{escape(column.label)}'
-        + (f' <span class="lr-unit">{escape(column.unit)}</span>' if column.unit else "")
+        f'<th scope="col"{_num(right)}>{escape(tr(column.label))}'
+        + (f' <span class="lr-unit">{escape(tr(column.unit))}</span>' if column.unit else "")
         + "</th>"
         for column, right in zip(columns, numeric, strict=True)
     )
@@ -300,7 +301,7 @@ def status_html(status: str) -> str:
     >>> status_html("ok")
     '<span class="lr-status lr-ok">ok</span>'
     """
-    return f'<span class="lr-status {_STATUS[status]}">{escape(status)}</span>'
+    return f'<span class="lr-status {_STATUS[status]}">{escape(tr(status))}</span>'
 
 
 def _num(right: bool) -> str:
@@ -319,12 +320,13 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if form == "link" and value:
         return f'<a href="{escape(quote(value))}">{escape(value)}</a>'
     if isinstance(value, Mapping) and "href" in value:
-        return f'<a href="{escape(quote(value["href"]))}">{escape(value["text"])}</a>'
+        return f'<a href="{escape(quote(value["href"]))}">{escape(recorded(value["text"]))}</a>'
     if isinstance(value, Mapping) and "verdict" in value:
-        why = f'<span class="lr-why">{escape(value["why"])}</span>'
+        why = f'<span class="lr-why">{escape(recorded(value["why"]))}</span>'
         return status_html(value["verdict"]) + why
     if isinstance(value, Mapping) and "refused" in value:
-        return f'<span class="lr-refused">not given: {escape(str(value["refused"]))}</span>'
+        text = tr("not given: {reason}", reason=recorded(str(value["refused"])))
+        return f'<span class="lr-refused">{escape(text)}</span>'
     text = escape(_text(value, form))
     if isinstance(value, Mapping):
         return f'<span style="white-space:nowrap">{text}</span>'
@@ -340,9 +342,9 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if callable(form):
         return form(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return tr("yes") if value else tr("no")
     if _is_number(value):
         if form:
             return format(value, form).replace("-", "\u2212")
         return style.fmt_count(value) if isinstance(value, Integral) else style.fmt_number(value)
-    return str(value)
+    return recorded(str(value))

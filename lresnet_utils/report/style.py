@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 
+from lresnet_utils.report.words import tr
+
 # Ink and paper are stand-ins: an inline SVG gets the page's own text and background colours in
 # their place (see `show.figure_html`), so a chart follows a light or dark page.
 INK = "#1b1f24"
@@ -207,7 +209,7 @@ def fmt_rate(images_per_second: float | None) -> str:
     """
     if _missing(images_per_second):
         return "–"
-    return f"{fmt_number(images_per_second)}{_SPACE}images/s"
+    return f"{fmt_number(images_per_second)}{_SPACE}{tr('images/s')}"
 
 
 def fmt_interval(value, low, high, fmt=fmt_number) -> str:
@@ -261,7 +263,7 @@ def join_words(words: list[str]) -> str:
     >>> join_words(["a", "b", "c"])
     'a, b and c'
     """
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    return words[0] if len(words) == 1 else tr(", ").join(words[:-1]) + tr(" and ") + words[-1]
 
 
 def power_of_ten(exponent: int) -> str:

@@ -106,12 +106,14 @@ def test_embeddings_of_in_process_providers_reach_the_results(
     run = RunFolder(tmp_path / "run")
     targets = ["onnxruntime-fp32", "tensorrt-fp16", "cann-fp16"]
     cell = {"batch_size": 4, "targets": targets}
+    # What is patched here would not be patched in another process.
+    here = {"limits": {"own_process": False}}
     preprocess(run, dataset=str(small_lfw), dataset_name="toy")
     export(run, architecture="sface", weights="packaged", dataset=str(small_lfw), batch_size=4)
-    compile_targets(run, **cell)
-    infer(run, **cell, flip=True)
+    compile_targets(run, **cell, **here)
+    infer(run, **cell, **here, flip=True)
     evaluate(run, **cell, reference=targets[0], folds=4, far_targets=[0.1])
-    measure_speed(run, **cell, warmup=0, seconds=0.05, repeats=2)
+    measure_speed(run, **cell, **here, warmup=0, seconds=0.05, repeats=2)
     results = summarise(run, batch_sizes=[4], targets=targets)
 
     assert [found["status"] for found in results.cells] == ["ok"] * 3

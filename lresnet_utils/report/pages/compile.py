@@ -8,9 +8,10 @@ from lresnet_utils.report.displays import RewriteDisplay
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, join_words
+from lresnet_utils.report.words import mark, tr
 from lresnet_utils.tuning.search import WORTH_IT
 
-CHOSEN_BY = (
+CHOSEN_BY = mark(
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
     "towards fast; the Performance page measures each build anew."
 )
@@ -31,11 +32,13 @@ def builds(record: dict[str, Any]) -> None:
         Column("options", "Options"),
         Column("versions", "Versions"),
     ]
-    table(rows, columns, "Builds, one per target; each build was timed once, so without interval")
+    table(
+        rows, columns, tr("Builds, one per target; each build was timed once, so without interval")
+    )
     note_problems(record["targets"])
     for name, entry in ok_targets(record["targets"]).items():
         if entry.get("note"):
-            note(f"{name}: {entry['note']}")
+            note(tr("{name}: {value}", name=name, value=entry["note"]))
 
 
 def _build(entry: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))
+    return tr(", ").join(f"{name} {value}" for name, value in sorted(values.items()))
 
 
 def rewrites(record: dict[str, Any]) -> None:
@@ -62,16 +65,26 @@ def rewrites(record: dict[str, Any]) -> None:
         if found["steps"]:
             _waterfall(name, found, record["batch_size"])
         else:
-            kept = join_words(found["rewrites"]) if found["rewrites"] else "none"
-            say(f"{name}: no graph was timed (build.prepare, build.search_seconds). Taken: {kept}.")
+            kept = join_words(found["rewrites"]) if found["rewrites"] else tr("none")
+            say(
+                tr(
+                    "{name}: no graph was timed (build.prepare, build.search_seconds). Taken: "
+                    "{kept}.",
+                    name=name,
+                    kept=kept,
+                )
+            )
     if any(found["steps"] for found in searches.values()):
         say(
-            "All graphs of a target were timed in turns on the same batch. A rewrite is dropped "
-            "when its ratio is surely below 1, that is, when its whole interval is; the graphs "
-            "below it in the chart still have it, the build does not. " + CHOSEN_BY
+            tr(
+                "All graphs of a target were timed in turns on the same batch. A rewrite is "
+                "dropped when its ratio is surely below 1, that is, when its whole interval is; "
+                "the graphs below it in the chart still have it, the build does not. "
+            )
+            + tr(CHOSEN_BY)
         )
     if not searches:
-        say("No target of this run has its graph chosen by measurement.")
+        say(tr("No target of this run has its graph chosen by measurement."))
     _operators(record["operators"])
 
 
@@ -84,16 +97,36 @@ def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
 def _waterfall(name: str, found: dict[str, Any], batch_size: int) -> None:
     steps = found["steps"]
     show(RewriteDisplay(steps, name, batch_size))
-    kept = join_words(found["rewrites"]) if found["rewrites"] else "no rewrite"
-    say(f"{name}: {measured(found)}, {_repeats(steps)}. Kept: {kept}.")
+    kept = join_words(found["rewrites"]) if found["rewrites"] else tr("no rewrite")
+    say(
+        tr(
+            "{name}: {found}, {steps}. Kept: {kept}.",
+            name=name,
+            found=measured(found),
+            steps=_repeats(steps),
+            kept=kept,
+        )
+    )
     for step in steps:
         if step["failure"]:
-            note(f"{name}, {step['rewrite']}: not measured. {step['failure']}", "warning")
+            note(
+                tr(
+                    "{name}, {rewrite}: not measured. {failure}",
+                    name=name,
+                    rewrite=step["rewrite"],
+                    failure=step["failure"],
+                ),
+                "warning",
+            )
 
 
 def _repeats(rows: list[dict[str, Any]]) -> str:
     counts = sorted({row["throughput_ips"]["n"] for row in rows if row["throughput_ips"]})
-    return f"{join_words([str(n) for n in counts])} repeats each" if counts else "without a rate"
+    return (
+        tr("{n} repeats each", n=join_words([str(n) for n in counts]))
+        if counts
+        else tr("without a rate")
+    )
 
 
 def _operators(counts: dict[str, dict[str, int]]) -> None:
@@ -110,11 +143,13 @@ def _operators(counts: dict[str, dict[str, int]]) -> None:
     table(
         rows,
         [Column("operator", "Operator"), *(Column(graph, graph, "nodes") for graph in counts)],
-        "Operators before and after rewriting",
+        tr("Operators before and after rewriting"),
     )
     say(
-        "Nodes of each operator in the simplified graph and in the one each target was built from "
-        "(int8: before it is quantised). Counts have no interval."
+        tr(
+            "Nodes of each operator in the simplified graph and in the one each target was built "
+            "from (int8: before it is quantised). Counts have no interval."
+        )
     )
 
 
@@ -125,12 +160,16 @@ def ways(record: dict[str, Any]) -> None:
         _ways_of(name, found, record["batch_size"])
     if searches:
         say(
-            "Ratios are to the default, over repeats taken in turns; the fastest on average is "
-            f"chosen if it is at least {WORTH_IT - 1:.0%} faster, proven or not. Intervals: 95 %, "
-            "Student t over repeats, for ratios over their logarithms. " + CHOSEN_BY
+            tr(
+                "Ratios are to the default, over repeats taken in turns; the fastest on average is "
+                "chosen if it is at least {worth:.0%} faster, proven or not. Intervals: 95 %, "
+                "Student t over repeats, for ratios over their logarithms. ",
+                worth=WORTH_IT - 1,
+            )
+            + tr(CHOSEN_BY)
         )
     else:
-        say("No target of this run has more than one way of running, or none was searched.")
+        say(tr("No target of this run has more than one way of running, or none was searched."))
 
 
 def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
@@ -148,10 +187,18 @@ def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
     ]
-    table(rows, columns, f"{name} at batch size {batch_size}")
-    say(f"{name}: {measured(found)}, {_repeats(candidates)}.")
+    table(rows, columns, tr("{name} at batch size {batch_size}", name=name, batch_size=batch_size))
+    say(
+        tr(
+            "{name}: {found}, {steps}.",
+            name=name,
+            found=measured(found),
+            steps=_repeats(candidates),
+        )
+    )
 
 
 def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:
-    words = (["default"] if row is default else []) + (["chosen"] if row["chosen"] else [])
-    return ", ".join(words) or "tried"
+    words = [tr("default")] if row is default else []
+    words += [tr("chosen")] if row["chosen"] else []
+    return tr(", ").join(words) or tr("tried")

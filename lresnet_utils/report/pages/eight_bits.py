@@ -10,6 +10,7 @@ from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_count, fmt_percent, join_words
+from lresnet_utils.report.words import tr
 
 _JUDGED = {None: "not judged", True: "within", False: "outside"}
 
@@ -33,16 +34,26 @@ def eight_bits(record: dict[str, Any]) -> None:
         _recipes(name, found)
         _decisions(name, found)
         _sensitivity(name, found)
-    say(CHOSEN_BY if searches else "No int8 build is among this run's results.")
+    say(tr(CHOSEN_BY) if searches else tr("No int8 build is among this run's results."))
 
 
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
     used = found["calibration"]
     shares = join_words([f"{count} {variant}" for variant, count in used["variants"].items()])
-    labels = "Labels were used." if used["labels_used"] else "No label and no pair was read."
+    labels = (
+        tr("Labels were used.") if used["labels_used"] else tr("No label and no pair was read.")
+    )
     say(
-        f"{name}: {measured(found)}. The ranges are taken from {fmt_count(used['n_images'])} "
-        f"preprocessed faces of this run ({shares}), {used['choice']}. {labels}"
+        tr(
+            "{name}: {found}. The ranges are taken from {n_images} preprocessed faces of this "
+            "run ({shares}), {choice}. {labels}",
+            name=name,
+            found=measured(found),
+            n_images=fmt_count(used["n_images"]),
+            shares=shares,
+            choice=used["choice"],
+            labels=labels,
+        )
     )
 
 
@@ -50,18 +61,29 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
     budget = found["budget"]
     if budget["points"] is None:
         note(
-            f"{name} is not judged: {budget['refused']}. The fastest recipe is taken, and its "
-            "accuracy, cosine and flips are not shown.",
+            tr(
+                "{name} is not judged: {refused}. The fastest recipe is taken, and its accuracy, "
+                "cosine and flips are not shown.",
+                name=name,
+                refused=budget["refused"],
+            ),
             "warning",
         )
         return
     variants = join_words(budget["variants"])
     say(
-        f"Each recipe is compared with {budget['compared_with']}, on "
-        f"{fmt_count(budget['n_pairs'])} pairs of {fmt_count(budget['n_images'])} pictures in "
-        f"each variant ({variants}), one view per picture. Within the budget: no variant loses "
-        f"more than {budget['points']:g} percentage points, and on none do the decisions differ "
-        "significantly (exact McNemar test, p < 0.05, either way). The fastest within it is chosen."
+        tr(
+            "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
+            "pictures in each variant ({variants}), one view per picture. Within the budget: no "
+            "variant loses more than {points:g} percentage points, and on none do the decisions "
+            "differ significantly (exact McNemar test, p < 0.05, either way). The fastest within "
+            "it is chosen.",
+            compared_with=budget["compared_with"],
+            n_pairs=fmt_count(budget["n_pairs"]),
+            n_images=fmt_count(budget["n_images"]),
+            variants=variants,
+            points=budget["points"],
+        )
     )
 
 
@@ -81,20 +103,26 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
         Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
     ]  # fmt: skip
     n = found["tried"][0]["throughput_ips"]["n"]
-    table(rows, columns, f"{name}, the recipes that were tried")
+    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
     say(
-        f"Timed in turns at batch size {found['batch_size']}, {n} repeats each, run the "
-        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
-        "simplified."
+        tr(
+            "Timed in turns at batch size {batch_size}, {n} repeats each, run the default way. "
+            "The ratio is to the fp32 build of the same runtime, from the graph as simplified.",
+            batch_size=found["batch_size"],
+            n=n,
+        )
     )
     chosen = next(entry for entry in found["tried"] if entry["chosen"])
     if chosen["ratio"]["low"] <= 1:
-        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
+        note(
+            tr("{name}: the build chosen is not surely faster than the fp32 build.", name=name),
+            "warning",
+        )
 
 
 def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
     row = {
-        "number": f"{number}, chosen" if entry["chosen"] else f"{number}",
+        "number": tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}",
         "title": entry["title"],
         "throughput_ips": entry["throughput_ips"],
         "ratio": entry["ratio"],
@@ -129,10 +157,12 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
         Column("mcnemar_p", "p", "McNemar", ".2g"),
         Column("min_cosine", "Least cosine", "to fp32", ".4f"),
     ]
-    table(rows, columns, f"{name}, the decisions on each variant")
+    table(rows, columns, tr("{name}, the decisions on each variant", name=name))
     say(
-        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
-        "difference is; the accuracies, means over folds, have no interval of their own here."
+        tr(
+            "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
+            "difference is; the accuracies, means over folds, have no interval of their own here."
+        )
     )
 
 
@@ -145,10 +175,17 @@ def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
     columns = [
         Column("node", "Layer"),
         Column("mean_distance", "Embedding moves", "mean squared L2"),
-        Column("kept", f"Kept in {found['recipe']['rest']}"),
+        Column("kept", tr("Kept in {rest}", rest=found["recipe"]["rest"])),
     ]
-    table(rows, columns, f"{name}, the {len(rows)} layers that suffer most from eight bits")
+    table(
+        rows,
+        columns,
+        tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows)),
+    )
     say(
-        f"One layer quantised at a time, on {found['batch_size']} calibration faces: one pass that "
-        "ranks the layers, so without interval."
+        tr(
+            "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
+            "ranks the layers, so without interval.",
+            batch_size=found["batch_size"],
+        )
     )

@@ -7,6 +7,7 @@ from typing import Any
 from lresnet_utils.report.displays import StageDisplay
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.words import tr
 
 # The guide's names for the five parts, in its order.
 _PARTS = {
@@ -30,7 +31,9 @@ def figures(record: dict[str, Any]) -> None:
     columns = [Column("target", "Target")]
     columns += [Column(part, label, "images/s", ".1f") for part, label in _PARTS.items()]
     columns += [Column("n", "n", "network inputs")]
-    table(rows, columns, "The five figures: images per second through each part of the pipeline")
+    table(
+        rows, columns, tr("The five figures: images per second through each part of the pipeline")
+    )
     note_problems(record["targets"])
     measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
     if any(measured.values()):
@@ -45,13 +48,18 @@ def _measured(stages: dict[str, Any]) -> dict[str, Any]:
 
 def _counting(flip: bool) -> str:
     views = (
-        "The mirrored view is embedded as well and counts as an image of its own, as in the guide."
+        tr(
+            "The mirrored view is embedded as well and counts as an image of its own, as in the "
+            "guide."
+        )
         if flip
-        else "One view per face: the mirrored view is off in this run."
+        else tr("One view per face: the mirrored view is off in this run.")
     )
-    return (
-        f"{views} Each distinct face is embedded once, however many pairs it is in. These rates "
-        "come from one pass over the set, so they have no interval; 6_perf repeats and has one."
+    return tr(
+        "{views} Each distinct face is embedded once, however many pairs it is in. These "
+        "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
+        "has one.",
+        views=views,
     )
 
 
@@ -68,7 +76,16 @@ def failures(record: dict[str, Any]) -> None:
         Column("n_images", "Distinct faces"),
         Column("n_failed", "Failures to acquire"),
     ]
-    table(rows, columns, "Faces embedded, and failures to acquire")
+    table(rows, columns, tr("Faces embedded, and failures to acquire"))
     for row in rows:
         for image, reason in sorted(row["failures"].items(), key=lambda item: int(item[0]))[:5]:
-            note(f"{row['target']}, {row['variant']}: image {image}: {reason}", "warning")
+            note(
+                tr(
+                    "{target}, {variant}: image {image}: {reason}",
+                    target=row["target"],
+                    variant=row["variant"],
+                    image=image,
+                    reason=reason,
+                ),
+                "warning",
+            )

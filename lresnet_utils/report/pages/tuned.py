@@ -37,13 +37,12 @@ def _measured(cells: list[dict[str, Any]]) -> None:
         | {"n": cell["tuning"]["ratio"]["n"]}
         for cell in cells
     ]
-    interval = "95 % interval"
     columns = [
         Column("target", "Target"),
         Column("batch_size", "Batch"),
-        Column("before_ips", "Before", f"images/s, {interval}", ".1f"),
-        Column("after_ips", "After", f"images/s, {interval}", ".1f"),
-        Column("ratio", "Ratio", interval, ".2f"),
+        Column("before_ips", "Before", "images/s, 95 % interval", ".1f"),
+        Column("after_ips", "After", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "95 % interval", ".2f"),
         Column("n", "Repeats"),
     ]
     table(rows, columns, "Before and after tuning, on this machine, measured by the Compile pages")

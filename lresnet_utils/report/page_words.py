@@ -1,0 +1,53 @@
+"""The words of every page's frame: navigation, fold-outs, the parameter table, failures."""
+
+from __future__ import annotations
+
+from lresnet_utils.report.words import mark, speaking, tr
+
+_PAGE_WORDS = {
+    "skip": mark("Skip to the content"),
+    "pages": mark("Pages of this run"),
+    "contents": mark("On this page"),
+    "show_code": mark("Show all code"),
+    "code": mark("Code"),
+    "line": mark("line"),
+    "lines": mark("lines"),
+    "printed": mark("Printed text"),
+    "log": mark("Log"),
+    "table": mark("Table"),
+    "picture": mark("Picture without a description"),
+    "parameters": mark("Parameters"),
+    "parameter": mark("Parameter"),
+    "value": mark("Value"),
+    "default": mark("Default"),
+    "meaning": mark("Meaning"),
+    "same": mark("same"),
+    "failed": mark("This notebook did not finish"),
+    "failed_in": mark("It stopped in"),
+    "failed_cell": mark("code cell"),
+    "failed_silently": mark(
+        "The cell ended without an error message; its kernel may have been stopped."
+    ),
+    "failed_go": mark("Go to the cell"),
+    "failed_after": mark("What follows it was not run."),
+    "failed_here": mark("The notebook stopped here"),
+    "traceback": mark("Traceback"),
+    "provenance": mark("Where these numbers come from"),
+}
+
+
+def words(language: str) -> dict[str, str]:
+    """Return the page's own words in a language.
+
+    Raises
+    ------
+    ParamsError
+        When the language is unknown.
+
+    Examples
+    --------
+    >>> words("en")["code"], words("zh")["code"]
+    ('Code', '代码')
+    """
+    with speaking(language):
+        return {name: tr(text) for name, text in _PAGE_WORDS.items()}
