@@ -140,6 +140,11 @@ class Child:
             raise TargetError(*reply["failure"][:1], where=reply["failure"][1])
         return reply["value"]
 
+    @property
+    def pid(self) -> int:
+        """The child's process."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the child: it leaves by itself, or is killed with all that it started."""
         self._connection.close()

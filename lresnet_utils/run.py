@@ -34,7 +34,7 @@ _RESULTS = {
     "4_infer": ("embeddings/*",),
     "5_evaluate": ("scores/*", "figures/*"),
     "6_perf": (),
-    "7_summary": ("results.json",),
+    "7_summary": ("results.json", "report.html"),
 }
 
 
@@ -94,6 +94,16 @@ class RunFolder:
     def index(self) -> Path:
         """The report's first page."""
         return self.folder / "index.html"
+
+    @property
+    def single(self) -> Path:
+        """The whole report in one file."""
+        return self.folder / "report.html"
+
+    @property
+    def pdf(self) -> Path:
+        """The whole report on paper."""
+        return self.folder / "report.pdf"
 
     @property
     def faces(self) -> Path:

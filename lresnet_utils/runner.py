@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 import yaml
 
-from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.errors import StorageError
 from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, first_line
 from lresnet_utils.files import write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
-from lresnet_utils.report.publish import Link, publish
-from lresnet_utils.report.words import mark, recorded, speaking, tr
+from lresnet_utils.report.run_pages import write_page
 from lresnet_utils.reserve import Reserve
-from lresnet_utils.resume.jobs import Resume
+from lresnet_utils.resume.jobs import Resume, read_back
 from lresnet_utils.resume.parts import FRESH
 from lresnet_utils.run import RunFolder, prepare_folder
 
-TITLES = {
-    "1_export": mark("Export"),
-    "2_compile": mark("Compile"),
-    "3_preprocess": mark("Preprocess"),
-    "4_infer": mark("Infer"),
-    "5_evaluate": mark("Evaluate"),
-    "6_perf": mark("Performance"),
-    "7_summary": mark("Summary"),
-}
+# What pages show of a run's provenance.
+_AT_THE_FOOT = ("lresnet_utils", "commit", "commit_note", "python", "packages")
+_OF_THE_MACHINE = ("cpu", "cores", "memory_gib", "os")
 
 Listener = Callable[["Outcome"], None]
 
@@ -160,10 +150,19 @@ class Runner:
             pool.shutdown(cancel_futures=True)
 
     def _run_job(self, job: Job) -> None:
+        try:
+            self._end_job(job)
+        except StorageError as error:
+            self._fill(error.what)
+            self._tell(job, Outcome(job.stage, job.batch_size, "failed", reason=error.what))
+
+    def _end_job(self, job: Job) -> None:
+        """Skip a notebook, keep it, or have it executed."""
         blocker = self._blocker(job)
         if blocker:
             reason = f"{blocker.stage} did not finish: {blocker.reason}"
-            self._tell(job, Outcome(job.stage, job.batch_size, "skipped", reason=reason))
+            skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
+            self._tell(job, self._published(job, skipped))
             return
         why = self._resume.why(job) or self._why_summarised(job)
         if why is None:
@@ -171,51 +170,53 @@ class Runner:
             return
         self._executed = True
         self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
-        try:
-            self._resume.forget(job)
-            outcome = self._ended(job, self._execute_notebook(job))
-        except StorageError as error:
-            self._fill(error.what)
-            outcome = Outcome(job.stage, job.batch_size, "failed", reason=error.what)
-        self._tell(job, outcome)
+        self._resume.forget(job)
+        self._tell(job, self._ended(job, self._execute_notebook(job)))
 
     def _ended(self, job: Job, done: Done) -> Outcome:
         """Publish a notebook that was executed, and write down how it ended."""
         if done.no_room:
             self._fill(done.failure)
-        page, unpublished = self._publish(job, done.failure)
-        reason = done.failure or unpublished
-        status = "failed" if reason else "ok"
+        status = "failed" if done.failure else "ok"
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        outcome = Outcome(job.stage, job.batch_size, status, done.seconds, reason, page, finished)
-        if status == "ok":
-            links = [asdict(link) for link in self._links(job, self._page(job))]
-            self._resume.finished(job, asdict(outcome), links, self._meta())
+        outcome = Outcome(
+            job.stage, job.batch_size, status, done.seconds, done.failure, finished=finished
+        )
+        outcome = self._published(job, outcome)
+        if outcome.status == "ok":
+            self._resume.finished(job, asdict(outcome), self._shown())
         return outcome
+
+    def _keep(self, job: Job) -> None:
+        """Take a valid notebook as it is; make its page anew where its foot or links differ."""
+        known = self._resume.known(job)
+        outcome = Outcome(**known["outcome"])
+        if known["shown"] != self._shown():
+            outcome = self._published(job, outcome)
+            if outcome.status == "ok":
+                self._resume.finished(job, asdict(outcome), self._shown())
+        kept = replace(outcome, status="kept") if outcome.status == "ok" else outcome
+        self._tell(job, outcome, heard=kept)
+
+    def _shown(self) -> dict[str, Any]:
+        """Return what every page shows of the run, beside its notebook."""
+        about = {name: self._provenance[name] for name in _AT_THE_FOOT}
+        machine = {name: self._provenance["machine"][name] for name in _OF_THE_MACHINE}
+        return read_back(about | {"machine": machine, "links": self._linked()})
+
+    def _linked(self) -> dict[str, Any]:
+        jobs = [str(job) for job in self._jobs]
+        return {"name": self.params.name, "language": self.params.language, "pages": jobs}
+
+    def _why_published(self, job: Job) -> str | None:
+        known = self._resume.known(job)
+        changed = known and known["shown"]["links"] != self._linked()
+        return "its page links to other pages now" if changed else None
 
     def _why_summarised(self, job: Job) -> str | None:
         """Say why the summary runs although its inputs came out as they were."""
         executed = job.stage == "7_summary" and self._executed
         return "other notebooks ran" if executed else None
-
-    def _why_published(self, job: Job) -> str | None:
-        known = self._resume.known(job)
-        links = [asdict(link) for link in self._links(job, self._page(job))]
-        return "its page links to other pages now" if known and known["links"] != links else None
-
-    def _keep(self, job: Job) -> None:
-        """Take a valid notebook as it is; make its page anew when the run's pages are others."""
-        known = self._resume.known(job)
-        outcome = Outcome(**known["outcome"])
-        if self._why_published(job):
-            _, unpublished = self._publish(job, None, known["meta"])
-            if unpublished:
-                self._tell(job, replace(outcome, status="failed", reason=unpublished))
-                return
-            links = [asdict(link) for link in self._links(job, self._page(job))]
-            self._resume.finished(job, known["outcome"], links, known["meta"])
-        self.outcomes[job] = outcome
-        self._listener(replace(outcome, status="kept"))
 
     def _blocker(self, job: Job) -> Outcome | None:
         """Return what keeps a notebook from running; the summary tells of whatever there is."""
@@ -252,66 +253,22 @@ class Runner:
         )
         self._reserve.free()
 
-    def _page(self, job: Job) -> Path:
-        return self.run.stage(job.stage, job.batch_size, ".html")
-
-    def _publish(
-        self, job: Job, failure: str | None, meta: dict[str, str] | None = None
-    ) -> tuple[str | None, str | None]:
-        """Make a notebook's page, failed or not; return its name, or why there is none."""
-        source = self.run.stage(job.stage, job.batch_size, ".ipynb")
-        page = self._page(job)
-        if not source.is_file():
-            return None, "the notebook left no output"
-        language = self.params.language
+    def _published(self, job: Job, ended: Outcome) -> Outcome:
+        """Make a notebook's page, however it ended; return the outcome with the page's name."""
+        about = self._about({job: ended})
         try:
-            with speaking(language):
-                publish(
-                    source,
-                    page,
-                    title=self._title(job),
-                    links=self._links(job, page),
-                    language=language,
-                    meta=meta or self._meta(),
-                    failure=failure,
-                    data=page_data(self.run) if job.stage == "7_summary" else None,
-                )
+            page = write_page(self.run, about, job)
+        except StorageError:
+            raise
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:
-            return None, f"the page could not be made: {first_line(str(error))}"
-        return page.relative_to(self.run.folder).as_posix(), None
+            why = f"the page could not be made: {first_line(str(error))}"
+            return replace(ended, status="failed", reason=ended.reason or why)
+        return replace(ended, page=page.relative_to(self.run.folder).as_posix())
 
-    def _title(self, job: Job) -> str:
-        stage, name = tr(TITLES[job.stage]), self.params.name
-        if job.batch_size is None:
-            return tr("{run}: {stage}", run=name, stage=stage)
-        return tr("{run}: {stage}, batch size {n}", run=name, stage=stage, n=job.batch_size)
-
-    def _links(self, job: Job, page: Path) -> list[Link]:
-        """Return links to every page of the run, one row per batch size."""
-        links = []
-        for other in (job for phase in reversed(self.phases) for job in phase.jobs):
-            target = self.run.stage(other.stage, other.batch_size, ".html")
-            href = Path(os.path.relpath(target, page.parent)).as_posix()
-            group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
-            order = (other.batch_size or 0, other.stage != "7_summary", other.stage)
-            links.append((order, Link(tr(TITLES[other.stage]), href, other == job, group)))
-        return [link for _, link in sorted(links, key=lambda item: item[0])]
-
-    def _meta(self) -> dict[str, str]:
-        about = self._provenance
-        packages = about["packages"].items()
-        return {
-            tr("Run"): self.params.name,
-            tr("Code"): _code_line(about),
-            "Python": about["python"],
-            tr("Packages"): ", ".join(f"{name} {version}" for name, version in packages if version),
-            tr("Machine"): _machine_line(about["machine"]),
-        }
-
-    def _tell(self, job: Job, outcome: Outcome) -> None:
+    def _tell(self, job: Job, outcome: Outcome, heard: Outcome | None = None) -> None:
         self.outcomes[job] = outcome
-        self._listener(outcome)
+        self._listener(heard or outcome)
 
     def _write_run(self) -> None:
         try:
@@ -321,32 +278,14 @@ class Runner:
             self._put_run()
 
     def _put_run(self) -> None:
-        write_json(
-            self.run.folder / "run.json",
-            {
-                "name": self.params.name,
-                "params": self.params.model_dump(),
-                "provenance": self._provenance,
-                "notebooks": [
-                    asdict(self.outcomes[job]) for job in self._jobs if job in self.outcomes
-                ],
-            },
-        )
+        write_json(self.run.folder / "run.json", self._about())
 
-
-def _code_line(about: dict[str, Any]) -> str:
-    commit = (about["commit"] or tr("unknown"))[:12]
-    text = tr(
-        "lresnet_utils {version}, commit {commit}", version=about["lresnet_utils"], commit=commit
-    )
-    return f"{text} ({recorded(about['commit_note'])})" if about["commit_note"] else text
-
-
-def _machine_line(machine: dict[str, Any]) -> str:
-    return tr(
-        "{cpu}, {cores} cores, {memory} GiB, {os}",
-        cpu=machine["cpu"],
-        cores=machine["cores"],
-        memory=machine["memory_gib"],
-        os=machine["os"],
-    )
+    def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
+        """Return what ``run.json`` holds, with outcomes that nobody has been told yet."""
+        outcomes = {**self.outcomes, **(ended or {})}
+        return {
+            "name": self.params.name,
+            "params": self.params.model_dump(),
+            "provenance": self._provenance,
+            "notebooks": [asdict(outcomes[job]) for job in self._jobs if job in outcomes],
+        }

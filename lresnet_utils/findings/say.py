@@ -15,17 +15,18 @@ from lresnet_utils.report.style import (
     fmt_rate,
     join_words,
 )
+from lresnet_utils.report.words import mark, recorded, speaking, tr
 
 # Numbers that are shares of one, and numbers that are probabilities, by their names.
 _SHARES = ("published", "limit")
 _PROBABILITIES = ("p", "p_loss")
 # What the n of an estimate counts.
 _COUNTED = {
-    "images/s": "n = {n} repeats",
-    "images/s in the pipeline": "n = {n} images",
-    "share of the ceiling": "n = {n} repeats",
-    "squared L2 distance": "n = {n} folds",
-    "ratio": "n = {n} repeats each",
+    "images/s": mark("n = {n} repeats"),
+    "images/s in the pipeline": mark("n = {n} images"),
+    "share of the ceiling": mark("n = {n} repeats"),
+    "squared L2 distance": mark("n = {n} folds"),
+    "ratio": mark("n = {n} repeats each"),
 }
 
 
@@ -48,10 +49,9 @@ def say(finding: Finding) -> Said:
 
     Examples
     --------
-    >>> evidence = {"batch_sizes": [4], "items": [{"batch_size": 4, "load": 7.25, "cores": 2}]}
-    >>> said = say(Finding("busy-machine", "cannot tell", evidence, ["4/torch-fp32"]))
-    >>> said.finding
-    'The machine was busy when timing began, at batch size 4.'
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> say(Finding("set-health", "cannot tell", found, ["4/torch-fp32"]))
+    Said(finding='Balance: 9 of 10.', evidence='Odd.', to_do='')
     """
     words = WORDS[finding.rule, finding.case]
     values = _texts(finding.evidence)
@@ -60,15 +60,16 @@ def say(finding: Finding) -> Said:
     evidence = [words.evidence, *_also(words, "evidence", finding.evidence)]
     to_do = [words.to_do, *_also(words, "to_do", finding.evidence)]
     return Said(
-        words.finding.format(**values),
-        " ".join(part.format(**values) for part in evidence),
-        " ".join(part.format(**values) for part in to_do if part),
+        tr(words.finding, **values),
+        tr(" ").join(tr(part, **values) for part in evidence),
+        tr(" ").join(tr(part, **values) for part in to_do if part),
     )
 
 
 def said_json(finding: Finding) -> dict[str, Any]:
     """Return a finding as ``results.json`` holds it: its numbers, and the sentences in English."""
-    said = say(finding)
+    with speaking("en"):
+        said = say(finding)
     return finding.to_json() | {
         "finding": said.finding,
         "evidence_text": said.evidence,
@@ -78,9 +79,10 @@ def said_json(finding: Finding) -> dict[str, Any]:
 
 def _items(words: Words, items: Sequence[Mapping[str, Any]]) -> str:
     parts = (
-        "".join([words.item, *_also(words, "item", item)]).format(**_texts(item)) for item in items
+        "".join(tr(part, **_texts(item)) for part in [words.item, *_also(words, "item", item)])
+        for item in items
     )
-    return "; ".join(parts)
+    return tr("; ").join(parts)
 
 
 def _also(words: Words, where: str, evidence: Mapping[str, Any]) -> list[str]:
@@ -101,7 +103,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return recorded(value)
     if isinstance(value, (list, tuple)):
         return join_words([str(part) for part in value]) if value else ""
     if value is None:
@@ -133,13 +135,18 @@ def _estimate(estimate: Mapping[str, Any]) -> str:
     low, high, form = estimate["low"], estimate["high"], _form(estimate)
     if "errors" in estimate:
         text = fmt_interval(estimate["value"], low, high, form)
-        return f"{text}, {estimate['errors']} of {estimate['n']}"
+        return tr("{text}, {errors} of {n}", text=text, errors=estimate["errors"], n=estimate["n"])
     if estimate["unit"] == "squared L2 distance":
-        text = f"{form(estimate['value'])}, spread {form(low)} to {form(high)}"
+        text = tr(
+            "{value}, spread {low} to {high}",
+            value=form(estimate["value"]),
+            low=form(low),
+            high=form(high),
+        )
     else:
         text = fmt_interval(estimate["value"], low, high, form)
-    counted = _COUNTED[estimate["unit"]].format(n=estimate["n"])
+    counted = tr(_COUNTED[estimate["unit"]], n=estimate["n"])
     if low is None or high is None:
-        why = str(estimate.get("interval") or "not given").removeprefix("none: ")
-        return f"{text} ({counted}; no interval: {why})"
-    return f"{text} ({counted})"
+        why = recorded(str(estimate.get("interval") or "not given").removeprefix("none: "))
+        return tr("{text} ({counted}; no interval: {why})", text=text, counted=counted, why=why)
+    return tr("{text} ({counted})", text=text, counted=counted)

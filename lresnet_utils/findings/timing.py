@@ -9,12 +9,6 @@ from lresnet_utils.findings.speed import timed_cells
 WIDE = 0.1
 """Half an interval's width, as a share of the rate, beyond which a rate is called uncertain."""
 
-BUSY = 1.5
-"""Processes that wanted a core in the minute before timing, per core, above which one is busy.
-
-The run's own earlier stages count in the system's average, about one per core.
-"""
-
 
 def wide_intervals(results: Results) -> list[Finding]:
     """Say which rates are uncertain by more than a tenth."""
@@ -38,19 +32,17 @@ def _half_width(cell: model.Cell) -> float:
 
 
 def busy_machine(results: Results) -> list[Finding]:
-    """Say at which batch sizes more processes wanted the cores than the run itself explains."""
+    """Say at which batch sizes something else took processor time while builds were timed."""
+    loads = {row["batch_size"]: row.get("load") or {} for row in results.get("timing", [])}
+    keys = ("other_cores", "stolen_cores", "cores", "seconds")
     items = [
-        {
-            "batch_size": timing["batch_size"],
-            "load": timing["machine"]["load_average"],
-            "cores": timing["machine"]["cores"],
-        }
-        for timing in results.get("timing", [])
-        if (timing["machine"].get("load_average") or 0) > BUSY * timing["machine"]["cores"]
+        {"batch_size": size} | {key: load[key] for key in keys}
+        for size, load in loads.items()
+        if load.get("busy")
     ]
     if not items:
         return []
-    sizes = {item["batch_size"] for item in items}
+    sizes = [item["batch_size"] for item in items]
     cells = [cell for cell in timed_cells(results) if cell["batch_size"] in sizes]
-    evidence = {"batch_sizes": sorted(sizes), "items": items}
+    evidence = {"batch_sizes": sizes, "items": items}
     return [Finding("busy-machine", UNKNOWN, evidence, model.names(cells))]

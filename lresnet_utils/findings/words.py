@@ -185,10 +185,11 @@ _SPEED = {
         "{target} at batch size {batch_size}: {rate}",
     ),
     ("busy-machine", ""): Words(
-        "The machine was busy when timing began, at batch size {batch_sizes}.",
-        "{items}. This run's own earlier stages count in it.",
+        "Something else ran while builds were timed, at batch size {batch_sizes}.",
+        "{items}.",
         "Time again with nothing else running; the rates may be too low.",
-        "batch size {batch_size}: {load} processes on {cores} cores over the minute before",
+        "batch size {batch_size}: other processes took {other_cores} and the host {stolen_cores} "
+        "of {cores} processors, means over {seconds} s",
     ),
 }
 

@@ -7,11 +7,12 @@ from html import escape
 
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Finding
 from lresnet_utils.findings.say import Said, say
+from lresnet_utils.report.words import mark, tr
 
 _GROUPS = {
-    HOLDS: ("lr-ok", "What holds"),
-    FAILS: ("lr-failed", "What does not hold"),
-    UNKNOWN: ("lr-unknown", "What these data cannot tell"),
+    HOLDS: ("lr-ok", mark("What holds")),
+    FAILS: ("lr-failed", mark("What does not hold")),
+    UNKNOWN: ("lr-unknown", mark("What these data cannot tell")),
 }
 
 
@@ -27,8 +28,8 @@ def findings_html(findings: Sequence[Finding]) -> str:
 
     Examples
     --------
-    >>> evidence = {"batch_sizes": [4], "items": [{"batch_size": 4, "load": 7.25, "cores": 2}]}
-    >>> html = findings_html([Finding("busy-machine", UNKNOWN, evidence, ["4/torch-fp32"])])
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> html = findings_html([Finding("set-health", UNKNOWN, found, ["4/torch-fp32"])])
     >>> "What these data cannot tell" in html, "What holds" in html
     (True, False)
     """
@@ -42,7 +43,7 @@ def findings_html(findings: Sequence[Finding]) -> str:
 
 def _group(look: str, title: str, findings: Sequence[Finding]) -> str:
     items = "".join(_item(finding) for finding in findings)
-    head = f'<h3><span class="lr-status {look}">{escape(title)}</span></h3>'
+    head = f'<h3><span class="lr-status {look}">{escape(tr(title))}</span></h3>'
     return f"{head}<ul>{items}</ul>"
 
 
@@ -54,6 +55,6 @@ def _item(finding: Finding) -> str:
 
 def _evidence(said: Said) -> str:
     return (
-        f'<details class="lr-evidence"><summary>{escape("Evidence")}</summary>'
+        f'<details class="lr-evidence"><summary>{escape(tr("Evidence"))}</summary>'
         f"<p>{escape(said.evidence)}</p></details>"
     )

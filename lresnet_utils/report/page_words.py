@@ -22,7 +22,21 @@ _PAGE_WORDS = {
     "default": mark("Default"),
     "meaning": mark("Meaning"),
     "same": mark("same"),
-    "failed": mark("This notebook did not finish"),
+    "timed": mark("The times measured here are on the"),
+    "timed_page": mark("Performance page"),
+    "here": mark("this report's folder"),
+    "troubles": mark("Not every notebook of this run finished"),
+    "failed": mark("failed"),
+    "skipped": mark("not run"),
+    "unfinished": mark("This notebook did not finish"),
+    "not_run": mark("This notebook was not run"),
+    "failed_where": mark("Where:"),
+    "failed_next": mark("What to do:"),
+    "failed_remedy": mark(
+        "mend the cause and run the report again. To look closer, open the executed notebook "
+        "beside this page in JupyterLab (make lab) and run it from the top."
+    ),
+    "not_run_remedy": mark("see to the notebook named here first, then run the report again."),
     "failed_in": mark("It stopped in"),
     "failed_cell": mark("code cell"),
     "failed_silently": mark(

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.report import style
+from lresnet_utils.report import style, wide_font
+from lresnet_utils.report.marks import marks
 from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
@@ -109,7 +110,7 @@ def show_html(html: str, text: str) -> None:
 
 
 def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True)
+    _display({"text/html": html, "text/plain": text}, raw=True, metadata=marks())
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:
@@ -171,15 +172,24 @@ def inline_svg(figure: Any, alt: str) -> str:
     body = body.replace(style.INK, "currentColor")
     body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
     # The layout was made with DejaVu Sans, which is wider than any of these.
-    body = body.replace("'DejaVu Sans'", _FONTS)
+    body = re.sub(rf"'{style.FONT}'(, '{wide_font.NAME}')?", _FONTS, body)
     # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
     body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
+    body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)
     body = re.sub(r">\s+<", "><", body).strip()
     return (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
         'style="display:block;width:100%;max-width:36rem;height:auto">'
         f"{body}</svg>"
     )
+
+
+def _shorter(attribute: re.Match[str]) -> str:
+    """Write a path or a style without the spaces that mean nothing."""
+    name, value = attribute[1], attribute[2]
+    around = r"\s*([A-Za-z])\s*" if name == "d" else r"\s*([:;])\s*"
+    value = re.sub(around, r"\1", value).strip()
+    return f' {name}="{value}"'
 
 
 def _own_identifiers(body: str) -> str:
@@ -255,8 +265,8 @@ def filtered_table_html(
     keys = [column.key for column in columns]
     words = {
         "filters": [keys.index(key) for key in filters],
-        "all": "all",
-        "shown": "{n} of {of} shown",
+        "all": tr("all"),
+        "shown": tr("{n} of {of} shown"),
     }
     return (
         f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'

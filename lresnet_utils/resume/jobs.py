@@ -13,10 +13,11 @@ from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import read_json, to_json, write_json
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, parameters, phases
+from lresnet_utils.provenance import versions
 from lresnet_utils.resume.code import code_of, data_of, imports
 from lresnet_utils.resume.hashes import Hashes
+from lresnet_utils.resume.parts import COMPUTING
 from lresnet_utils.resume.sources import offers, sources
-from lresnet_utils.resume.versions import COMPUTING, PUBLISHING, versions
 from lresnet_utils.resume.words import difference
 from lresnet_utils.run import RunFolder
 from lresnet_utils.tuning.cache import machine_key
@@ -24,7 +25,8 @@ from lresnet_utils.tuning.cache import machine_key
 # Notebooks and pages show results, which later stages read from the other files.
 _SHOWN = (".ipynb", ".html")
 # What makes a page of a notebook, whatever the notebook.
-_PUBLISHERS = ("lresnet_utils.report.publish", "lresnet_utils.comparison.page_data")
+_PUBLISHERS = ("lresnet_utils.report.run_pages",)
+PUBLISHING = ("matplotlib", "nbconvert", "nbformat", "papermill", "ipykernel", "jinja2")
 NEVER = "it has not ended well before"
 
 
@@ -55,11 +57,11 @@ class Resume:
         Returns
         -------
         dict or None
-            ``made_from``, ``files``, ``outcome`` and ``meta``; see :meth:`finished`.
+            ``made_from``, ``files``, ``outcome`` and ``shown``; see :meth:`finished`.
         """
         try:
             found = read_json(self._path(job))
-            return found if {"made_from", "files", "outcome", "links"} <= set(found) else None
+            return found if {"made_from", "files", "outcome", "shown"} <= set(found) else None
         except (LResNetError, OSError, TypeError):
             return None
 
@@ -91,7 +93,7 @@ class Resume:
             found[job] = self.why(job) or (f"{runs[0]} runs before it" if runs else None)
         return found
 
-    def finished(self, job: Job, outcome: dict[str, Any], links: Any, meta: dict[str, Any]) -> None:
+    def finished(self, job: Job, outcome: dict[str, Any], shown: dict[str, Any]) -> None:
         """Write down that a notebook ended well and is published.
 
         Parameters
@@ -99,16 +101,15 @@ class Resume:
         job : Job
         outcome : dict
             How it ended, for ``run.json``.
-        links, meta : list, dict
-            What its page links to, and the provenance that it shows.
+        shown : dict
+            What its page shows of the run.
         """
         files = self.hashes.all(self.run.files(job.stage, job.batch_size), self.run.folder)
         record = {
             "made_from": self.made_from(job),
             "files": files,
             "outcome": outcome,
-            "links": links,
-            "meta": meta,
+            "shown": shown,
         }
         write_json(self._path(job), record)
 

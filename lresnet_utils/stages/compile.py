@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
@@ -23,9 +24,10 @@ from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
+from lresnet_utils.stages.links import of_build
 from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.base import Artefact, ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.targets.tool import ToolTarget
@@ -68,10 +70,11 @@ def compile_targets(
     -------
     dict
         ``targets``: per target the status, the artefact with its hash, size, options and build
-        time, or why there is none; for targets with a choice ``graph`` (what each rewrite
-        bought), ``running`` (ways of running that were tried) and ``int8`` (recipes that were
-        tried), each with when it was measured. ``operators``: nodes of each operator in the
-        simplified graph and in the one each target was built from.
+        time, and the ``custody`` of the files on the way to it, or why there is none; for targets
+        with a choice ``graph`` (what each rewrite bought), ``running`` (ways of running that were
+        tried) and ``int8`` (recipes that were tried), each with when it was measured.
+        ``operators``: nodes of each operator in the simplified graph and in the one each target
+        was built from.
     """
     settings = ToolOptions.from_values(tools or {})
     work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
@@ -129,6 +132,7 @@ def _build(target: Target, work: _Work) -> dict[str, Any]:
         "artefact": artefact.to_json(),
         "versions": target.versions(),
         "note": able.note,
+        "custody": work.custody(target, chosen, artefact),
     } | chosen.record
 
 
@@ -330,6 +334,14 @@ class _Work:
             key["faces"] = self.faces.sha256
             key["variants"] = list(self.faces.variants)
         return remembered(self.run.folder.parent / ".tuning", key, measure)
+
+    def custody(self, target: Target, chosen: _Chosen, artefact: Artefact) -> list[Link]:
+        """Return the links from the simplified graph to a target's build."""
+        int8 = chosen.record.get(INT8)
+        found = int8["recipe"] if int8 else chosen.record.get("graph", {})
+        names = tuple(found.get("rewrites", ()))
+        rewritten = (self.graphs.rewritten(names), names) if names else None
+        return of_build(self.run, target, chosen.files, artefact, rewritten=rewritten, int8=int8)
 
     def operators(self, built: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return how often each operator occurs, before and after the rewrites of each target."""

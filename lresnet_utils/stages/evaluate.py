@@ -12,6 +12,7 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_arrays
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.links import of_scores
 from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
@@ -151,6 +152,9 @@ class _Work:
             "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
             "failures": asdict(failures) | {"images": images},
             "variants": {v: headline(self.scored[target, v]) for v in variants},
+            "custody": of_scores(
+                self.run, self.batch_size, target, variants, self.options["folds"]
+            ),
         }
 
     def _score(self, target: str, variant: str) -> Scored:

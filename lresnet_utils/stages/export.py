@@ -17,6 +17,7 @@ from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.links import of_export
 from lresnet_utils.verify.compare import embedding_agreement
 from lresnet_utils.verify.scores import unit_rows
 
@@ -49,9 +50,10 @@ def export(
     Returns
     -------
     dict
-        The stage's record: network, both graphs' summaries, the simplifier's check and the
-        agreement of PyTorch, ONNX and simplified ONNX on real faces. With weights ``recorded``
-        there is no graph here, and the record holds the network's description alone.
+        The stage's record: network, both graphs' summaries, the simplifier's check, the
+        agreement of PyTorch, ONNX and simplified ONNX on real faces, and the chain of custody.
+        With weights ``recorded`` there is no graph here, and the record holds the network's
+        description alone.
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
@@ -90,7 +92,7 @@ def _exported(
     # Pixels outside the range the network knows would hide a wrong channel.
     pixels = (0.0, 255.0) if spec["normalisation"] == "raw" else (-1.0, 1.0)
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
-    return {
+    record = {
         "network": _describe(network),
         "input": spec,
         "seed": seed,
@@ -99,6 +101,7 @@ def _exported(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(network, raw, simple, spec, dataset, batch_size),
     }
+    return record | {"custody": of_export(run, batch_size, record)}
 
 
 def input_spec(architecture: str, channel_order: str, normalisation: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
+from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.status import OK, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Target
@@ -49,8 +50,8 @@ def infer(
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        the number of images embedded and the failures to acquire with their reasons.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant the
+        number of images embedded and the failures to acquire with their reasons, and ``custody``.
     """
     faces = open_faces(run)
     built = carried(run, "2_compile", batch_size, targets)
@@ -152,7 +153,11 @@ def _embed_variants(target: Target, artefact: Artefact, work: _Work) -> dict[str
                     )
                 file.add("failed", result.failed)
             results[variant] = result
+    options = {"flip": work.flip, "batch_size": work.batch_size} | {
+        key: work.spec[key] for key in ("channel_order", "normalisation")
+    }
     return {
+        "custody": of_embeddings(work.run, work.batch_size, target, artefact, results, options),
         "stages": results[CLEAN].stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }

@@ -17,7 +17,8 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.exclusive import machine as machine_alone
 from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.perf.ceiling import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
-from lresnet_utils.perf.machine import machine
+from lresnet_utils.perf.load import LoadWatch
+from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval
 from lresnet_utils.perf.timing import TakeTurn, Timing, time_turns
 from lresnet_utils.perf.tool_figures import tool_figures
@@ -58,7 +59,8 @@ def measure_speed(
     dict
         ``targets``: per target the status, ``throughput_ips`` with its interval,
         ``latency_ms`` with the percentiles that n allows, the raw samples, and ``ceiling``, the
-        share of the machine's arithmetic that the rate is. ``ceilings`` and
+        share of the machine's arithmetic that the rate is. ``load``: what else the machine did
+        meanwhile (None where only tools timed, on devices of their own). ``ceilings`` and
         ``memory_bandwidth``: what this machine does at best, measured right after the targets, or
         ``limits_refused``. ``layers``: where the fastest OpenVINO build spends a batch, or why
         nobody can tell.
@@ -120,11 +122,13 @@ class _Work:
             "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
             "preprocessing, one view per image",
             "machine": before,
+            "load": None,
             "targets": entries,
         }
         if artefacts:
             batch = _real_batch(self.run, self.batch_size)
-            entries |= self._timed(artefacts, batch)
+            timed, record["load"] = self._timed(artefacts, batch)
+            entries |= timed
             record |= self._best(entries, artefacts, batch)
         record["targets"] = {name: entries[name] for name in built}
         failed = any(entry["status"] == FAILED for entry in entries.values())
@@ -139,21 +143,27 @@ class _Work:
         log = self.run.engine(self.batch_size, name) / "perf.log"
         return {"limits": self.limits, "log": log, "doing": "timing"}
 
-    def _timed(self, artefacts: dict[str, Artefact], batch: np.ndarray) -> dict[str, Any]:
-        """Time sessions in turns; each has a process of its own."""
+    def _timed(
+        self, artefacts: dict[str, Artefact], batch: np.ndarray
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Time sessions in turns, each in its own process; say what else the machine did."""
         entries: dict[str, Any] = {}
         turns: dict[str, TakeTurn] = {}
+        pids: list[int] = []
         with ExitStack() as stack:
             for name, artefact in artefacts.items():
                 log = self._how(name)["log"]
-                entries[name], take = open_turns(
+                entries[name], take, pid = open_turns(
                     get_target(name), artefact, batch, stack, limits=self.limits, log=log
                 )
                 if entries[name]["status"] == OK:
                     turns[name] = take
-            for name, timing in time_turns(turns, len(batch), **self.times).items():
-                entries[name] |= attempt(lambda timing=timing: _numbers(timing))
-        return entries
+                    pids += [pid] if pid else []
+            with LoadWatch(usable_cores(), pids) as watch:
+                timings = time_turns(turns, len(batch), **self.times)
+        for name, timing in timings.items():
+            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
+        return entries, watch.record()
 
     def _best(
         self, entries: dict[str, Any], artefacts: dict[str, Artefact], batch: np.ndarray

@@ -13,6 +13,7 @@ from lresnet_utils.data.guide_format import write_guide_files
 from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.links import of_faces
 
 
 def preprocess(
@@ -48,9 +49,10 @@ def preprocess(
 
     def make() -> dict[str, Any]:
         faces = build_source(source, run.faces, name=dataset_name, variants=tuple(variants))
+        record = faces.describe() | {"custody": of_faces(run, faces)}
         if guide_files == "no":
-            return faces.describe()
-        return faces.describe() | {"guide_files": _guide_files(run, faces, guide_files)}
+            return record
+        return record | {"guide_files": _guide_files(run, faces, guide_files)}
 
     record = parts.kept(WHOLE, made_from, make, lambda: run.faces.glob("*"))
     run.write_record("3_preprocess", None, record)

@@ -146,6 +146,10 @@ class Target(ABC):
         version = version_of(self.distribution)
         return {} if version is None else {self.distribution: version}
 
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return the files that a build is made from."""
+        return (files.graph,)
+
     def running_options(self, cores: int) -> list[dict[str, Any]]:
         """Return ways of running a build on so many cores, the default first.
 

@@ -39,6 +39,10 @@ class TorchTarget(Target):
         """Say whether PyTorch can be imported."""
         return importable("torch", "torch")
 
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return the weights: no graph is needed."""
+        return (files.weights,)
+
     def _options(self) -> dict[str, Any]:
         return {
             "mode": "eager",

@@ -98,6 +98,10 @@ class ReplayTarget(ToolTarget):
         recorded = read_recorded(resolve(self.tools.replay_folder))
         return {"recorded": True} | recorded.model_dump()
 
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return nothing: the recording names its files and their hash in the options."""
+        return ()
+
     def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # those of the other machine, if any
         folder = resolve(self.tools.replay_folder)

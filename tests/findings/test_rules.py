@@ -265,12 +265,13 @@ def test_a_wide_interval_and_a_busy_machine_make_rates_uncertain():
     assert told(timing.wide_intervals, results(cell("b-fp32"))) == []
 
     def loaded(load):
-        machine = {"load_average": load, "cores": 2}
-        return results(cell("a-fp32")) | {"timing": [{"batch_size": 16, "machine": machine}]}
+        return results(cell("a-fp32")) | {"timing": [{"batch_size": 16, "load": load}]}
 
-    (found,) = told(timing.busy_machine, loaded(3.1))
-    assert found.evidence["items"] == [{"batch_size": 16, "load": 3.1, "cores": 2}]
-    assert told(timing.busy_machine, loaded(2.9)) == told(timing.busy_machine, loaded(None)) == []
+    shares = {"other_cores": 0.5, "stolen_cores": 0.0, "cores": 2, "seconds": 9.0}
+    (found,) = told(timing.busy_machine, loaded(shares | {"busy": True}))
+    assert found.evidence["items"] == [{"batch_size": 16} | shares]
+    for quiet in (shares | {"busy": False}, {"seconds": 0.2, "refused": "too short"}, None):
+        assert told(timing.busy_machine, loaded(quiet)) == []
 
 
 def test_cells_without_results_are_gathered_by_reason():
@@ -307,10 +308,10 @@ def troubled():
     int8["stages"]["preprocess"] = {"images_per_second": 9.0, "n": 400}
     low = {"ceiling": {"fraction": 0.2, "low": 0.2, "high": 0.2, "precision": "int8", "tops": 1.0}}
     wide = cell("b-bf16", throughput_ips=rate(50.0, 20.0), accuracy_refused="none", accuracy=None)
-    machine = {"load_average": 9.0, "cores": 2}
+    load = {"other_cores": 0.5, "stolen_cores": 0.1, "cores": 2, "seconds": 9.0, "busy": True}
     odd = {"finding": "Class balance", "evidence": "x", "consequence": "y", "harmless": False}
     cells = (base, cell("a-int8", 4, **low), int8 | low, wide, stopped("failed"))
-    extra = {"timing": [{"batch_size": 16, "machine": machine}], "set_health": [odd]}
+    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd]}
     return results(*cells) | extra
 
 

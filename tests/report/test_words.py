@@ -20,9 +20,10 @@ PACKAGE = ROOT / "lresnet_utils"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "report/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
-SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2)}
+SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
 SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}
+ADDED = {"evidence", "to_do", "item"}
 
 
 @cache
@@ -39,6 +40,12 @@ def called(node):
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
 
 
+def is_added(node):
+    """Say whether a tuple is a sentence that a finding adds where there is something to say."""
+    texts = [literal(part) for part in node.elts]
+    return len(texts) == 3 and None not in texts and texts[1] in ADDED and " " in texts[2]
+
+
 def shown_in(tree):
     """Yield the message ids of a module: arguments of some calls, titles and readings of charts."""
     for node in ast.walk(tree):
@@ -47,6 +54,8 @@ def shown_in(tree):
             yield from (node.args[i] for i in SHOWN[name] if i < len(node.args))
             known = SHOWN_BY_NAME.get(name, ())
             yield from (word.value for word in node.keywords if word.arg in known)
+        if isinstance(node, ast.Tuple) and is_added(node):
+            yield node.elts[2]
         if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in SHOWN_FIELDS:
             yield node.value
 
@@ -76,7 +85,7 @@ def written(tree):
                 part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
             )
         elif literal(node) is not None:
-            yield node.value
+            yield re.sub(r"\{\w+\}", "{}", node.value)
 
 
 def test_every_text_has_its_chinese_and_every_chinese_its_text():
@@ -97,6 +106,8 @@ def test_what_is_shown_is_said_literally():
 
 def test_a_recorded_text_is_still_written_somewhere():
     known = {text for _, tree in modules() for text in written(tree)}
+    for path in (PACKAGE / "perf/recorded").glob("*.json"):
+        known |= set(re.findall(r'": "([^"]+)"', path.read_text(encoding="utf-8")))
     assert sorted(CATALOGUE["recorded"].keys() - known) == []
 
 

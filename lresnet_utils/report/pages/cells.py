@@ -7,6 +7,7 @@ from typing import Any
 from lresnet_utils.report.pages.common import note_problems, verdict
 from lresnet_utils.report.show import Column, filtered_table, note
 from lresnet_utils.report.style import fmt_number, fmt_percent
+from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.stages.summary import Results
@@ -22,17 +23,22 @@ def cells(run: RunFolder, results: Results) -> None:
         Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
         Column("threshold", "Threshold", "squared L2", ".3f"),
         Column("gates", "Gates", "pairs lost and gained"),
-        Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
+        Column("throughput", "Throughput", "images/s, 95 %", ".1f"),
         Column("p50", "Latency", "p50, ms", ".1f"),
         Column("e2e", "End to end", "images/s", ".1f"),
     ]
     filters = ["target", "batch_size", "status", "gates"]
-    filtered_table(rows, columns, "Every batch size and target", filters)
+    filtered_table(rows, columns, tr("Every batch size and target"), filters)
     if any(cell.get("accuracy_refused") == SEEDED for cell in results.cells):
-        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
-    for remark in sorted({f"{c['target']}: {c['note']}" for c in results.ok() if c["note"]}):
-        note(remark)
-    note_problems({f"{c['target']}, batch size {c['batch_size']},": c for c in results.cells})
+        note(
+            tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
+            "warning",
+        )
+    remarks = {(c["target"], c["note"]) for c in results.ok() if c["note"]}
+    for target, remark in sorted(remarks):
+        note(tr("{name}: {value}", name=target, value=remark))
+    problem = tr("{target}, batch size {batch_size},")
+    note_problems({problem.format_map(c): c for c in results.cells})
 
 
 def _row(run: RunFolder, cell: dict[str, Any]) -> dict[str, Any]:
@@ -68,17 +74,19 @@ def _gates(cell: dict[str, Any]) -> dict[str, str] | None:
     if not judged:
         return {"verdict": "not judged", "why": cell["gates"][-1]["reason"]}
     failed = [gate for gate in judged if not gate["passed"]]
-    why = "; ".join(_why(cell, gate) for gate in failed or judged)
+    why = tr("; ").join(_why(cell, gate) for gate in failed or judged)
     return {"verdict": verdict((failed or judged)[0]), "why": why}
 
 
 def _why(cell: dict[str, Any], gate: dict[str, Any]) -> str:
     if gate["name"] == "guide":
-        return gate["evidence"].partition(";")[0]
+        return recorded(gate["evidence"].partition(";")[0])
     parity = cell["parity"]
-    return (
-        f"{len(parity['lost'])} lost, {len(parity['gained'])} gained, "
-        f"p = {fmt_number(parity['mcnemar_p'], 2)}"
+    return tr(
+        "{lost} lost, {gained} gained, p = {p}",
+        lost=len(parity["lost"]),
+        gained=len(parity["gained"]),
+        p=fmt_number(parity["mcnemar_p"], 2),
     )
 
 

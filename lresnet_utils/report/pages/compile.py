@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.displays import RewriteDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, join_words
@@ -26,19 +27,28 @@ def builds(record: dict[str, Any]) -> None:
     columns = [
         Column("target", "Target"),
         Column("status", "Status", "", "status"),
-        Column("seconds", "Build time", "s", ".2f"),
         Column("bytes", "Size", "", fmt_bytes),
         Column("sha256", "SHA-256"),
         Column("options", "Options"),
         Column("versions", "Versions"),
     ]
-    table(
-        rows, columns, tr("Builds, one per target; each build was timed once, so without interval")
-    )
+    table(rows, columns, tr("Builds, one per target"))
     note_problems(record["targets"])
     for name, entry in ok_targets(record["targets"]).items():
         if entry.get("note"):
             note(tr("{name}: {value}", name=name, value=entry["note"]))
+    build_times(record)
+
+
+@timings()
+def build_times(record: dict[str, Any]) -> None:
+    """Show how long each build took."""
+    rows = [
+        {"target": name, "seconds": entry["artefact"]["seconds"]}
+        for name, entry in ok_targets(record["targets"]).items()
+    ]
+    columns = [Column("target", "Target"), Column("seconds", "Build time", "s", ".2f")]
+    table(rows, columns, tr("Time of each build, taken once, so without interval"))
 
 
 def _build(entry: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +56,6 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
     if artefact is None:
         return {}
     return {
-        "seconds": artefact["seconds"],
         "bytes": artefact["bytes"],
         "sha256": short_hash(artefact["sha256"]),
         "options": _pairs(artefact["options"]),
@@ -59,21 +68,26 @@ def _pairs(values: dict[str, Any]) -> str:
 
 
 def rewrites(record: dict[str, Any]) -> None:
-    """Chart what each rewrite of the graph bought, and count operators before and after."""
+    """Say which rewrites each target took, chart what each bought, and count operators."""
+    searches = _searches(record, "graph")
+    for name, found in searches.items():
+        kept = join_words(found["rewrites"]) if found["rewrites"] else tr("no rewrite")
+        say(tr("{name} is built with {kept}.", name=name, kept=kept))
+        if not found["steps"]:
+            say(tr("No graph of it was timed (build.prepare, build.search_seconds)."))
+    if not searches:
+        say(tr("No target of this run has its graph chosen by measurement."))
+    rewrite_times(record)
+    _operators(record["operators"])
+
+
+@timings()
+def rewrite_times(record: dict[str, Any]) -> None:
+    """Chart what each rewrite of the graph bought."""
     searches = _searches(record, "graph")
     for name, found in searches.items():
         if found["steps"]:
             _waterfall(name, found, record["batch_size"])
-        else:
-            kept = join_words(found["rewrites"]) if found["rewrites"] else tr("none")
-            say(
-                tr(
-                    "{name}: no graph was timed (build.prepare, build.search_seconds). Taken: "
-                    "{kept}.",
-                    name=name,
-                    kept=kept,
-                )
-            )
     if any(found["steps"] for found in searches.values()):
         say(
             tr(
@@ -83,9 +97,6 @@ def rewrites(record: dict[str, Any]) -> None:
             )
             + tr(CHOSEN_BY)
         )
-    if not searches:
-        say(tr("No target of this run has its graph chosen by measurement."))
-    _operators(record["operators"])
 
 
 def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
@@ -97,16 +108,7 @@ def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
 def _waterfall(name: str, found: dict[str, Any], batch_size: int) -> None:
     steps = found["steps"]
     show(RewriteDisplay(steps, name, batch_size))
-    kept = join_words(found["rewrites"]) if found["rewrites"] else tr("no rewrite")
-    say(
-        tr(
-            "{name}: {found}, {steps}. Kept: {kept}.",
-            name=name,
-            found=measured(found),
-            steps=_repeats(steps),
-            kept=kept,
-        )
-    )
+    say(tr("{name}: {found}, {steps}.", name=name, found=measured(found), steps=_repeats(steps)))
     for step in steps:
         if step["failure"]:
             note(
@@ -153,6 +155,7 @@ def _operators(counts: dict[str, dict[str, int]]) -> None:
     )
 
 
+@timings()
 def ways(record: dict[str, Any]) -> None:
     """Show the ways of running each build that were tried, and the one chosen."""
     searches = _searches(record, "running")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.report.displays import TradeOffDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, show, table
@@ -17,24 +18,27 @@ _JUDGED = {None: "not judged", True: "within", False: "outside"}
 
 def eight_bits(record: dict[str, Any]) -> None:
     """Show the int8 recipes tried for each target: accuracy against speed, and the one chosen."""
-    searches = {
-        name: entry["int8"]
-        for name, entry in ok_targets(record["targets"]).items()
-        if "int8" in entry
-    }
+    searches = _searches(record)
     for name, found in searches.items():
         _calibration(name, found)
         _budget(name, found)
-        if found["budget"]["points"] is not None:
-            show(
-                TradeOffDisplay(
-                    found["tried"], name, found["batch_size"], found["budget"]["points"]
-                )
-            )
         _recipes(name, found)
+        _recipe_times(name, found)
         _decisions(name, found)
         _sensitivity(name, found)
-    say(tr(CHOSEN_BY) if searches else tr("No int8 build is among this run's results."))
+    if not searches:
+        say(tr("No int8 build is among this run's results."))
+
+
+def recipe_times(record: dict[str, Any]) -> None:
+    """Show how fast each target's int8 recipes were."""
+    for name, found in _searches(record).items():
+        _recipe_times(name, found)
+
+
+def _searches(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    entries = ok_targets(record["targets"])
+    return {name: entry["int8"] for name, entry in entries.items() if "int8" in entry}
 
 
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
@@ -45,10 +49,9 @@ def _calibration(name: str, found: Mapping[str, Any]) -> None:
     )
     say(
         tr(
-            "{name}: {found}. The ranges are taken from {n_images} preprocessed faces of this "
-            "run ({shares}), {choice}. {labels}",
+            "{name}: the ranges are taken from {n_images} preprocessed faces of this run "
+            "({shares}), {choice}. {labels}",
             name=name,
-            found=measured(found),
             n_images=fmt_count(used["n_images"]),
             shares=shares,
             choice=used["choice"],
@@ -99,20 +102,37 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
             Column("cosine", "Least cosine", "to fp32", ".4f"),
             Column("budget", "Budget"),
         ] if judged else []),
+    ]  # fmt: skip
+    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
+
+
+@timings()
+def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
+    """Show each recipe's speed, and its accuracy against it where it was judged."""
+    points, tried = found["budget"]["points"], found["tried"]
+    if points is not None:
+        show(TradeOffDisplay(tried, name, found["batch_size"], points))
+    rows = [entry | {"number": _number(i, entry)} for i, entry in enumerate(tried, 1)]
+    columns = [
+        Column("number", "No."),
+        Column("title", "Recipe"),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
-    ]  # fmt: skip
-    n = found["tried"][0]["throughput_ips"]["n"]
-    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
+    ]
+    table(rows, columns, tr("{name}, the speed of the recipes", name=name))
     say(
         tr(
-            "Timed in turns at batch size {batch_size}, {n} repeats each, run the default way. "
-            "The ratio is to the fp32 build of the same runtime, from the graph as simplified.",
+            "{name}: {found}. Timed in turns at batch size {batch_size}, {n} repeats each, run the "
+            "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
+            "simplified. ",
+            name=name,
+            found=measured(found),
             batch_size=found["batch_size"],
-            n=n,
+            n=tried[0]["throughput_ips"]["n"],
         )
+        + tr(CHOSEN_BY)
     )
-    chosen = next(entry for entry in found["tried"] if entry["chosen"])
+    chosen = next(entry for entry in tried if entry["chosen"])
     if chosen["ratio"]["low"] <= 1:
         note(
             tr("{name}: the build chosen is not surely faster than the fp32 build.", name=name),
@@ -120,13 +140,12 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
         )
 
 
+def _number(number: int, entry: Mapping[str, Any]) -> str:
+    return tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}"
+
+
 def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
-    row = {
-        "number": tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}",
-        "title": entry["title"],
-        "throughput_ips": entry["throughput_ips"],
-        "ratio": entry["ratio"],
-    }
+    row = {"number": _number(number, entry), "title": entry["title"]}
     if not judged:
         return row
     return row | {

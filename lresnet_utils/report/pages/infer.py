@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.displays import StageDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.words import tr
@@ -20,7 +21,13 @@ _PARTS = {
 
 
 def figures(record: dict[str, Any]) -> None:
-    """Show the five figures per target as a table and a chart."""
+    """Show the five figures per target as a table and a chart; they are measured times."""
+    note_problems(record["targets"])
+    with timings():
+        _figures(record)
+
+
+def _figures(record: dict[str, Any]) -> None:
     working = ok_targets(record["targets"])
     rows = [
         {"target": name}
@@ -34,7 +41,6 @@ def figures(record: dict[str, Any]) -> None:
     table(
         rows, columns, tr("The five figures: images per second through each part of the pipeline")
     )
-    note_problems(record["targets"])
     measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
     if any(measured.values()):
         show(StageDisplay({name: parts for name, parts in measured.items() if parts}))

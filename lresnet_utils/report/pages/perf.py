@@ -7,10 +7,13 @@ from typing import Any
 from lresnet_utils.perf.layers import by_kind, roofline_points
 from lresnet_utils.perf.statistics import MINIMUM_N
 from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
+from lresnet_utils.report.pages import compile, eight_bits, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.pages.custody import disturbance
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.words import recorded, tr
+from lresnet_utils.run import RunFolder
 
 _PERCENTILES = ("p50", "p90", "p99")
 
@@ -215,6 +218,32 @@ def method(record: dict[str, Any]) -> None:
             load_average=machine["load_average"],
         )
     )
+    if record.get("load"):
+        disturbance(record["load"], record["batch_size"])
+
+
+def pipeline(run: RunFolder, batch_size: int) -> None:
+    """Show the five figures that ``4_infer`` measured."""
+    record = _earlier(run, "4_infer", batch_size)
+    if record:
+        infer.figures(record)
+
+
+def search(run: RunFolder, batch_size: int) -> None:
+    """Show what ``2_compile`` measured to choose the builds, and how long they took to make."""
+    record = _earlier(run, "2_compile", batch_size)
+    if record:
+        compile.build_times(record)
+        compile.rewrite_times(record)
+        compile.ways(record)
+        eight_bits.recipe_times(record)
+
+
+def _earlier(run: RunFolder, stage: str, batch_size: int) -> dict[str, Any] | None:
+    if run.stage(stage, batch_size).is_file():
+        return run.record(stage, batch_size)
+    say(tr("Stage {stage} was not run for this batch size.", stage=stage))
+    return None
 
 
 def rate_rows(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from lresnet_utils.report.displays import (
 from lresnet_utils.report.pages import guide as guide_page
 from lresnet_utils.report.pages.common import properties
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import stored_curve
 from lresnet_utils.stages.infer import CLEAN
@@ -27,7 +28,7 @@ def accuracy_and_speed(results: Results) -> None:
     if rows:
         show(AccuracySpeedDisplay(rows))
     else:
-        say("No cell has both an accuracy and a speed.")
+        say(tr("No cell has both an accuracy and a speed."))
 
 
 def speed(results: Results, baselines: list[str]) -> None:
@@ -39,8 +40,11 @@ def speed(results: Results, baselines: list[str]) -> None:
     show(ThroughputDisplay([_keys(cell) | cell["throughput_ips"] for cell in working], references))
     if references:
         say(
-            "The dashed lines are published figures of the guide, for IR-SE100 on the devices they "
-            "name; they were not measured in this run, and this run may use another network."
+            tr(
+                "The dashed lines are published figures of the guide, for IR-SE100 on the devices "
+                "they name; they were not measured in this run, and this run may use another "
+                "network."
+            )
         )
     told = [cell for cell in working if cell["latency_ms"].get("p50") is not None]
     if told:
@@ -70,7 +74,7 @@ def roc(run: RunFolder, results: Results) -> None:
     if display:
         show(display)
     else:
-        say("No pair was scored in this run, so there is no curve.")
+        say(tr("No pair was scored in this run, so there is no curve."))
 
 
 def hardest_roc(run: RunFolder, results: Results) -> None:
@@ -84,8 +88,12 @@ def hardest_roc(run: RunFolder, results: Results) -> None:
         return
     hardest = min(worst, key=lambda variant: worst[variant])
     display = _rocs(run, results, hardest)
-    words = f"ROC on the hardest images ({_labels(results).get(hardest, hardest)}). "
-    show(display, caption=words + display.reading)
+    words = tr(
+        "ROC on the hardest images ({images}). {reading}",
+        images=_labels(results).get(hardest, hardest),
+        reading=display.reading,
+    )
+    show(display, caption=words)
 
 
 def _rocs(run: RunFolder, results: Results, variant: str) -> RocDisplay | None:
@@ -118,7 +126,7 @@ def guide(results: Results, baselines: list[str]) -> None:
     """Show the guide's own tables where this run is about the guide's network."""
     params = results.run["params"] or {"model": {"architecture": None}}
     if "guide" not in baselines or params["model"]["architecture"] != "ir_se100":
-        say("Left out here: the guide's tables are about IR-SE100, and this run is not.")
+        say(tr("Left out here: the guide's tables are about IR-SE100, and this run is not."))
         return
     guide_page.accuracy()
     guide_page.throughput()
@@ -151,31 +159,31 @@ def pages(results: Results) -> None:
     if any(row["reason"] for row in rows):
         columns.append(Column("reason", "Reason"))
     if rows:
-        table(rows, columns, "The notebooks of this run")
+        table(rows, columns, tr("The notebooks of this run"))
 
 
 def provenance(results: Results) -> None:
     """Show code, packages and machine."""
     about = results.run.get("provenance")
     if not about:
-        note("The notebooks were run one by one, so no provenance was recorded.")
+        note(tr("The notebooks were run one by one, so no provenance was recorded."))
         return
     machine = about["machine"]
-    features = ", ".join(machine["flags"] or ["not told by the system"])
+    features = tr(", ").join(machine["flags"] or [tr("not told by the system")])
     rows = [
-        ("Started", about["started"]),
-        ("Code", f"lresnet_utils {about['lresnet_utils']}, {_commit(about)}"),
+        (tr("Started"), about["started"]),
+        (tr("Code"), f"lresnet_utils {about['lresnet_utils']}{tr(', ')}{_commit(about)}"),
         ("Python", about["python"]),
-        ("Machine", f"{machine['cpu']}, {machine['cores']} cores"),
-        ("CPU features", features),
-        ("Memory", f"{machine['memory_gib']} GiB"),
-        ("System", machine["os"]),
+        (tr("Machine"), tr("{cpu}, {cores} cores", cpu=machine["cpu"], cores=machine["cores"])),
+        (tr("CPU features"), features),
+        (tr("Memory"), f"{machine['memory_gib']} GiB"),
+        (tr("System"), machine["os"]),
     ]
-    properties([*rows, *about["packages"].items()], "What made this report")
+    properties([*rows, *about["packages"].items()], tr("What made this report"))
 
 
 def _commit(about: dict[str, Any]) -> str:
     if not about["commit"]:
-        return about["commit_note"]
-    note_text = f", {about['commit_note']}" if about["commit_note"] else ""
-    return f"commit {about['commit'][:12]}{note_text}"
+        return recorded(about["commit_note"])
+    told = tr("commit {commit}", commit=about["commit"][:12])
+    return told + (tr(", ") + recorded(about["commit_note"]) if about["commit_note"] else "")
