@@ -44,7 +44,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[cluster,dev]'
 	@touch $@
 
 $(VENV)/.lab: $(VENV)/.base

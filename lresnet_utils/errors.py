@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
 
 
 class LResNetError(Exception):
@@ -40,6 +41,10 @@ class LResNetError(Exception):
             lines.append(f"  to do: {self.fix}")
         # A message is three lines whatever went into it, so a log or a terminal can hold it.
         return "\n".join(" ".join(line.splitlines()) for line in lines)
+
+    def __reduce__(self) -> tuple[partial[LResNetError], tuple[()]]:
+        """Pickle with `where` and `fix`, for an error that comes from another process."""
+        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
 
     def _render_traceback_(self) -> list[str]:
         """Show the message in Jupyter without the way through the package (IPython's hook)."""

@@ -61,15 +61,41 @@ def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> lis
             options=shape,
             sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
+    ]
+
+
+def of_foreign(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:
+    """Return the links from another maker's graph to the simplified graph."""
+    network, foreign = record["network"], record["foreign"]
+    file = f"{network['weights']} (graph)"
+    raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
+    changed = {"batch_size": batch_size, "output": foreign["output"], "changes": foreign["changes"]}
+    return [
+        given(file, network["weights_sha256"], architecture=network["architecture"]),
         made(
             run,
-            simple,
-            [raw],
-            tools=("onnxsim", "onnx"),
-            options={"batch_size": batch_size},
-            sha256=record["simplified"]["sha256"],
+            raw,
+            [file],
+            tools=("onnx", "onnx-ir"),
+            options=changed,
+            sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
     ]
+
+
+def _simplified(
+    run: RunFolder, raw: Path, simple: Path, batch_size: int, record: Mapping[str, Any]
+) -> Link:
+    return made(
+        run,
+        simple,
+        [raw],
+        tools=("onnxsim", "onnx"),
+        options={"batch_size": batch_size},
+        sha256=record["simplified"]["sha256"],
+    )
 
 
 def of_build(
@@ -113,19 +139,22 @@ def of_embeddings(
     batch_size: int,
     target: Target,
     artefact: Artefact,
-    variants: Iterable[str],
+    stored: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> list[Link]:
-    """Return the links from a build and the pictures to a target's embeddings."""
+    """Return the links from a build and the pictures to a target's embeddings.
+
+    `stored` maps the name that an embeddings file bears to the image variant it was made from.
+    """
     return [
         made(
             run,
-            run.embeddings(batch_size, target.name, variant),
+            run.embeddings(batch_size, target.name, name),
             [artefact.path, image_file(run.faces, variant)],
             tools=target.versions(),
             options={"variant": variant} | dict(options),
         )
-        for variant in variants
+        for name, variant in stored.items()
     ]
 
 
