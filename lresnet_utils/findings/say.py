@@ -147,6 +147,6 @@ def _estimate(estimate: Mapping[str, Any]) -> str:
         text = fmt_interval(estimate["value"], low, high, form)
     counted = tr(_COUNTED[estimate["unit"]], n=estimate["n"])
     if low is None or high is None:
-        why = recorded(str(estimate.get("interval") or "not given").removeprefix("none: "))
+        why = recorded(str(estimate.get("interval") or "not given")).removeprefix("none: ")
         return tr("{text} ({counted}; no interval: {why})", text=text, counted=counted, why=why)
     return tr("{text} ({counted})", text=text, counted=counted)
