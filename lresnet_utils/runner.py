@@ -22,6 +22,7 @@ from lresnet_utils.plan import Job, Phase, parameters, phases
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.run_pages import write_page
 from lresnet_utils.run import RunFolder, prepare_folder, project_root
+from lresnet_utils.signing import sign
 
 # Kernels at once in phases that time nothing. Two keep a small machine busy; each holds a whole
 # network, so more would ask for memory that it may not have.
@@ -158,6 +159,7 @@ class Runner:
             return f"{type(error).__name__}: {_first_line(str(error))}"
         finally:
             if running.is_file():
+                sign(running)
                 running.replace(output)
 
     def _papermill(self, job: Job, output: Path, values: dict[str, Any]) -> str | None:
