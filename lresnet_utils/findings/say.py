@@ -28,6 +28,7 @@ _COUNTED = {
     "squared L2 distance": mark("n = {n} folds"),
     "ratio": mark("n = {n} repeats each"),
 }
+_PARTS = {"data_read": mark("reading"), "preprocess": mark("preprocessing")}
 
 
 class Said(NamedTuple):
@@ -103,7 +104,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return recorded(value)
+        return tr(_PARTS[value]) if name == "part" else recorded(value)
     if isinstance(value, (list, tuple)):
         return join_words([str(part) for part in value]) if value else ""
     if value is None:
