@@ -21,6 +21,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "report/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
 SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
+# Functions that put a text before the reader as it is.
+SHOWING = {
+    *("say", "note", "note_html", "table", "table_html", "filtered_table", "properties"),
+    *("name_x", "name_y", "write_near", "write_beside", "facts", "show_text", "Prose"),
+}
 SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}
 # What of a record a reader sees, where it is a sentence.
@@ -147,6 +152,20 @@ def test_what_is_shown_is_said_literally():
     assert wrong == []
 
 
+def test_nothing_is_shown_that_was_not_put_into_the_readers_language():
+    """A literal that goes straight to the page would be English in every language."""
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path, tree in modules()
+        if "report" in path.relative_to(PACKAGE).parts
+        for node in ast.walk(tree)
+        if called(node) in SHOWING
+        for part in node.args + [word.value for word in node.keywords]
+        if re.search("[A-Za-z]{3,} ", template(part) or "")
+    ]
+    assert wrong == []
+
+
 def test_a_recorded_text_is_still_written_somewhere():
     said = {text for _, tree in modules() for text in written(tree)}
     known = said | {text.removeprefix("none: ").lstrip("; ") for text in said}
@@ -178,7 +197,9 @@ def test_a_translation_fills_in_what_the_text_does():
     for text, said in CATALOGUE["texts"].items():
         assert holes(said) == holes(text), text
     for text, said in CATALOGUE["recorded"].items():
-        filled = {int(name or i) for i, name in enumerate(holes(said))}
+        names = holes(said)
+        assert all(names) or not any(names), text  # str.format takes one kind only
+        filled = {int(name or i) for i, name in enumerate(names)}
         assert filled == set(range(text.count("{}"))), text
 
 
@@ -189,8 +210,11 @@ def test_headings_keep_their_level_and_code_its_name():
 
 
 def test_the_catalogue_is_sorted_so_that_two_additions_do_not_meet():
-    for section in CATALOGUE.values():
-        assert list(section) == sorted(section)
+    path = PACKAGE / "report/locale/zh.json"
+    pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
+    for _, section in pairs:
+        names = [name for name, _ in section]
+        assert names == sorted(set(names))
 
 
 def test_a_block_speaks_its_language_and_then_the_one_before():
