@@ -133,6 +133,8 @@ class Target(ABC):
     """Whether building twice gives the same bytes; compilers number and name things anew."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
+    repeatable: ClassVar[bool] = True
+    """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property
     def name(self) -> str:
