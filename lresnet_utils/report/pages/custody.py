@@ -158,13 +158,15 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     """Write an option the way a reader wants it.
 
-    >>> _text(["a", "b"]), _text([]), _text(False), _text({"n": 3})
-    ('a + b', 'none', 'no', 'n 3')
+    >>> _text(["a", "b"]), _text([]), _text(False), _text({"n": 3}), _text(list("abcdef"))
+    ('a + b', 'none', 'no', 'n 3', 'a + b + c + … (6)')
     """
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, Mapping):
         return _pairs(value)
     if isinstance(value, (list, tuple)):
-        return " + ".join(map(_text, value)) or tr("none")
+        # results.json has every name; a list of layers would bury what stands beside it.
+        some = [*value[:3], f"… ({len(value)})"] if len(value) > 5 else value
+        return " + ".join(map(_text, some)) or tr("none")
     return say_recorded(str(value))
