@@ -39,6 +39,10 @@ def _named(values: dict[str, Any]) -> Iterator[Path]:
     for word in (values.get("weights"), tools.get("aipp_config"), *sets):
         if word not in _WORDS:
             yield resolve(word)
+    if str(values.get("weights", "")).endswith(".onnx"):
+        from lresnet_utils.graph.foreign.read import external_files  # most runs need no onnx here
+
+        yield from external_files(resolve(values["weights"]))
     for word in pairs:
         if word is not None and word not in PAIR_WORDS:
             yield resolve(word)

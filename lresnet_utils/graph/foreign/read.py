@@ -71,6 +71,18 @@ def read_foreign(path: Path | str) -> ForeignFile:
     return ForeignFile(path, model, whole, opset)
 
 
+def external_files(path: Path | str) -> list[Path]:
+    """Return the files of weights that a graph names, sorted; none when it cannot be read."""
+    path = Path(path)
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+        tensors = filter(external_data_helper.uses_external_data, _tensors(model.graph))
+        places = {e.value for t in tensors for e in t.external_data if e.key == "location"}
+        return sorted(_beside(path, place) for place in places)
+    except Exception:  # whatever is wrong with it is said before work starts
+        return []
+
+
 def _hash_of_all(path: Path, others: set[Path]) -> str:
     """Return the file's hash or, with files of weights, that of all files' hashes."""
     if not others:

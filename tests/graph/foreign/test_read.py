@@ -7,8 +7,9 @@ from onnx import helper
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.foreign import open_foreign
-from lresnet_utils.graph.foreign.read import read_foreign
+from lresnet_utils.graph.foreign.read import external_files, read_foreign
 from lresnet_utils.graph.foreign.running import baseline
+from lresnet_utils.resume.sources import sources
 
 FACES = np.random.default_rng(3).normal(size=(2, 3, 112, 112)).astype(np.float32)
 
@@ -50,6 +51,15 @@ def test_the_hash_covers_the_external_weights(stored):
     content[5] ^= 1
     data.write_bytes(content)
     assert read_foreign(path).sha256 != before
+
+
+def test_a_run_depends_on_the_external_weights_too(stored, tmp_path):
+    plain, path = stored("plain.onnx"), external(stored())
+    assert external_files(plain) == []
+    assert external_files(path) == [tmp_path / "net.data"]
+    assert external_files(tmp_path / "absent.onnx") == []
+    assert sources({"weights": str(path)}) == [tmp_path / "net.data", path]
+    assert sources({"weights": str(plain)}) == [plain]
 
 
 def relocated(path, location, **entries):
