@@ -135,7 +135,7 @@ def _item(link: Link) -> str:
     ]
     told = tr("; ").join(part for part in how if part)
     return (
-        f"<li><strong>{escape(link['file'])}</strong> <span>{escape(size)}</span>"
+        f"<li><strong>{escape(say_recorded(link['file']))}</strong> <span>{escape(size)}</span>"
         f'<code class="lr-hash">{link["sha256"]}</code><small>{escape(told)}</small></li>'
     )
 
