@@ -131,6 +131,8 @@ class Target(ABC):
     """Whether it runs the PyTorch module rather than a graph made from it."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
+    repeatable: ClassVar[bool] = True
+    """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property
     def name(self) -> str:
