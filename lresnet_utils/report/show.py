@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.report import style
+from lresnet_utils.report import style, wide_font
 from lresnet_utils.report.marks import marks
 from lresnet_utils.report.words import mark, recorded, tr
 
@@ -172,7 +172,7 @@ def inline_svg(figure: Any, alt: str) -> str:
     body = body.replace(style.INK, "currentColor")
     body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
     # The layout was made with DejaVu Sans, which is wider than any of these.
-    body = body.replace("'DejaVu Sans'", _FONTS)
+    body = re.sub(rf"'{style.FONT}'(, '{wide_font.NAME}')?", _FONTS, body)
     # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
     body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
     body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)

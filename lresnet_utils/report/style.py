@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 
-from lresnet_utils.report.words import tr
+from lresnet_utils.report.wide_font import wide_font
+from lresnet_utils.report.words import spoken, tr
 
 # Ink and paper are stand-ins: an inline SVG gets the page's own text and background colours in
 # their place (see `show.figure_html`), so a chart follows a light or dark page.
@@ -80,12 +81,13 @@ def look(target: str) -> Look:
     return _SPARE[digest[0] % len(_SPARE)]
 
 
+FONT = "DejaVu Sans"
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lresnet_utils",
     "text.parse_math": False,
     "text.usetex": False,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [FONT],
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT,
     "axes.labelsize": FONT_PT,
@@ -125,7 +127,9 @@ def chart_style() -> AbstractContextManager[None]:
     Text stays text in the SVG (small, searchable, in the page's font) and identifiers are hashed
     with a fixed salt, so that the same numbers give the same bytes.
     """
-    return mpl.rc_context(_SETTINGS)
+    if spoken() == "en":
+        return mpl.rc_context(_SETTINGS)
+    return mpl.rc_context(_SETTINGS | {"font.family": [FONT, wide_font()]})
 
 
 def fmt_percent(share: float | None, digits: int = 2) -> str:

@@ -120,7 +120,8 @@ def recorded(text: str) -> str:
     """Return what a record says in the language spoken.
 
     Records hold whole English sentences with numbers and names in them. The catalogue knows the
-    sentences with ``{}`` where the code that wrote them filled something in.
+    sentences with ``{}`` where the code that wrote them filled something in; what it does not know,
+    such as the words of a tool, stays as it is.
 
     Parameters
     ----------
@@ -138,14 +139,22 @@ def recorded(text: str) -> str:
 
 @lru_cache(4096)
 def _recorded(text: str, language: str) -> str:
+    """Look a text up as a whole, then without what stands at its ends, then part by part."""
     catalogue = _catalogue(language)
-    if text in catalogue["recorded"]:
-        return catalogue["recorded"][text]
+    for section in ("recorded", "texts"):
+        if text in catalogue[section]:
+            return catalogue[section][text]
     for template in _templates(language):
         found = template.pattern.fullmatch(text)
         if found:
             return template.said.format(*(_recorded(v, language) for v in found.groups()))
-    return catalogue["texts"].get(text, text)
+    for end in (". ", "; ", ": "):
+        head, sign, rest = text.partition(end)
+        if rest and (said := _recorded(head, language)) != head:
+            return said + catalogue["texts"][sign] + _recorded(rest, language)
+    if text.endswith(".") and (said := _recorded(text[:-1], language)) != text[:-1]:
+        return said + catalogue["texts"]["."]
+    return text
 
 
 def prose(markdown: str) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.data.source import sample_faces
+from lresnet_utils.data.source import ORL, sample_faces
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
+from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.links import of_export
 from lresnet_utils.verify.compare import embedding_agreement
@@ -56,11 +57,38 @@ def export(
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
-    network = load_network(architecture, _weights(weights), seed=seed)
+    parts = Parts(run, "1_export", batch_size, timed=False)
+    spec = input_spec(architecture, channel_order, normalisation)
+    packaged = weights in ("packaged", "seeded")
+    made_from = {
+        "network": [architecture, weights if packaged else parts.sha256(resolve(weights))],
+        "input": spec,
+        "faces": ORL if dataset == ORL else parts.sha256(resolve(dataset)),
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    files = [run.network, run.onnx(batch_size), run.onnx(batch_size, simplified=True)]
+
+    def make() -> dict[str, Any]:
+        network = load_network(architecture, _weights(weights), seed=seed)
+        return _exported(run, network, spec, dataset, batch_size, seed)
+
+    record = parts.kept(WHOLE, made_from, make, lambda: files)
+    return run.write_record("1_export", batch_size, record)
+
+
+def _exported(
+    run: RunFolder,
+    network: Network,
+    spec: dict[str, Any],
+    dataset: str,
+    batch_size: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Write the network and both graphs; return the stage's record."""
     save_network(network, run.network)
     raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
     simple = run.onnx(batch_size, simplified=True)
-    spec = input_spec(architecture, channel_order, normalisation)
     # Pixels outside the range the network knows would hide a wrong channel.
     pixels = (0.0, 255.0) if spec["normalisation"] == "raw" else (-1.0, 1.0)
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
@@ -73,8 +101,7 @@ def export(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(network, raw, simple, spec, dataset, batch_size),
     }
-    record["custody"] = of_export(run, batch_size, record)
-    return run.write_record("1_export", batch_size, record)
+    return record | {"custody": of_export(run, batch_size, record)}
 
 
 def input_spec(architecture: str, channel_order: str, normalisation: str) -> dict[str, Any]:
@@ -119,7 +146,7 @@ def _describe(network: Network) -> dict[str, Any]:
 def _parity(network, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
     """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
     n = -(-PARITY_FACES // batch_size) * batch_size
-    source = dataset if dataset == "orl" else str(resolve(dataset))
+    source = dataset if dataset == ORL else str(resolve(dataset))
     batches = to_network_input(
         sample_faces(source, n),
         channel_order=spec["channel_order"],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.guide_format import write_guide_files
 from lresnet_utils.data.source import ORL, build_source
+from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.links import of_faces
 
@@ -38,12 +39,24 @@ def preprocess(
         The opened store.
     """
     source = dataset if dataset == ORL else resolve(dataset)
-    faces = build_source(source, run.faces, name=dataset_name, variants=tuple(variants))
-    record = faces.describe() | {"custody": of_faces(run, faces)}
-    if guide_files != "no":
-        record |= {"guide_files": _guide_files(run, faces, guide_files)}
+    parts = Parts(run, "3_preprocess", None, timed=False)
+    made_from = {
+        "source": dataset if source == ORL else [dataset, parts.sha256(source)],
+        "name": dataset_name,
+        "variants": list(variants),
+        "guide_files": guide_files,
+    }
+
+    def make() -> dict[str, Any]:
+        faces = build_source(source, run.faces, name=dataset_name, variants=tuple(variants))
+        record = faces.describe() | {"custody": of_faces(run, faces)}
+        if guide_files == "no":
+            return record
+        return record | {"guide_files": _guide_files(run, faces, guide_files)}
+
+    record = parts.kept(WHOLE, made_from, make, lambda: run.faces.glob("*"))
     run.write_record("3_preprocess", None, record)
-    return faces
+    return open_store(run.faces)
 
 
 def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "absolute"]) -> dict:

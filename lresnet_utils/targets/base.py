@@ -129,6 +129,8 @@ class Target(ABC):
     """Whether it can embed degraded copies of the set as well."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
+    repeatable: ClassVar[bool] = True
+    """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property
     def name(self) -> str:

@@ -85,7 +85,7 @@ def written(tree):
                 part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
             )
         elif literal(node) is not None:
-            yield node.value
+            yield re.sub(r"\{\w+\}", "{}", node.value)
 
 
 def test_every_text_has_its_chinese_and_every_chinese_its_text():
@@ -106,6 +106,8 @@ def test_what_is_shown_is_said_literally():
 
 def test_a_recorded_text_is_still_written_somewhere():
     known = {text for _, tree in modules() for text in written(tree)}
+    for path in (PACKAGE / "perf/recorded").glob("*.json"):
+        known |= set(re.findall(r'": "([^"]+)"', path.read_text(encoding="utf-8")))
     assert sorted(CATALOGUE["recorded"].keys() - known) == []
 
 

@@ -255,7 +255,7 @@ def robustness(evaluation: Evaluation) -> None:
         for variant, numbers in entry["variants"].items()
     ]
     if len({row["variant"] for row in rows}) > 1:
-        show(RobustnessDisplay(rows, images=evaluation.faces.labels()))
+        show(RobustnessDisplay(rows, labels=evaluation.faces.labels()))
     elif rows:
         say(tr("The degraded variants are evaluated at the largest batch size of a run."))
 

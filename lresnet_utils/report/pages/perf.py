@@ -68,7 +68,9 @@ def charts(record: dict[str, Any]) -> None:
 def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
-        note(tr("No target ran in this process, so the machine's ceilings are not measured."))
+        none = tr("No target ran in this process, so the machine's ceilings are not measured.")
+        refused = record.get("limits_refused")
+        note(recorded(refused) if refused else none)
         return
     rows = [_ceiling_row(name, entry) for name, entry in ok_targets(record["targets"]).items()]
     columns = [
