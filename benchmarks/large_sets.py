@@ -227,10 +227,11 @@ def main() -> None:
     path = FOLDER / "large_sets.json"
     if not options.draw_only:
         pause_s, n = BATCH / SLEEPING_IPS, options.images
-        runs = [embedded(4, n, pause_s), embedded(0, n, 0.0)]
-        runs += [embedded(1, n // 20, pause_s), embedded(2, n // 10, pause_s)]
         now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
-        write_json(path, {"date": now, "machine": machine(), "runs": runs, "pairs": scored()})
+        found = {"date": now, "machine": machine(), "pairs": scored(), "runs": []}
+        for workers, images in ((0, n), (1, n // 20), (2, n // 10), (4, n)):
+            found["runs"].append(embedded(workers, images, pause_s if workers else 0.0))
+            write_json(path, found)
     found = read_json(path)
     chart = LargeSetsChart(found["runs"])
     write_text(options.chart, standalone_svg(chart))

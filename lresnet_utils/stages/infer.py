@@ -19,7 +19,7 @@ from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.links import of_embeddings
-from lresnet_utils.stages.status import OK, carried, not_ok
+from lresnet_utils.stages.status import OK, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Target
 from lresnet_utils.targets.tool import ToolTarget
@@ -113,7 +113,7 @@ def _kept(
     name: str, built: dict[str, Any], work: _Work, parts: Parts, limits: LimitOptions
 ) -> dict[str, Any]:
     """Return a target's entry from an earlier time, or embed in a process of its own."""
-    target, artefact = get_target(name), Artefact.from_json(built["artefact"])
+    target, artefact = get_target(name), build_of(work.run, work.batch_size, built)
 
     def make() -> dict[str, Any]:
         log = work.run.engine(work.batch_size, name) / "infer.log"
