@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lresnet_utils.data.network_input import Normalisation, to_network_input
 from lresnet_utils.data.network_input import flip as mirror
-from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.overlap import Inference, Parts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
@@ -95,7 +95,7 @@ def embed(
     session: Session,
     *,
     channel_order: Literal["rgb", "bgr"],
-    normalisation: Literal["minus1_1", "raw"],
+    normalisation: Normalisation,
     flip: bool,
     failures: Iterable[tuple[int, str]] = (),
     write: Callable[[np.ndarray], Any] | None = None,
@@ -159,7 +159,8 @@ def embed(
     overlap(batches, parts, session.lanes)
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
-    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *(p.seconds for p in parts))))
+    spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
+    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *spent)))
     return Embedding(vectors, *result.finish(), rates)
 
 

@@ -19,6 +19,7 @@ from lresnet_utils.kernels import PrivateKernelManager, kernel_settings
 from lresnet_utils.plan import Job
 from lresnet_utils.processes import end_marked, guard
 from lresnet_utils.run import project_root
+from lresnet_utils.signing import sign
 
 Waiting = Callable[[str], None]
 
@@ -148,6 +149,7 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
         return f"{type(error).__name__}: {first_line(str(error))}", False
     finally:
         if running.is_file():
+            sign(running)
             running.replace(task.output)
 
 

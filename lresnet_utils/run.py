@@ -30,7 +30,7 @@ WHOLE_RUN = frozenset({"3_preprocess", "7_summary"})
 _RESULTS = {
     "1_export": ("models/model*.onnx",),
     "2_compile": ("models/*-*/*", "models/replay/*"),
-    "3_preprocess": ("faces/*",),
+    "3_preprocess": ("faces/*", "more_faces/*/*"),
     "4_infer": ("embeddings/*",),
     "5_evaluate": ("scores/*", "figures/*"),
     "6_perf": (),
@@ -109,6 +109,10 @@ class RunFolder:
     def faces(self) -> Path:
         """The image store that ``3_preprocess`` fills."""
         return self.folder / "faces"
+
+    def more_faces(self, key: str) -> Path:
+        """Return the image store of a further set."""
+        return self.folder / "more_faces" / key
 
     @property
     def network(self) -> Path:

@@ -7,7 +7,8 @@ import threading
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.sign import NotebookNotary
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lresnet_utils.cli import main
 from lresnet_utils.custody import given
@@ -17,6 +18,7 @@ from lresnet_utils.params import Params
 from lresnet_utils.report.run_pages import check_run, render_run
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.runner import Runner
+from lresnet_utils.signing import sign
 
 BODY = """
 from pathlib import Path
@@ -48,6 +50,7 @@ def project(tmp_path_factory):
         nbformat.write(node, tmp_path / "notebooks" / f"{stage}.ipynb")
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(tmp_path)
+        patched.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
         yield tmp_path
 
 
@@ -141,6 +144,7 @@ def test_pages_are_made_again_from_the_folder_alone(finished, tmp_path, monkeypa
     """Wherever it lies: what was published is what the files give, until somebody edits one."""
     run = RunFolder(shutil.copytree(finished[0].folder, tmp_path / "moved"))
     checked = check_run(run)
+    # Twelve notebooks' pages, and all of them in one file.
     assert len(checked) == 13 and all(one.is_page and one.problem is None for one in checked)
 
     page, notebook = run.batch(1) / "1_export.html", run.batch(1) / "4_infer.ipynb"
@@ -164,6 +168,20 @@ def test_pages_are_made_again_from_the_folder_alone(finished, tmp_path, monkeypa
     render_run(run)
     assert page.read_text() == published
     assert {one.name for one in check_run(run) if one.problem} == {"x"}
+
+
+def test_executed_notebooks_are_trusted_by_jupyter_and_changed_ones_are_not(finished):
+    notebook = nbformat.read(finished[0].batch(1) / "1_export.ipynb", as_version=4)
+    with NotebookNotary() as notary:
+        assert notary.check_signature(notebook)
+        notebook.cells[-1].outputs.append(new_output("display_data", {"text/html": "<b>x</b>"}))
+        assert not notary.check_signature(notebook)
+
+
+def test_without_a_place_for_signatures_a_run_goes_on(finished, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "file"))
+    assert sign(finished[0].batch(1) / "1_export.ipynb") is False
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

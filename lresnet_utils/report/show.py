@@ -218,7 +218,7 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     Examples
     --------
     >>> html = table_html([{"n": 3, "who": "<b>"}], [Column("who", "Who"), Column("n", "n")], "T")
-    >>> "<td>&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
+    >>> ">&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
     (True, True)
     """
     numeric = [any(_is_number(row.get(column.key)) for row in rows) for column in columns]
@@ -315,7 +315,8 @@ def status_html(status: str) -> str:
 
 
 def _num(right: bool) -> str:
-    return ' class="num"' if right else ""
+    # Jupyter has no style sheet of ours, and sets every cell of a table to the right.
+    return ' class="num"' if right else ' style="text-align:left"'
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -32,14 +33,19 @@ class Hashes:
         self._fresh = False
 
     def of(self, path: Path) -> dict[str, Any] | None:
-        """Return a file's ``bytes`` and ``sha256``, or None where there is no such file."""
+        """Return a file's ``bytes`` and ``sha256``, or None where there is no such file.
+
+        Of a folder, such as one of pictures, names, sizes and times are hashed, not contents.
+        """
+        if path.is_dir():
+            return _listing(path)
         try:
             stamp = _stamp(path.stat())
             known = self._known.get(str(path))
             if known is None or known[:-1] != stamp:
                 known = [*stamp, sha256_file(path)]
                 self._remember(path, known)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return {"bytes": stamp[0], "sha256": known[-1]}
 
@@ -62,6 +68,16 @@ class Hashes:
 
 def _stamp(about: os.stat_result) -> list[int]:
     return [about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def _listing(folder: Path) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        about = path.stat()
+        line = [path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns]
+        digest.update(f"{line}\n".encode())
+        size += about.st_size
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _read(memory: Path | None) -> dict[str, list[Any]]:

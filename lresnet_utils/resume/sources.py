@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.data.source import PAIR_WORDS
 from lresnet_utils.params import Params
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
@@ -33,8 +34,13 @@ def sources(values: dict[str, Any]) -> list[Path]:
 
 def _named(values: dict[str, Any]) -> Iterator[Path]:
     tools = values.get("tools", {})
-    for word in (values.get("weights"), values.get("dataset"), tools.get("aipp_config")):
+    sets = [values.get("dataset"), *(given["source"] for given in values.get("more", []))]
+    pairs = [values.get("pairs"), *(given["pairs"] for given in values.get("more", []))]
+    for word in (values.get("weights"), tools.get("aipp_config"), *sets):
         if word not in _WORDS:
+            yield resolve(word)
+    for word in pairs:
+        if word is not None and word not in PAIR_WORDS:
             yield resolve(word)
     for given in values.get("fixed_thresholds", []):
         if isinstance(given, str):

@@ -14,7 +14,7 @@ import numpy as np
 
 from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.exclusive import machine
 from lresnet_utils.graph.inspect import summarise
@@ -24,10 +24,11 @@ from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
+from lresnet_utils.stages.foreign import ONNX
 from lresnet_utils.stages.links import of_build
 from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact, ModelFiles, Target
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.targets.tool import ToolTarget
@@ -41,6 +42,10 @@ from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_r
 
 INT8 = "int8"
 BEFORE = "the graph as simplified, run the default way"
+NO_MODULE = (
+    "the network was given as an ONNX graph, and PyTorch runs modules",
+    "compare with reference: onnxruntime-fp32, or bring the network's checkpoint",
+)
 BEFORE_INT8 = (
     "the fp32 build of the same runtime, from the graph as simplified, run the default way"
 )
@@ -123,6 +128,8 @@ def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> di
 
 def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
+    if target.needs_module and work.exported["network"]["architecture"] == ONNX:
+        able = Availability(False, *NO_MODULE)
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
     chosen = work.choose(target) if target.tunable else _Chosen(work.files, {}, {})
@@ -188,8 +195,7 @@ class _Work:
     @cached_property
     def graphs(self) -> Graphs:
         # Random pixels outside the range that a network knows would hide a wrong channel.
-        raw = self.exported["input"]["normalisation"] == "raw"
-        pixels = (0.0, 255.0) if raw else (-1.0, 1.0)
+        pixels = pixel_range(self.exported["input"]["normalisation"])
         return Graphs(self.files.onnx, self.files.onnx.parent / "prepared", pixels)
 
     @cached_property

@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.data.source import ORL, sample_faces
+from lresnet_utils.data.network_input import pixel_range
+from lresnet_utils.data.source import ORL
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
+from lresnet_utils.plan import NO_FACES
 from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.foreign import ONNX, export_foreign
 from lresnet_utils.stages.links import of_export
-from lresnet_utils.verify.compare import embedding_agreement
-from lresnet_utils.verify.scores import unit_rows
+from lresnet_utils.stages.parity import agreement, sample_batches
 
-# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
-PARITY_FACES = 16
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"
 
@@ -36,15 +33,20 @@ def export(
     normalisation: str = "auto",
     dataset: str = "orl",
     batch_size: int = 16,
+    output: str = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Export a network for one batch size, simplify it, and measure that all three agree.
+
+    A network that is given as an ONNX file is adopted instead; see
+    :func:`lresnet_utils.stages.foreign.export_foreign`.
 
     Parameters
     ----------
     run : RunFolder
         Gets ``network.pt``, ``model.onnx``, ``model_sim.onnx`` and the record ``1_export.json``.
-    architecture, weights, channel_order, normalisation, dataset, batch_size, seed
+    architecture, weights, channel_order, normalisation, dataset, batch_size, \
+    output, seed
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -58,22 +60,24 @@ def export(
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
     parts = Parts(run, "1_export", batch_size, timed=False)
-    spec = input_spec(architecture, channel_order, normalisation)
+    spec = {"channel_order": channel_order, "normalisation": normalisation}
+    how = {"dataset": dataset, "batch_size": batch_size, "seed": seed}
     packaged = weights in ("packaged", "seeded")
     made_from = {
-        "network": [architecture, weights if packaged else parts.sha256(resolve(weights))],
+        "network": [architecture, weights if packaged else parts.sha256(resolve(weights)), output],
         "input": spec,
-        "faces": ORL if dataset == ORL else parts.sha256(resolve(dataset)),
-        "batch_size": batch_size,
-        "seed": seed,
+        "faces": dataset if dataset in (ORL, NO_FACES) else parts.sha256(resolve(dataset)),
     }
     files = [run.network, run.onnx(batch_size), run.onnx(batch_size, simplified=True)]
 
     def make() -> dict[str, Any]:
+        if architecture == ONNX:
+            return export_foreign(run, resolve(weights), output=output, **spec, **how)
         network = load_network(architecture, _weights(weights), seed=seed)
-        return _exported(run, network, spec, dataset, batch_size, seed)
+        return _exported(run, network, input_spec(architecture, **spec), **how)
 
-    record = parts.kept(WHOLE, made_from, make, lambda: files)
+    # An adopted graph has no weights of ours beside it.
+    record = parts.kept(WHOLE, made_from | how, make, lambda: [p for p in files if p.is_file()])
     return run.write_record("1_export", batch_size, record)
 
 
@@ -81,6 +85,7 @@ def _exported(
     run: RunFolder,
     network: Network,
     spec: dict[str, Any],
+    *,
     dataset: str,
     batch_size: int,
     seed: int,
@@ -90,7 +95,7 @@ def _exported(
     raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
     simple = run.onnx(batch_size, simplified=True)
     # Pixels outside the range the network knows would hide a wrong channel.
-    pixels = (0.0, 255.0) if spec["normalisation"] == "raw" else (-1.0, 1.0)
+    pixels = pixel_range(spec["normalisation"])
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
     record = {
         "network": _describe(network),
@@ -140,24 +145,18 @@ def _describe(network: Network) -> dict[str, Any]:
         "weights_sha256": network.sha256,
         "trained": network.trained,
         "n_parameters": network.n_parameters,
+        "ignored": list(network.ignored),
     }
 
 
 def _parity(network, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
     """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
-    n = -(-PARITY_FACES // batch_size) * batch_size
-    source = dataset if dataset == ORL else str(resolve(dataset))
-    batches = to_network_input(
-        sample_faces(source, n),
-        channel_order=spec["channel_order"],
-        normalisation=spec["normalisation"],
-    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
-    outputs = {
-        "PyTorch": run_network(network.module, batches),
-        # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
-        "ONNX": run_onnx(raw, batches, as_written=True),
-        "simplified ONNX": run_onnx(simple, batches),
-    }
-    unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
-    pairs = [("PyTorch", "ONNX"), ("ONNX", "simplified ONNX"), ("PyTorch", "simplified ONNX")]
-    return [{"a": a, "b": b} | embedding_agreement(unit[a], unit[b]) for a, b in pairs]
+    batches = sample_batches(dataset, spec, batch_size)
+    return agreement(
+        {
+            "PyTorch": run_network(network.module, batches),
+            # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
+            "ONNX": run_onnx(raw, batches, as_written=True),
+            "simplified ONNX": run_onnx(simple, batches),
+        }
+    )

@@ -23,12 +23,17 @@ def of_faces(run: RunFolder, faces: FaceSet) -> list[Link]:
     variants = {variant["name"]: variant for variant in about["variants"]}
     tools = (*_PICTURES, *_PACKAGED.get(source, ()))
     return [
-        given(name, faces.sha256, form=".bin set", pairs_sha256=about["pairs_sha256"]),
-        made(run, run.faces / "pairs.npz", [name], tools=("numpy",)),
+        given(
+            name,
+            faces.sha256,
+            form=about.get("kind", ".bin set"),
+            pairs_sha256=about["pairs_sha256"],
+        ),
+        made(run, faces.folder / "pairs.npz", [name], tools=("numpy",)),
         *(
             made(
                 run,
-                image_file(run.faces, variant),
+                image_file(faces.folder, variant),
                 [name],
                 tools=tools,
                 options={"variant": variant, "made": variants[variant]["description"]},
@@ -61,15 +66,41 @@ def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> lis
             options=shape,
             sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
+    ]
+
+
+def of_foreign(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:
+    """Return the links from another maker's graph to the simplified graph."""
+    network, foreign = record["network"], record["foreign"]
+    file = f"{network['weights']} (graph)"
+    raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
+    changed = {"batch_size": batch_size, "output": foreign["output"], "changes": foreign["changes"]}
+    return [
+        given(file, network["weights_sha256"], architecture=network["architecture"]),
         made(
             run,
-            simple,
-            [raw],
-            tools=("onnxsim", "onnx"),
-            options={"batch_size": batch_size},
-            sha256=record["simplified"]["sha256"],
+            raw,
+            [file],
+            tools=("onnx", "onnx-ir"),
+            options=changed,
+            sha256=record["onnx"]["sha256"],
         ),
+        _simplified(run, raw, simple, batch_size, record),
     ]
+
+
+def _simplified(
+    run: RunFolder, raw: Path, simple: Path, batch_size: int, record: Mapping[str, Any]
+) -> Link:
+    return made(
+        run,
+        simple,
+        [raw],
+        tools=("onnxsim", "onnx"),
+        options={"batch_size": batch_size},
+        sha256=record["simplified"]["sha256"],
+    )
 
 
 def of_build(
@@ -113,31 +144,39 @@ def of_embeddings(
     batch_size: int,
     target: Target,
     artefact: Artefact,
-    variants: Iterable[str],
+    pictures: Mapping[str, Path],
     options: Mapping[str, Any],
 ) -> list[Link]:
-    """Return the links from a build and the pictures to a target's embeddings."""
+    """Return the links from a build and the pictures to a target's embeddings.
+
+    `pictures` maps the name that an embeddings file bears to the file of its pictures.
+    """
     return [
         made(
             run,
-            run.embeddings(batch_size, target.name, variant),
-            [artefact.path, image_file(run.faces, variant)],
+            run.embeddings(batch_size, target.name, name),
+            [artefact.path, path],
             tools=target.versions(),
-            options={"variant": variant} | dict(options),
+            options={"variant": name} | dict(options),
         )
-        for variant in variants
+        for name, path in pictures.items()
     ]
 
 
 def of_scores(
-    run: RunFolder, batch_size: int, target: str, variants: Iterable[str], folds: int
+    run: RunFolder,
+    faces: FaceSet,
+    batch_size: int,
+    target: str,
+    variants: Iterable[str],
+    folds: int,
 ) -> list[Link]:
-    """Return the links from a target's embeddings and the pairs to its scores."""
+    """Return the links from a target's embeddings and the pairs of a set to its scores."""
     return [
         made(
             run,
             run.scores(batch_size, target, variant),
-            [run.embeddings(batch_size, target, variant), run.faces / "pairs.npz"],
+            [run.embeddings(batch_size, target, variant), faces.folder / "pairs.npz"],
             tools=("numpy",),
             options={"variant": variant, "distance": "squared L2", "folds": folds},
         )

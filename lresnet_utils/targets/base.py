@@ -127,6 +127,8 @@ class Target(ABC):
     precision: str = "fp32"
     embeds_variants: ClassVar[bool] = True
     """Whether it can embed degraded copies of the set as well."""
+    needs_module: ClassVar[bool] = False
+    """Whether it runs the PyTorch module rather than a graph made from it."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
     repeatable: ClassVar[bool] = True

@@ -34,6 +34,7 @@ class TorchTarget(Target):
     runtime = "torch"
     distribution = "torch"
     suffix = ".json"
+    needs_module = True
 
     def available(self) -> Availability:
         """Say whether PyTorch can be imported."""

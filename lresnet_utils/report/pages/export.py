@@ -12,6 +12,7 @@ from lresnet_utils.report.words import mark, recorded, tr
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
 PARITY_LIMIT = 1e-5
+_SHOWN = 6
 
 
 def network(record: dict[str, Any]) -> None:
@@ -52,6 +53,9 @@ def network(record: dict[str, Any]) -> None:
         ],
         tr("The exported network"),
     )
+    if "foreign" in record:
+        _foreign(record["foreign"])
+    _left_out(net.get("ignored", []))
     if not net["trained"]:
         note(
             tr(
@@ -64,8 +68,64 @@ def network(record: dict[str, Any]) -> None:
 
 _SCALES = {
     "minus1_1": mark("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
+    "centred_128": mark("scaled as (x - 127.5)/128"),
+    "zero_1": mark("scaled to [0, 1] as x/255"),
     "raw": mark("as they are, 0 to 255"),
 }
+
+
+def _left_out(names: list[str]) -> None:
+    """Name what else the weights file holds."""
+    if len(names) > _SHOWN:
+        shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+        say(
+            tr(
+                "The file holds more than the network. Left out: {shown} and {more} others.",
+                shown=shown,
+                more=more,
+            )
+        )
+    elif names:
+        shown = ", ".join(names)
+        say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
+
+
+def _foreign(foreign: dict[str, Any]) -> None:
+    """Say what the given file is, what was changed in it, and how that was checked."""
+    told, batch = foreign["told"], foreign["batch"]
+    pixels = told["because"] if told["normalisation"] else mark("as set in the params")
+    changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
+    properties(
+        [
+            (
+                tr("Input"),
+                f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}",
+            ),
+            (
+                tr("Batch size"),
+                tr("any") if batch is None else tr("{batch}, written into the file", batch=batch),
+            ),
+            (
+                tr("Output"),
+                tr(
+                    "{output}, mean length {length:.3g}",
+                    output=foreign["output"],
+                    length=foreign["length"],
+                ),
+            ),
+            (tr("Pixels"), recorded(pixels) if told["normalisation"] else tr(pixels)),
+            (tr("Changed"), ", ".join(changes) or tr("nothing")),
+        ],
+        tr("The given graph"),
+    )
+    say(
+        tr(
+            "The graph that everything here is built from was compared with {compared_with}: on "
+            "random pixels unit embeddings differ by at most {difference:.1e}.",
+            compared_with=foreign["compared_with"],
+            difference=foreign["max_abs_difference"],
+        )
+    )
 
 
 def graphs(record: dict[str, Any]) -> None:
@@ -107,7 +167,7 @@ def operators(record: dict[str, Any]) -> None:
 
 
 def parity(record: dict[str, Any]) -> None:
-    """Show how far PyTorch, ONNX and simplified ONNX are apart on real faces."""
+    """Show how far the network, its graph and its simplified graph are apart on real faces."""
     if record["onnx"] is None:
         return
     rows = [row | {"pair": tr("{a} and {b}", a=row["a"], b=row["b"])} for row in record["parity"]]
@@ -117,7 +177,8 @@ def parity(record: dict[str, Any]) -> None:
         Column("min_cosine", "Least cosine", "", ".8f"),
         Column("n", "Faces"),
     ]
-    table(rows, columns, tr("Agreement of the exported graphs with PyTorch, on real faces"))
+    origin = record["parity"][0]["a"]
+    table(rows, columns, tr("Agreement of the graphs with {origin}, on real faces", origin=origin))
     show(ParityDisplay(rows))
     worst = max(row["max_abs_difference"] for row in rows)
     within = worst <= PARITY_LIMIT
