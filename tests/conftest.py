@@ -28,6 +28,16 @@ SMALL = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=32, help="how often test_kill.py kills a run")
+
+
+@pytest.fixture
+def kills(request) -> int:
+    """How often a run is killed; more with ``pytest tests/test_kill.py --kills 500``."""
+    return request.config.getoption("--kills")
+
+
 @pytest.fixture(scope="session")
 def execute():
     """Return a function that runs a params file through the command line.
