@@ -129,6 +129,8 @@ class Target(ABC):
     """Whether it can embed degraded copies of the set as well."""
     needs_module: ClassVar[bool] = False
     """Whether it runs the PyTorch module rather than a graph made from it."""
+    repeatable: ClassVar[bool] = False
+    """Whether building twice gives the same bytes; compilers number and name things anew."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
     repeatable: ClassVar[bool] = True
