@@ -23,6 +23,8 @@ STAGES = (
     "6_perf",
     "7_summary",
 )
+# All pages in one file, written with the summary's.
+SINGLE = "report.html"
 # Stages that belong to the whole run rather than to one batch size.
 WHOLE_RUN = frozenset({"3_preprocess", "7_summary"})
 
@@ -98,7 +100,7 @@ class RunFolder:
     @property
     def single(self) -> Path:
         """The whole report in one file."""
-        return self.folder / "report.html"
+        return self.folder / SINGLE
 
     @property
     def pdf(self) -> Path:
