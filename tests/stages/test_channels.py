@@ -1,5 +1,7 @@
 """The channel order found by measurement: real faces, SFace, and the stages themselves."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -84,6 +86,8 @@ def prepared(folder, artefact, rgb, who, **entry):
     run.write_record("1_export", BATCH, {"network": network, "input": spec})
     entry = {"status": "ok", "reason": None, "artefact": artefact.to_json()} | entry
     run.write_record("2_compile", BATCH, {"targets": {TARGET: entry}})
+    run.engine(BATCH, TARGET).mkdir(parents=True)
+    shutil.copy2(artefact.path, run.engine(BATCH, TARGET))
     return run
 
 
@@ -92,7 +96,8 @@ def run(tmp_path_factory, artefact, faces):
     """A run over coloured faces whose network was fed in both orders."""
     folder = tmp_path_factory.mktemp("colour")
     run = prepared(folder, artefact, coloured(faces[0]), faces[1])
-    infer(run, batch_size=BATCH, targets=[TARGET], flip=False, channel_test=True)
+    record = infer(run, batch_size=BATCH, targets=[TARGET], flip=False, channel_test=True)
+    assert record["targets"][TARGET]["status"] == "ok", record["targets"][TARGET]
     return run
 
 
