@@ -32,6 +32,7 @@ def results_schema() -> Schema:
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
             "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
             "custody": _array(_ref("link"), "which file was made from which"),
+            "licences": _array(_terms(), "terms of files whose names tell what they are"),
         },
         required=("schema", "run", "dataset", "cells", "set_health", "timing", "findings"),
     )
@@ -69,16 +70,21 @@ def _run() -> Schema:
 
 def _dataset() -> Schema:
     counts = dict.fromkeys(("n_images", "n_pairs", "n_genuine", "n_impostor"), _COUNT)
+    one = {
+        "name": _STRING,
+        "source": _STRING,
+        "sha256": _STRING,
+        "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
+        "licence": _or_null(_terms()),
+    } | counts
     return _object(
-        {
-            "name": _STRING,
-            "source": _STRING,
-            "sha256": _STRING,
-            "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
-        }
-        | counts,
+        one | {"sets": _object({}, said="further sets by key", others=_object(one))},
         said="the set of pairs; empty where there is none",
     )
+
+
+def _terms() -> Schema:
+    return _object(dict.fromkeys(("file", "title", "licence", "source"), _STRING))
 
 
 def _health() -> Schema:
@@ -151,6 +157,7 @@ def _accuracies() -> dict[str, Schema]:
     variant = {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
     variant |= dict.fromkeys(("eer", "auc"), _ref("curve_number"))
     return {
+        "published": _published(),
         "share_of_pairs": _estimate(pairs, required=("value", "n")),
         "accuracy": {"allOf": [_ref("share_of_pairs"), _object(accuracy, required=("folds",))]},
         "threshold": _estimate(threshold, required=tuple(threshold)),
@@ -167,6 +174,14 @@ def _accuracies() -> dict[str, Schema]:
         "variant": _object(variant, required=("accuracy", "threshold")),
         **_decisions(),
     }
+
+
+def _published() -> Schema:
+    words = dict.fromkeys(("set", "network", "trained_on", "source", "sentence"), _STRING)
+    numbers = dict.fromkeys(("published", "measured", "low", "high"), _share("accuracy"))
+    inside = {"type": "boolean", "description": "whether the published value is in the interval"}
+    keys = words | numbers | {"n": _COUNT, "inside": inside, "refused": _STRING}
+    return _object(keys, required=("set", "network", "source", "published", "sentence"))
 
 
 def _decisions() -> dict[str, Schema]:
@@ -274,10 +289,19 @@ def _judged() -> dict[str, Schema]:
         "fixed_thresholds": _array(_ref("at_threshold")),
         "failures": _or_null(_object({"n_images": _COUNT, "n_failed_images": _COUNT})),
         "variants": _object({}, said="by kind of images", others=_ref("variant")),
+        "published": _array(_ref("published"), "what others report of this network and set"),
+        "every_pair": _or_null(_object({}, said="rates over every pair of images, in blocks")),
+        "sets": _object({}, said="further sets by key, each by its own pairs", others=_on_set()),
         "parity": _ref("parity"),
         "gates": _array(_ref("gate")),
         "stages": _or_null(_ref("stages")),
     }
+
+
+def _on_set() -> Schema:
+    keys = {"status": _STRING, "reason": _or_null(_STRING), "published": _array(_ref("published"))}
+    keys |= {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
+    return _object(keys | {"eer": _ref("curve_number")}, required=("status", "reason"))
 
 
 def _timed() -> dict[str, Schema]:
