@@ -157,7 +157,6 @@ def _accuracies() -> dict[str, Schema]:
     variant = {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
     variant |= dict.fromkeys(("eer", "auc"), _ref("curve_number"))
     return {
-        "published": _published(),
         "share_of_pairs": _estimate(pairs, required=("value", "n")),
         "accuracy": {"allOf": [_ref("share_of_pairs"), _object(accuracy, required=("folds",))]},
         "threshold": _estimate(threshold, required=tuple(threshold)),
@@ -174,14 +173,6 @@ def _accuracies() -> dict[str, Schema]:
         "variant": _object(variant, required=("accuracy", "threshold")),
         **_decisions(),
     }
-
-
-def _published() -> Schema:
-    words = dict.fromkeys(("set", "network", "trained_on", "source", "sentence"), _STRING)
-    numbers = dict.fromkeys(("published", "measured", "low", "high"), _share("accuracy"))
-    inside = {"type": "boolean", "description": "whether the published value is in the interval"}
-    keys = words | numbers | {"n": _COUNT, "inside": inside, "refused": _STRING}
-    return _object(keys, required=("set", "network", "source", "published", "sentence"))
 
 
 def _decisions() -> dict[str, Schema]:
@@ -261,8 +252,14 @@ def _cell() -> Schema:
         "reason": _or_null(_STRING),
     }
     numbers = _judged() | _timed()
+    extra = {
+        "remedy": _or_null(_STRING),
+        "published": _array(_published(), "published accuracies of this network on this set"),
+        "every_pair": _said(_or_null(_object({})), "rates over every pair of pictures"),
+        "sets": _object({}, said="further sets of pairs, by key", others=_on_set()),
+    }
     return _object(
-        head | {"remedy": _or_null(_STRING)} | numbers,
+        head | numbers | extra,
         required=tuple(head),
         said="one batch size on one target; its numbers only where the status is ok",
     ) | {
@@ -270,6 +267,14 @@ def _cell() -> Schema:
         "then": {"required": list(numbers)},
         "else": {"properties": {"reason": _STRING}},
     }
+
+
+def _published() -> Schema:
+    names = dict.fromkeys(("set", "network", "trained_on", "source", "sentence"), _STRING)
+    shares = ("published", "measured", "low", "high")
+    numbers = {key: _share("fraction of pairs") for key in shares}
+    told = {"n": _COUNT, "inside": {"type": "boolean"}, "refused": _STRING}
+    return _object(names | numbers | told, required=("set", "network", "published"))
 
 
 def _judged() -> dict[str, Schema]:
@@ -289,9 +294,6 @@ def _judged() -> dict[str, Schema]:
         "fixed_thresholds": _array(_ref("at_threshold")),
         "failures": _or_null(_object({"n_images": _COUNT, "n_failed_images": _COUNT})),
         "variants": _object({}, said="by kind of images", others=_ref("variant")),
-        "published": _array(_ref("published"), "what others report of this network and set"),
-        "every_pair": _or_null(_object({}, said="rates over every pair of images, in blocks")),
-        "sets": _object({}, said="further sets by key, each by its own pairs", others=_on_set()),
         "parity": _ref("parity"),
         "gates": _array(_ref("gate")),
         "stages": _or_null(_ref("stages")),
@@ -299,7 +301,7 @@ def _judged() -> dict[str, Schema]:
 
 
 def _on_set() -> Schema:
-    keys = {"status": _STRING, "reason": _or_null(_STRING), "published": _array(_ref("published"))}
+    keys = {"status": _STRING, "reason": _or_null(_STRING), "published": _array(_published())}
     keys |= {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
     return _object(keys | {"eer": _ref("curve_number")}, required=("status", "reason"))
 
