@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: report test bench lab lint format clean
+.PHONY: report test bench docs lab lint format clean
 
 report: $(VENV)/.base
 	$(BIN)/lresnet run $(PARAMS)
@@ -28,6 +28,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
+# The API reference, from the docstrings into build/api; a warning ends it. The kernels' class comes
+# from Jupyter, whose own annotations pdoc cannot read.
+docs: $(VENV)/.docs
+	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --no-search \
+	  --output-directory build/api lresnet_utils '!lresnet_utils.kernels'
+
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/1_export.ipynb
 
@@ -45,6 +51,10 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	@$(PIP) -e '.[cluster,dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	@$(PIP) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.lab: $(VENV)/.base

@@ -120,6 +120,7 @@ def compare(
     html_file: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.")
     ] = None,
+    language: Annotated[str, typer.Option(help="Language of the page: en or zh.")] = "en",
 ) -> None:
     """Say whether one build or run is as good as another, pair by pair.
 
@@ -139,7 +140,7 @@ def compare(
     if json_file is not None:
         write_json(json_file, comparison.record)
     if html_file is not None:
-        write_page(comparison, html_file)
+        write_page(comparison, html_file, language)
 
 
 @app.command()

@@ -1,19 +1,24 @@
 """What several test modules share: one small run of the demo, made once."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.orl import encoded_face
 from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.exclusive import HELD
 from lresnet_utils.run import RunFolder
 
+# Tests do not care how fast anything is, and two of them may run at the same time.
+os.environ.setdefault(HELD, "by the tests")
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -26,6 +31,38 @@ SMALL = (
     "perf.seconds=0.05",
     "perf.repeats=2",
 )
+
+# Words of a Chinese page that are no English prose: names, units, values, identifiers.
+NAMES = set((ROOT / "tests" / "names.txt").read_text(encoding="utf-8").split())
+
+
+@pytest.fixture(scope="session")
+def english_in():
+    """Return a function that lists the English words a reader of a Chinese page sees or hears."""
+
+    def english(path):
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        assert soup.html["lang"] == "zh"
+        for hidden in soup(["script", "style", "code", "pre"]):
+            hidden.decompose()
+        spoken = [*soup.stripped_strings, soup.title.string]
+        for name in ("aria-label", "alt", "title"):
+            spoken += [element[name] for element in soup.find_all(attrs={name: True})]
+        assert "的" in "".join(spoken)
+        words = {word for text in spoken for word in re.findall(r"[A-Za-z][\w.+/#'-]*", text)}
+        return sorted(w for w in words - NAMES if re.fullmatch("[A-Z]?[a-z']{2,}[.-]?", w))
+
+    return english
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=32, help="how often test_kill.py kills a run")
+
+
+@pytest.fixture
+def kills(request) -> int:
+    """How often a run is killed; more with ``pytest tests/test_kill.py --kills 500``."""
+    return request.config.getoption("--kills")
 
 
 @pytest.fixture(scope="session")
