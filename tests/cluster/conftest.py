@@ -69,6 +69,15 @@ def own_lock():
         yield
 
 
+def has(client, n_workers):
+    """Wait a while for so many workers."""
+    try:
+        client.wait_for_workers(n_workers, timeout=30)
+    except TimeoutError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="session")
 def engines(by_value, own_lock):
     """Return a function that gives workers: how many, and whether they see our files."""
@@ -77,10 +86,10 @@ def engines(by_value, own_lock):
     with ExitStack() as stack:
 
         def give(n_workers, files):
-            if n_workers not in clients:
+            # A worker that was killed is started again, but on a busy machine not always.
+            if n_workers not in clients or not has(clients[n_workers], n_workers):
                 engine = stack.enter_context(open_engine(workers=n_workers))
                 clients[n_workers] = engine._client
-            clients[n_workers].wait_for_workers(n_workers)
             return DaskEngine(clients[n_workers], shared=files == "shared")
 
         yield give
