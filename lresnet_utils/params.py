@@ -80,7 +80,9 @@ class Params(_Strict):
     published_accuracy: float | None = Field(
         None, gt=0, le=1, description="accuracy that the guide's rule compares with; null: none"
     )
-    folds: int = Field(10, ge=2, description="cross-validation folds, contiguous as in the guide")
+    folds: int = Field(
+        10, ge=2, le=1000, description="cross-validation folds, contiguous as in the guide"
+    )
     far_targets: list[float] = Field(
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"
     )
@@ -97,8 +99,8 @@ class Params(_Strict):
     build: BuildOptions = Field(
         BuildOptions(), description="how builds are chosen, see lresnet run --help"
     )
-    threads: int = Field(0, ge=0, description="threads per inference; 0: every core")
-    seed: int = Field(0, ge=0, description="seed of everything drawn at random")
+    threads: int = Field(0, ge=0, le=4096, description="threads per inference; 0: every core")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of everything drawn at random")
     baselines: list[Literal["guide"]] = Field(
         ["guide"], description="published figures drawn as labelled reference lines"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.errors import DataError, nearest
 from lresnet_utils.files import read_arrays, read_json
+from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
 
 PICTURE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 _FIELDS = ("name", "source", "credit", "sha256", "n_images", "n_pairs")
@@ -83,12 +85,9 @@ class FaceSet:
             )
         path = image_file(self.folder, variant)
         try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return map_npy(path, (self.n_images, *PICTURE), np.uint8)
+        except (OSError, ArrayFileError) as error:
             raise _damaged(path) from error
-        if images.shape != (self.n_images, *PICTURE) or images.dtype != np.uint8:
-            raise _damaged(path)
-        return images
 
     def describe(self) -> dict[str, Any]:
         """Return the whole of ``set.json``: counts, hashes, variants, failures, credit."""
@@ -134,17 +133,46 @@ def open_store(folder: Path | str) -> FaceSet:
             record=record,
             identity=pairs.get("identity"),
         )
-        sides = np.concatenate([face_set.left, face_set.right])
-        whole = (
-            len(face_set.left) == len(face_set.right) == len(face_set.same) == face_set.n_pairs
-            and sides.min() >= 0
-            and sides.max() < face_set.n_images
-        )
+        if not _is_record(face_set):
+            raise ValueError("a value of the record is impossible")
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / "set.json") from error
-    if not whole:
+    if not _fits(face_set, pairs):
         raise _damaged(folder / "pairs.npz")
     return face_set
+
+
+def _is_record(found: FaceSet) -> bool:
+    """See that `set.json` holds what a store's does; a variant is part of a file's name."""
+    texts = (found.name, found.source, found.credit, *found.labels().values())
+    return (
+        all(type(text) is str for text in texts)
+        and type(found.sha256) is str
+        and re.fullmatch(r"[0-9a-f]{64}", found.sha256) is not None
+        and all(type(n) is int and n > 0 for n in (found.n_images, found.n_pairs))
+        and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in found.variants)
+        and all(
+            type(image) is int and 0 <= image < found.n_images and type(reason) is str
+            for image, reason in found.failures
+        )
+    )
+
+
+def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
+    """See that the pairs are as many as the record says, of images that are there."""
+    rows = {"left": "i", "right": "i", "same": "b"}
+    if any(
+        pairs[k].shape != (found.n_pairs,) or pairs[k].dtype.kind != kind
+        for k, kind in rows.items()
+    ):
+        return False
+    sides = np.concatenate([found.left, found.right])
+    people = found.identity
+    return (
+        bool(sides.min() >= 0 and sides.max() < found.n_images)
+        and set(pairs) <= {*rows, "identity"}
+        and (people is None or (people.shape == (found.n_images,) and people.dtype.kind == "i"))
+    )
 
 
 def image_file(folder: Path, variant: str) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
+from lresnet_utils.models.container import MoreThanTensorsError, check_container, is_own
 
 # Where training scripts put the network's weights inside a larger checkpoint.
 _WRAPPERS = ("model", "state_dict")
@@ -51,7 +52,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     state = _unwrapped(_load_tensors(path))
-    if not _is_state_dict(state):
+    if not (_is_state_dict(state) and is_own(state)):
         raise CheckpointError(
             "The file holds no network weights (a dict of names to tensors).",
             where=str(path),
@@ -134,24 +135,31 @@ def fitting_architectures(state: Mapping[str, Tensor]) -> list[str]:
 
 def _load_tensors(path: Path) -> Any:
     try:
+        check_container(path)
         with warnings.catch_warnings():
             # About pickle versions and TorchScript; both end in an error of ours where they matter.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError("The weights file does not exist.", where=str(path)) from error
+    except MoreThanTensorsError as error:
+        raise _more_than_tensors(path) from error
     except pickle.UnpicklingError as error:
         # PyTorch raises this both for a refused object and for bytes that are no pickle at all;
         # only a refusal names what was refused.
         if "GLOBAL" in str(error):
-            raise CheckpointError(
-                "The checkpoint holds more than tensors, and reading it would run its code.",
-                where=str(path),
-                fix=_RESAVE,
-            ) from error
+            raise _more_than_tensors(path) from error
         raise _not_a_checkpoint(path) from error
     except Exception as error:  # a damaged file can fail anywhere in the zip or pickle readers
         raise _not_a_checkpoint(path) from error
+
+
+def _more_than_tensors(path: Path) -> CheckpointError:
+    return CheckpointError(
+        "The checkpoint holds more than tensors, and reading it would run its code.",
+        where=str(path),
+        fix=_RESAVE,
+    )
 
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:
