@@ -29,7 +29,7 @@ format: $(VENV)/.dev
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/1_export.ipynb
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -44,7 +44,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[cluster,dev]'
 	@touch $@
 
 $(VENV)/.lab: $(VENV)/.base

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.graph.export import export_onnx
@@ -102,7 +102,7 @@ class Work:
 
     @property
     def _pixels(self) -> tuple[float, float]:
-        return (0.0, 255.0) if self.known.normalisation == "raw" else (-1.0, 1.0)
+        return pixel_range(self.known.normalisation)
 
     @cached_property
     def faces(self) -> FaceSet:

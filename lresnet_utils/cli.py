@@ -22,6 +22,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Workers = Annotated[
+    int, typer.Option(min=0, help="Worker processes to start on this machine; 0: none.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work.")
+]
+FilesOption = Annotated[
+    str,
+    typer.Option(
+        "--files", metavar="auto|shared|sent", help="Workers see our files, or are sent them."
+    ),
+]
+
 
 def main() -> None:
     """Run the command line: status 0 well, 1 something failed, 2 wrong input, 130 interrupted."""
@@ -127,3 +140,98 @@ def doctor() -> None:
 def schema() -> None:
     """Print the JSON schema of a params file."""
     print(json.dumps(Params.model_json_schema(), indent=1))
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, or an .onnx file.")],
+    output: Annotated[
+        str, typer.Option(help="The embedding among an .onnx file's outputs.")
+    ] = "auto",
+) -> None:
+    """Say which network a file holds, and what a params file must say about it."""
+    from lresnet_utils.inspection import inspect_file  # brings torch
+
+    print("\n".join(inspect_file(file, output=output)))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; say whether each page is what it should be."),
+    ] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print report.pdf, with the system's Chromium.")
+    ] = False,
+) -> None:
+    """Make the pages of a finished run again from its files, or check the published ones.
+
+    All pages together are in report.html, one file that can be mailed.
+
+    With --check the status is 1 when a page is not what the run's files give, or when a file of
+    the chain of custody is not the one whose SHA-256 was recorded.
+    """
+    from lresnet_utils.report.console import print_check
+    from lresnet_utils.report.run_pages import check_run, render_run
+
+    folder = RunFolder.open(run)
+    if check:
+        sys.exit(print_check(check_run(folder)))
+    for page in [*render_run(folder), folder.single]:
+        print(page)
+    if pdf:
+        from lresnet_utils.report.pdf import write_pdf
+
+        print(write_pdf(folder))
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="A run's folder: its builds embed.")],
+    source: Annotated[
+        Path, typer.Argument(help="Images: a run's folder, .npy, .bin, or a folder per person.")
+    ],
+    cell: Annotated[str, typer.Option(help="Which build, as 16/openvino-bf16.")],
+    output: Annotated[
+        Path | None, typer.Option(help="For the embeddings.", show_default="RUN/sets/NAME.CELL")
+    ] = None,
+    shard: Annotated[int, typer.Option(help="Images per file of embeddings.")] = 4096,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    files: FilesOption = "auto",
+) -> None:
+    """Embed a set of any size with a build of a run, shard by shard; goes on where it stopped."""
+    from lresnet_utils.cluster import commands
+
+    commands.embed(
+        run,
+        source,
+        cell=cell,
+        output=output,
+        shard_size=shard,
+        workers=workers,
+        scheduler=scheduler,
+        files=files,
+    )
+
+
+@app.command()
+def all_pairs(
+    folder: Annotated[Path, typer.Argument(help="What lresnet embed filled.")],
+    far: Annotated[list[float] | None, typer.Option(help="A false accept rate; several.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    files: FilesOption = "auto",
+) -> None:
+    """Score every pair of an embedded set: EER and TAR at false accept rates, exactly."""
+    from lresnet_utils.cluster import commands
+
+    commands.all_pairs(
+        folder,
+        far_targets=far or [1e-3, 1e-4, 1e-5, 1e-6],
+        workers=workers,
+        scheduler=scheduler,
+        files=files,
+    )

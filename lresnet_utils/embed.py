@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lresnet_utils.data.network_input import Normalisation, to_network_input
 from lresnet_utils.data.network_input import flip as mirror
-from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.overlap import Inference, Parts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
@@ -95,7 +95,7 @@ def embed(
     session: Session,
     *,
     channel_order: Literal["rgb", "bgr"],
-    normalisation: Literal["minus1_1", "raw"],
+    normalisation: Normalisation,
     flip: bool,
     failures: Iterable[tuple[int, str]] = (),
     write: Callable[[np.ndarray], Any] | None = None,

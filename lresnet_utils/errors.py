@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from functools import partial
 
 MAX_LINE = 1000
 """Characters of a message's line; what a file holds must not fill a terminal."""
@@ -43,6 +44,10 @@ class LResNetError(Exception):
         if self.fix:
             lines.append(f"  to do: {self.fix}")
         return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[partial[LResNetError], tuple[()]]:
+        """Pickle with `where` and `fix`, for an error that comes from another process."""
+        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
 
     def _render_traceback_(self) -> list[str]:
         """Show the message in Jupyter without the way through the package (IPython's hook)."""

@@ -26,16 +26,24 @@ class _Strict(BaseModel):
 class ModelParams(_Strict):
     """The network and its weights."""
 
-    architecture: str = Field("sface", description="network: ir50 .. ir_se152, or sface")
+    architecture: str = Field(
+        "sface", description="network: ir50 .. iresnet200, mobilefacenet, sface, or onnx"
+    )
     weights: str = Field(
         "packaged",
-        description="'packaged' (sface), 'seeded' (random: speed only), 'recorded' or a .pth file",
+        description="'packaged' (sface), 'seeded' (random: speed only), 'recorded' or a file",
     )
     channel_order: Literal["auto", "rgb", "bgr"] = Field(
         "auto", description="channel order the weights were trained on; auto: the network's own"
     )
-    normalisation: Literal["auto", "minus1_1", "raw"] = Field(
+    normalisation: Literal["auto", "minus1_1", "centred_128", "zero_1", "raw"] = Field(
         "auto", description="minus1_1 scales pixels to [-1, 1], raw keeps 0..255; auto: its own"
+    )
+    output: str = Field(
+        "auto", description="the embedding among an .onnx file's outputs; auto: the only one"
+    )
+    channel_test: bool = Field(
+        True, description="also evaluate the other channel order, where the faces have colour"
     )
 
 
@@ -104,7 +112,7 @@ class Params(_Strict):
     baselines: list[Literal["guide"]] = Field(
         ["guide"], description="published figures drawn as labelled reference lines"
     )
-    language: Literal["en"] = Field("en", description="language of the report")
+    language: Literal["en", "zh"] = Field("en", description="language of the report")
 
     @field_validator("batch_sizes")
     @classmethod

@@ -109,13 +109,13 @@ def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
     RunError
         When the notebook is missing or asks for a parameter that is not declared.
     """
+    # Degraded copies and the other channel order do not depend on the batch size: one is enough.
+    extra = job.batch_size in (None, max(params.batch_sizes))
     special = {
         "run_dir": run.shown(),
         "batch_size": job.batch_size,
-        # Degraded copies show what a clean set hides; one batch size is enough for that.
-        "variants": params.dataset.variants
-        if job.batch_size in (None, max(params.batch_sizes))
-        else [],
+        "variants": params.dataset.variants if extra else [],
+        "channel_test": params.model.channel_test and extra,
     }
     flat = flat_names()
     values = {}

@@ -10,12 +10,14 @@ from lresnet_utils.data.bins import read_bin
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.source import ORL
 from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
+from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import Params
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
+from lresnet_utils.stages.foreign import ONNX, foreign_input
 from lresnet_utils.targets import get_target
 from lresnet_utils.verify.transfer import threshold_of
 
@@ -64,7 +66,10 @@ def _check_names(params: Params) -> None:
             where="reference",
             fix=f"one of: {', '.join(params.targets)}",
         )
-    architecture(params.model.architecture)
+    if params.model.architecture == ONNX:
+        _check_graph_targets(params)
+    else:
+        architecture(params.model.architecture)
     if "replay" in params.targets:
         able = get_target("replay", params.tools).available()
         if not able.ok:
@@ -76,6 +81,23 @@ def _check_names(params: Params) -> None:
                 where="dataset.variants",
                 fix=nearest(variant, VARIANTS),
             )
+
+
+def _check_graph_targets(params: Params) -> None:
+    """See that a network given as a graph is compared with something that runs graphs."""
+    if get_target(params.reference).needs_module:
+        graphs = [name for name in params.targets if not get_target(name).needs_module]
+        raise ParamsError(
+            f"The reference {params.reference} runs PyTorch modules, and the network is a graph.",
+            where="reference",
+            fix=f"set reference to {graphs[0]}" if graphs else "add onnxruntime-fp32 to targets",
+        )
+    if params.model.weights in ("packaged", "seeded", RECORDED):
+        raise ParamsError(
+            "The architecture onnx has no weights but those of its file.",
+            where="model.weights",
+            fix="name the .onnx file",
+        )
 
 
 def _files(params: Params) -> list[Path]:
@@ -114,10 +136,20 @@ def _check_weights(params: Params) -> None:
             raise ParamsError(
                 "Only the sface network has packaged weights.",
                 where="model.weights",
-                fix="name a .pth file, or 'seeded' for speed only",
+                fix="name a weights file, or 'seeded' for speed only",
             )
         return
     path = resolve(weights)
+    if params.model.architecture == ONNX:
+        foreign = open_foreign(path, output=params.model.output)
+        foreign_input(foreign, params.model.channel_order, params.model.normalisation)
+        return
+    if path.suffix == ".onnx":
+        raise ParamsError(
+            "An .onnx file is a whole network, not the weights of one.",
+            where=f"model.weights: {weights}",
+            fix="set model.architecture to onnx",
+        )
     with torch.device("meta"):
         module = architecture(params.model.architecture).build()
     load_into(module, read_state_dict(path), where=str(path), assign=True)

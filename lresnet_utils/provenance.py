@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import lresnet_utils
 from lresnet_utils.perf.machine import machine
 from lresnet_utils.run import project_root
+from lresnet_utils.targets.base import version_of
 
 # What a result can depend on; the full environment is pinned by constraints.txt.
 PACKAGES = (
@@ -26,6 +28,7 @@ PACKAGES = (
     "papermill",
     "nbconvert",
 )
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def provenance() -> dict[str, Any]:
@@ -35,7 +38,8 @@ def provenance() -> dict[str, Any]:
     -------
     dict
         ``lresnet_utils``, ``commit`` (None outside git, with ``commit_note``), ``python``,
-        ``packages``, ``machine`` and ``started`` (UTC, ISO 8601).
+        ``packages``, ``machine``, ``thread_limits`` (environment variables that hold libraries
+        back from using every core, where they are set) and ``started`` (UTC, ISO 8601).
     """
     commit, note = _commit()
     return {
@@ -43,17 +47,22 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "commit_note": note,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": versions(PACKAGES),
         "machine": machine(),
+        "thread_limits": {name: os.environ[name] for name in THREAD_LIMITS if name in os.environ},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed version of each package, None where it is not installed.
+
+    Examples
+    --------
+    >>> versions(["no-such-package"])
+    {'no-such-package': None}
+    """
+    return {name: version_of(name) for name in packages}
 
 
 def _commit() -> tuple[str | None, str | None]:

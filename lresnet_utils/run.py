@@ -84,6 +84,16 @@ class RunFolder:
         return self.folder / "index.html"
 
     @property
+    def single(self) -> Path:
+        """The whole report in one file."""
+        return self.folder / "report.html"
+
+    @property
+    def pdf(self) -> Path:
+        """The whole report on paper."""
+        return self.folder / "report.pdf"
+
+    @property
     def faces(self) -> Path:
         """The image store that ``3_preprocess`` fills."""
         return self.folder / "faces"

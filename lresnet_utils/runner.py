@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +14,19 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import write_json, write_text
 from lresnet_utils.kernels import PrivateKernelManager, kernel_log, stop_all_kernels
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, Phase, parameters, phases
 from lresnet_utils.provenance import provenance
-from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.report.run_pages import write_page
 from lresnet_utils.run import RunFolder, prepare_folder, project_root
+from lresnet_utils.signing import sign
 
 # Kernels at once in phases that time nothing. Two keep a small machine busy; each holds a whole
 # network, so more would ask for memory that it may not have.
 SHARED = 2
-
-TITLES = {
-    "1_export": "Export",
-    "2_compile": "Compile",
-    "3_preprocess": "Preprocess",
-    "4_infer": "Infer",
-    "5_evaluate": "Evaluate",
-    "6_perf": "Performance",
-    "7_summary": "Summary",
-}
 
 Listener = Callable[["Outcome"], None]
 
@@ -130,16 +119,16 @@ class Runner:
         blocker = self._blocker(job)
         if blocker:
             reason = f"{blocker.stage} did not finish: {blocker.reason}"
-            self._tell(job, Outcome(job.stage, job.batch_size, "skipped", reason=reason))
+            skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
+            self._tell(job, self._published(job, skipped))
             return
         self._tell(job, Outcome(job.stage, job.batch_size, "running"))
         started = time.perf_counter()
         failure = self._execute_notebook(job)
         seconds = round(time.perf_counter() - started, 2)
-        page, unpublished = self._publish(job, failure)
-        reason = failure or unpublished
-        status = "failed" if reason else "ok"
-        self._tell(job, Outcome(job.stage, job.batch_size, status, seconds, reason, page))
+        status = "failed" if failure else "ok"
+        ended = Outcome(job.stage, job.batch_size, status, seconds, failure)
+        self._tell(job, self._published(job, ended))
 
     def _blocker(self, job: Job) -> Outcome | None:
         """Return the earlier notebook that keeps this one from running; none for the summary."""
@@ -170,6 +159,7 @@ class Runner:
             return f"{type(error).__name__}: {_first_line(str(error))}"
         finally:
             if running.is_file():
+                sign(running)
                 running.replace(output)
 
     def _papermill(self, job: Job, output: Path, values: dict[str, Any]) -> str | None:
@@ -188,78 +178,35 @@ class Runner:
             return _first_line(error.evalue) or error.ename
         return None
 
-    def _publish(self, job: Job, failure: str | None) -> tuple[str | None, str | None]:
-        """Make a notebook's page, failed or not; return its name, or why there is none."""
-        source = self.run.stage(job.stage, job.batch_size, ".ipynb")
-        page = self.run.stage(job.stage, job.batch_size, ".html")
-        if not source.is_file():
-            return None, "the notebook left no output"
-        links = self._links(job, page)
+    def _published(self, job: Job, ended: Outcome) -> Outcome:
+        """Make a notebook's page, however it ended; return the outcome with the page's name."""
+        about = self._about({job: ended})
         try:
-            publish(
-                source,
-                page,
-                title=self._title(job),
-                links=links,
-                meta=self._meta(),
-                failure=failure,
-                data=page_data(self.run) if job.stage == "7_summary" else None,
-            )
+            page = write_page(self.run, about, job)
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:
-            return None, f"the page could not be made: {_first_line(str(error))}"
-        return page.relative_to(self.run.folder).as_posix(), None
-
-    def _title(self, job: Job) -> str:
-        of = "" if job.batch_size is None else f", batch size {job.batch_size}"
-        return f"{self.params.name}: {TITLES[job.stage]}{of}"
-
-    def _links(self, job: Job, page: Path) -> list[Link]:
-        """Return links to every page of the run, one row per batch size."""
-        links = []
-        for other in (job for phase in reversed(self.phases) for job in phase.jobs):
-            target = self.run.stage(other.stage, other.batch_size, ".html")
-            href = Path(os.path.relpath(target, page.parent)).as_posix()
-            group = "" if other.batch_size is None else f"batch size {other.batch_size}"
-            order = (other.batch_size or 0, other.stage != "7_summary", other.stage)
-            links.append((order, Link(TITLES[other.stage], href, other == job, group)))
-        return [link for _, link in sorted(links, key=lambda item: item[0])]
-
-    def _meta(self) -> dict[str, str]:
-        commit = self._provenance["commit"] or "unknown"
-        note = self._provenance["commit_note"]
-        packages = self._provenance["packages"].items()
-        return {
-            "Run": self.params.name,
-            "Code": f"lresnet_utils {self._provenance['lresnet_utils']}, commit {commit[:12]}"
-            + (f" ({note})" if note else ""),
-            "Python": self._provenance["python"],
-            "Packages": ", ".join(f"{name} {version}" for name, version in packages if version),
-            "Machine": _machine_line(self._provenance["machine"]),
-        }
+            why = f"the page could not be made: {_first_line(str(error))}"
+            return replace(ended, status="failed", reason=ended.reason or why)
+        return replace(ended, page=page.relative_to(self.run.folder).as_posix())
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self.outcomes[job] = outcome
         self._listener(outcome)
 
     def _write_run(self) -> None:
-        write_json(
-            self.run.folder / "run.json",
-            {
-                "name": self.params.name,
-                "params": self.params.model_dump(),
-                "provenance": self._provenance,
-                "notebooks": [asdict(outcome) for outcome in self.outcomes.values()],
-            },
-        )
+        write_json(self.run.folder / "run.json", self._about())
+
+    def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
+        """Return what ``run.json`` holds, with outcomes that nobody has been told yet."""
+        outcomes = {**self.outcomes, **(ended or {})}
+        return {
+            "name": self.params.name,
+            "params": self.params.model_dump(),
+            "provenance": self._provenance,
+            "notebooks": [asdict(outcome) for outcome in outcomes.values()],
+        }
 
 
 def _first_line(text: str | None) -> str:
     lines = (text or "").strip().splitlines()
     return lines[0][:300] if lines else ""
-
-
-def _machine_line(machine: dict[str, Any]) -> str:
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}"
-    )

@@ -1,28 +1,36 @@
 """The command line: wrong input gets three lines and status 2, before anything starts."""
 
+import contextlib
+import io
 import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from lresnet_utils import cli
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.models.architectures import architecture
 
 ROOT = Path(__file__).parent.parent
 
 
-def lresnet(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "lresnet_utils", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-    )
+def lresnet(*arguments: object) -> SimpleNamespace:
+    """Run the command line in this process, as its entry point does."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    argv, sys.argv = sys.argv, ["lresnet", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        sys.argv = argv
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def refused(*arguments: str) -> str:
@@ -105,6 +113,20 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     blocker.write_text("")
     message = refused("run", "params/demo.yaml", "--output", blocker / "run")
     assert "cannot be written" in message
+
+
+def test_the_module_is_the_command_line():
+    """The one test in a process of its own: what it prints has no traceback and no warning."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "run", "params/nowhere.yaml"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nowhere.yaml" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
 
 
 def test_compare_refuses_what_is_no_report(tmp_path):

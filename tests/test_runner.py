@@ -1,15 +1,24 @@
 """The runner executes small stand-in notebooks; one that fails stops only what needs it."""
 
+import shutil
+import sys
 import threading
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from bs4 import BeautifulSoup
+from nbformat.sign import NotebookNotary
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lresnet_utils.cli import main
+from lresnet_utils.custody import given
+from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json
 from lresnet_utils.params import Params
+from lresnet_utils.report.run_pages import check_run, render_run
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.runner import Runner
+from lresnet_utils.signing import sign
 
 BODY = """
 from pathlib import Path
@@ -21,9 +30,14 @@ if "{stage}" == "2_compile" and batch_size == 4:
 """
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+def soup(page):
+    return BeautifulSoup(page.read_text(), "html.parser")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
     """A project whose notebooks note that they ran; 2_compile fails at batch size 4."""
+    tmp_path = tmp_path_factory.mktemp("project")
     (tmp_path / "params").mkdir()
     (tmp_path / "notebooks").mkdir()
     for stage in STAGES:
@@ -34,11 +48,13 @@ def project(tmp_path, monkeypatch):
         node = new_notebook(cells=cells)
         node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
         nbformat.write(node, tmp_path / "notebooks" / f"{stage}.ipynb")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path)
+        patched.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+        yield tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def finished(project):
     """The run of two batch sizes, and what its listener heard."""
     heard, lock = [], threading.Lock()
@@ -82,6 +98,98 @@ def test_a_failing_notebook_is_shown_and_the_rest_goes_on(finished):
     # No half-made notebook, kernel log or socket is left behind.
     assert not list(run.folder.rglob(".*"))
     assert not list(run.folder.rglob("*.log"))
+
+
+def test_a_notebook_that_was_not_run_has_a_page_that_says_why_and_what_to_do(finished):
+    run, outcomes, _ = finished
+    page = soup(run.folder / outcomes["5_evaluate", 4].page)
+    assert page.h1.get_text() == "Evaluate"
+    banner = page.select_one("header .lr-banner").get_text(" ")
+    assert "was not run" in banner
+    assert "2_compile did not finish: cannot build <this>" in banner
+    assert "What to do:" in banner and "run the report again" in banner
+    assert page.select_one(".lr-foot").get_text().count("lresnet_utils")
+
+
+def test_the_failed_page_has_cell_reason_and_next_step(finished):
+    run, outcomes, _ = finished
+    page = soup(run.folder / outcomes["2_compile", 4].page)
+    top = " ".join(page.select_one("header .lr-banner").get_text().split())
+    assert "cannot build <this>" in top and "code cell 3" in top
+    assert "What to do: mend the cause and run the report again" in top
+
+
+def test_the_index_marks_what_failed_and_what_was_not_run(finished):
+    run, _, _ = finished
+    page = soup(run.index)
+    items = page.select("header .lr-banner li")
+    assert [
+        item.a.get_text() + ": " + item.select_one(".lr-mark").get_text() for item in items
+    ] == [
+        "Compile, batch size 4: failed",
+        "Infer, batch size 4: not run",
+        "Evaluate, batch size 4: not run",
+        "Performance, batch size 4: not run",
+    ]
+    assert "cannot build <this>" in items[0].get_text()
+    marked = page.select(".lr-pages a:has(.lr-mark)")
+    assert [link["href"] for link in marked] == [item.a["href"] for item in items]
+    # Every link of the navigation leads somewhere, and other pages mark nothing.
+    for link in page.select(".lr-pages a"):
+        assert (run.folder / link["href"]).is_file()
+    assert not soup(run.batch(1) / "1_export.html").select(".lr-mark")
+
+
+def test_pages_are_made_again_from_the_folder_alone(finished, tmp_path, monkeypatch):
+    """Wherever it lies: what was published is what the files give, until somebody edits one."""
+    run = RunFolder(shutil.copytree(finished[0].folder, tmp_path / "moved"))
+    checked = check_run(run)
+    # Twelve notebooks' pages, and all of them in one file.
+    assert len(checked) == 13 and all(one.is_page and one.problem is None for one in checked)
+
+    page, notebook = run.batch(1) / "1_export.html", run.batch(1) / "4_infer.ipynb"
+    published = page.read_text()
+    page.write_text(published.replace("1_export", "1_exprot"))
+    notebook.write_text(notebook.read_text().replace("# 4_infer", "# Better"))
+    (run.batch(4) / "6_perf.html").unlink()
+    run.write_record("1_export", 1, {"custody": [given("x", "0" * 64) | {"bytes": 3}]})
+    monkeypatch.setattr(sys, "argv", ["lresnet", "report", str(run.folder), "--check"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    wrong = {one.name: one.problem for one in check_run(run) if one.problem}
+    assert wrong == {
+        "bs1/1_export.html": "the page is not what its inputs give",
+        "bs1/4_infer.html": "the page is not what its inputs give",
+        "bs4/6_perf.html": "the page is missing",
+        "report.html": "the page is not what the other pages give",
+        "x": "the file is missing",
+    }
+    render_run(run)
+    assert page.read_text() == published
+    assert {one.name for one in check_run(run) if one.problem} == {"x"}
+
+
+def test_executed_notebooks_are_trusted_by_jupyter_and_changed_ones_are_not(finished):
+    notebook = nbformat.read(finished[0].batch(1) / "1_export.ipynb", as_version=4)
+    with NotebookNotary() as notary:
+        assert notary.check_signature(notebook)
+        notebook.cells[-1].outputs.append(new_output("display_data", {"text/html": "<b>x</b>"}))
+        assert not notary.check_signature(notebook)
+
+
+def test_without_a_place_for_signatures_a_run_goes_on(finished, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "file"))
+    assert sign(finished[0].batch(1) / "1_export.ipynb") is False
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no run here"):
+        check_run(RunFolder(tmp_path))
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match="damaged"):
+        check_run(RunFolder(tmp_path))
 
 
 def test_pages_link_to_each_other_with_relative_paths(finished):

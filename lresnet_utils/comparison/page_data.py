@@ -12,6 +12,7 @@ from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.files import read_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN
+from lresnet_utils.stages.status import cell_name
 from lresnet_utils.verify.protocol import fold_numbers
 
 RESULTS, PAIRS = "lr-results", "lr-pairs"
@@ -20,11 +21,6 @@ RESULTS, PAIRS = "lr-results", "lr-pairs"
 # The pairs a later build is most likely to decide otherwise; a page stays below about 1 MB.
 SHOWN_PAIRS = 48
 _SIDE_PX, _QUALITY = 72, 80
-
-
-def cell_name(cell: dict[str, Any]) -> str:
-    """Return a cell's name, such as ``16/torch-fp32``."""
-    return f"{cell['batch_size']}/{cell['target']}"
 
 
 def page_data(run: RunFolder) -> dict[str, Any]:

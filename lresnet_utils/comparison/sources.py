@@ -14,7 +14,6 @@ from lresnet_utils.comparison.packing import unpack
 from lresnet_utils.comparison.page_data import (
     PAIRS,
     RESULTS,
-    cell_name,
     stored_distances,
     thumbnail,
 )
@@ -25,7 +24,7 @@ from lresnet_utils.files import read_arrays, read_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.stages.status import OK
+from lresnet_utils.stages.status import OK, cell_name
 from lresnet_utils.untrusted.strict_json import parse_json
 from lresnet_utils.untrusted.whole_file import read_bytes
 

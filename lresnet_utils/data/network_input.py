@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -10,14 +11,21 @@ from lresnet_utils.errors import ParamsError, nearest
 
 IMAGE_SIZE = 112
 CHANNEL_ORDERS = ("rgb", "bgr")
-NORMALISATIONS = ("minus1_1", "raw")
+Normalisation = Literal["minus1_1", "centred_128", "zero_1", "raw"]
+PIXEL_SCALES: dict[str, tuple[float, float]] = {
+    "minus1_1": (127.5, 127.5),
+    "centred_128": (127.5, 128.0),
+    "zero_1": (0.0, 255.0),
+    "raw": (0.0, 1.0),
+}
+"""What is subtracted from a grey level, and what the difference is divided by."""
 
 
 def to_network_input(
     images: np.ndarray,
     *,
     channel_order: Literal["rgb", "bgr"],
-    normalisation: Literal["minus1_1", "raw"],
+    normalisation: Normalisation,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Turn RGB pictures into one batch of network input.
@@ -29,10 +37,12 @@ def to_network_input(
     channel_order : {'rgb', 'bgr'}
         The order of the channels that the weights were trained with. The guide's scripts feed
         OpenCV's BGR pictures (``LResNet_preprocess.py``); InsightFace's own models want RGB.
-    normalisation : {'minus1_1', 'raw'}
-        ``'minus1_1'`` is ``((x / 255) - 0.5) / 0.5`` in float32, step for step what torchvision's
+    normalisation : {'minus1_1', 'centred_128', 'zero_1', 'raw'}
+        How grey levels become numbers, see :data:`PIXEL_SCALES`. ``'minus1_1'`` is
+        ``((x / 255) - 0.5) / 0.5`` in float32, step for step what torchvision's
         ``ToTensor`` and ``Normalize([.5, .5, .5], [.5, .5, .5])`` compute, so the bits are equal.
-        ``'raw'`` keeps the grey levels 0 to 255.
+        ``'centred_128'`` is ``(x - 127.5) / 128``, ``'zero_1'`` is ``x / 255``, and ``'raw'``
+        keeps the grey levels 0 to 255.
     out : ndarray of float32, shape (n, 3, height, width), optional
         Where to put the result; C-contiguous.
 
@@ -56,7 +66,7 @@ def to_network_input(
     ((2, 3, 112, 112), 'float32', -1.0)
     """
     _check_word("channel order", channel_order, CHANNEL_ORDERS)
-    _check_word("normalisation", normalisation, NORMALISATIONS)
+    _check_word("normalisation", normalisation, PIXEL_SCALES)
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(
@@ -78,7 +88,25 @@ def to_network_input(
         np.divide(out, np.float32(255), out=out)
         np.subtract(out, np.float32(0.5), out=out)
         np.divide(out, np.float32(0.5), out=out)
+        return out
+    subtracted, divided = PIXEL_SCALES[normalisation]
+    if subtracted:
+        np.subtract(out, np.float32(subtracted), out=out)
+    if divided != 1:
+        np.divide(out, np.float32(divided), out=out)
     return out
+
+
+def pixel_range(normalisation: Normalisation) -> tuple[float, float]:
+    """Return what black and white become, the range of every input of the network.
+
+    Examples
+    --------
+    >>> pixel_range("minus1_1"), pixel_range("raw")
+    ((-1.0, 1.0), (0.0, 255.0))
+    """
+    subtracted, divided = PIXEL_SCALES[normalisation]
+    return (0.0 - subtracted) / divided, (255.0 - subtracted) / divided
 
 
 def flip(batch: np.ndarray) -> np.ndarray:
@@ -102,6 +130,6 @@ def flip(batch: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(batch[..., ::-1])
 
 
-def _check_word(what: str, word: str, known: tuple[str, ...]) -> None:
+def _check_word(what: str, word: str, known: Collection[str]) -> None:
     if word not in known:
         raise ParamsError(f"Unknown {what} {word!r}.", fix=nearest(str(word), known))

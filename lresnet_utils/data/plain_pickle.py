@@ -59,9 +59,28 @@ def load_plain(data: bytes) -> Any:
     Traceback (most recent call last):
     lresnet_utils.data.plain_arrays.PlainPickleError: it asks for builtins.print, which is not data
     """
+    return interpret(data, STEPS)
+
+
+def interpret(data: bytes, steps: dict[int, Callable[[Machine], None]]) -> Any:
+    """Return what a pickle holds, each instruction carried out by one of `steps`.
+
+    Parameters
+    ----------
+    data : bytes
+        One whole pickle.
+    steps : dict of int to callable
+        For every instruction that is allowed, what it does to the machine: :data:`STEPS`, or
+        those and others for a reader of its own kind of file.
+
+    Raises
+    ------
+    PlainPickleError
+        As :func:`load_plain`.
+    """
     machine = Machine(data)
     while (opcode := machine.take(1)[0]) != _STOP:
-        step = _STEPS.get(opcode)
+        step = steps.get(opcode)
         if step is None:
             name = _REFUSED.get(opcode, f"an unknown instruction (0x{opcode:02x})")
             raise PlainPickleError(f"it holds {name}, which is not plain data")
@@ -203,7 +222,7 @@ def _utf8(form: str) -> Callable[[Machine], None]:
     return lambda machine: _unicode(machine, machine.take(_length(machine, form)), "utf-8")
 
 
-_STEPS: dict[int, Callable[[Machine], None]] = {
+STEPS: dict[int, Callable[[Machine], None]] = {
     key[0]: step
     for key, step in {
         b"(": lambda m: m.push(MARK),
@@ -256,6 +275,7 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
         b"\x95": _frame,
     }.items()
 }
+"""What each instruction of a plain pickle does, by its opcode."""
 
 _STOP = ord(".")
 _REFUSED = {

@@ -9,8 +9,9 @@ from typing import Literal
 
 from torch import nn
 
+from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.errors import ParamsError, nearest
-from lresnet_utils.models import ir_se, sface
+from lresnet_utils.models import ir_se, iresnet, mobilefacenet, sface
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Architecture:
         Numbers per face in the output.
     channel_order : {"rgb", "bgr"}
         Order of the colour channels.
-    normalisation : {"minus1_1", "raw"}
-        ``minus1_1`` is ``(x / 255 - 0.5) / 0.5``; ``raw`` keeps 0..255 as float32.
+    normalisation : str
+        A key of :data:`lresnet_utils.data.network_input.PIXEL_SCALES`.
     source : str
         Where the definition comes from.
     """
@@ -37,12 +38,20 @@ class Architecture:
     build: Callable[[], nn.Module]
     embedding_size: int
     channel_order: Literal["rgb", "bgr"]
-    normalisation: Literal["minus1_1", "raw"]
+    normalisation: Normalisation
     source: str
 
 
 _IR_SOURCE = (
     "Deng et al., ArcFace, CVPR 2019 (arXiv:1801.07698); model.py of TreB1eN/InsightFace_Pytorch"
+)
+_IRESNET_SOURCE = (
+    "Duta et al., ICPR 2020 (arXiv:2004.04989); "
+    "recognition/arcface_torch/backbones/iresnet.py of deepinsight/insightface"
+)
+_MOBILE_SOURCE = (
+    "Chen et al., MobileFaceNets, CCBR 2018 (arXiv:1804.07573); "
+    "model.py of TreB1eN/InsightFace_Pytorch"
 )
 _SFACE_SOURCE = (
     "Zhong et al., SFace, IEEE TIP 2021 (arXiv:2205.12010); "
@@ -62,10 +71,32 @@ def _ir(mode: str, layers: int) -> Architecture:
     )
 
 
+def _iresnet(layers: int) -> Architecture:
+    return Architecture(
+        name=f"iresnet{layers}",
+        build=partial(iresnet.IResNet, layers),
+        embedding_size=iresnet.EMBEDDING_SIZE,
+        # InsightFace's own data loaders reorder OpenCV's BGR to RGB.
+        channel_order="rgb",
+        normalisation="minus1_1",
+        source=_IRESNET_SOURCE,
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     known.name: known
     for known in (
         *(_ir(mode, layers) for mode in ir_se.MODES for layers in ir_se.UNITS_PER_STAGE),
+        *(_iresnet(layers) for layers in iresnet.UNITS_PER_STAGE),
+        Architecture(
+            name="mobilefacenet",
+            build=mobilefacenet.MobileFaceNet,
+            embedding_size=mobilefacenet.EMBEDDING_SIZE,
+            # Trained by the same scripts, on the same images, as the IR networks.
+            channel_order="bgr",
+            normalisation="minus1_1",
+            source=_MOBILE_SOURCE,
+        ),
         Architecture(
             name="sface",
             build=sface.SFace,

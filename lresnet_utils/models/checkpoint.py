@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
 from lresnet_utils.models.container import MoreThanTensorsError, check_container, is_own
+from lresnet_utils.models.torchscript import is_torchscript, read_torchscript
 
 # Where training scripts put the network's weights inside a larger checkpoint.
-_WRAPPERS = ("model", "state_dict")
-_PARALLEL_PREFIX = "module."
+_WRAPPERS = ("model", "state_dict", "state_dict_backbone", "model_state_dict", "backbone", "net")
+# What data-parallel training and classes around the backbone put before every name.
+_PREFIXES = ("module.", "backbone.")
+# The classifier that training adds behind the embedding: InsightFace_Pytorch's ArcFace and
+# Am_softmax (`kernel`), arcface_torch's partial FC, and what others call theirs.
+_HEADS = re.compile(r"(head|margin|classifier|arcface|softmax_fc|partial_fc|loss)\.|kernel$")
 # Files of PyTorch 0.4 have no such counters, and evaluation never reads them.
 _OPTIONAL_SUFFIX = "num_batches_tracked"
 _SHOWN_KEYS = 3
@@ -27,21 +36,45 @@ _RESAVE = (
 )
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a file, and what else the file holds.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        The network's tensors on the CPU, in the order of the file.
+    ignored : tuple of str
+        Names that were left out: other entries of the training's checkpoint, and tensors of its
+        classification head, which an embedding does not need.
+    """
+
+    state: dict[str, Tensor]
+    ignored: tuple[str, ...] = ()
+
+
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+    """Read the network's tensors of a checkpoint; see :func:`read_checkpoint`."""
+    return read_checkpoint(path).state
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read the tensors of a checkpoint; nothing but tensors is ever unpickled.
 
-    A bare state dict, ``{"model": state_dict}`` and ``{"state_dict": state_dict}`` are understood,
-    and the ``module.`` that data-parallel training puts before every name is removed.
+    A bare state dict and one inside a training's checkpoint (``model``, ``state_dict``,
+    ``state_dict_backbone``, ...) are understood. The ``module.`` that data-parallel training puts
+    before every name and a ``backbone.`` are removed, and the classification head is left out.
 
     Parameters
     ----------
     path : path
-        A file written by :func:`torch.save`, in its present or its older format.
+        A file written by :func:`torch.save`, in its present or its older format, by
+        :func:`torch.jit.save` (whose code is not run) or by safetensors.
 
     Returns
     -------
-    dict of str to Tensor
-        The tensors on the CPU, in the order of the file.
+    Checkpoint
+        The tensors, and the names of what was left out.
 
     Raises
     ------
@@ -51,16 +84,21 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         those means running code of the file, so the message says how to re-save the weights alone.
     """
     path = Path(path)
-    state = _unwrapped(_load_tensors(path))
+    state, ignored = _unwrapped(_load_tensors(path))
     if not (_is_state_dict(state) and is_own(state)):
         raise CheckpointError(
             "The file holds no network weights (a dict of names to tensors).",
             where=str(path),
             fix="save the network with torch.save(network.state_dict(), path)",
         )
-    if all(key.startswith(_PARALLEL_PREFIX) for key in state):
-        state = {key.removeprefix(_PARALLEL_PREFIX): tensor for key, tensor in state.items()}
-    return dict(state)
+    state, heads = _without_head(state)
+    if not state:
+        raise CheckpointError(
+            "The file holds only the classification head of a training.",
+            where=str(path),
+            fix="name the network's own file, which the same training saved beside it",
+        )
+    return Checkpoint(state, (*ignored, *heads))
 
 
 def load_into(
@@ -124,22 +162,28 @@ def fitting_architectures(state: Mapping[str, Tensor]) -> list[str]:
     ['ir_se50']
     """
     given = _shapes(state)
-    names = []
-    for name, known in sorted(ARCHITECTURES.items()):
-        with torch.device("meta"):
-            expected = _shapes(known.build().state_dict())
-        if not _differences(expected, given):
-            names.append(name)
-    return names
+    return [name for name in sorted(ARCHITECTURES) if not _differences(_expected(name), given)]
+
+
+@cache
+def _expected(architecture: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return _shapes(ARCHITECTURES[architecture].build().state_dict())
 
 
 def _load_tensors(path: Path) -> Any:
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if is_torchscript(path):
+            return read_torchscript(path)
         check_container(path)
         with warnings.catch_warnings():
             # About pickle versions and TorchScript; both end in an error of ours where they matter.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError("The weights file does not exist.", where=str(path)) from error
     except MoreThanTensorsError as error:
@@ -164,17 +208,31 @@ def _more_than_tensors(path: Path) -> CheckpointError:
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:
     return CheckpointError(
-        "The file is damaged or is no PyTorch checkpoint.",
+        "The file is damaged or is no PyTorch checkpoint."
+        if path.suffix != ".safetensors"
+        else "The file is damaged or is no safetensors file.",
         where=str(path),
         fix="compare its size and hash with the source's, and copy it again",
     )
 
 
-def _unwrapped(content: Any) -> Any:
+def _unwrapped(content: Any) -> tuple[Any, list[str]]:
+    """Return the network's part of a training's checkpoint, and the names of the other parts."""
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return content[key]
-    return content
+            return content[key], [str(other) for other in content if other != key]
+    return content, []
+
+
+def _without_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Remove prefixes and the classification head; return also the head's names."""
+    heads: list[str] = []
+    for prefix in ("", *_PREFIXES):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+        heads += [key for key in state if _HEADS.match(key)]
+        state = {key: tensor for key, tensor in state.items() if not _HEADS.match(key)}
+    return state, heads
 
 
 def _is_state_dict(content: Any) -> bool:

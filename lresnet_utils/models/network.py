@@ -12,7 +12,12 @@ from lresnet_utils.data.packaged import SFACE_SHA256
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.files import atomic_path, sha256_file
 from lresnet_utils.models.architectures import Architecture, architecture
-from lresnet_utils.models.checkpoint import load_into, read_state_dict
+from lresnet_utils.models.checkpoint import (
+    Checkpoint,
+    load_into,
+    read_checkpoint,
+    read_state_dict,
+)
 from lresnet_utils.models.seeding import seeded_state_dict, state_dict_sha256
 from lresnet_utils.models.sface import packaged_state_dict
 
@@ -39,6 +44,9 @@ class Network:
         False for seeded weights: speed can be measured with them, accuracy cannot.
     n_parameters : int
         Trainable numbers; statistics of batch normalisation are not counted.
+    ignored : tuple of str
+        What else the weights file holds: entries of a training's checkpoint, tensors of its
+        classification head.
     """
 
     module: nn.Module
@@ -47,6 +55,7 @@ class Network:
     sha256: str
     trained: bool
     n_parameters: int
+    ignored: tuple[str, ...] = ()
 
 
 def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) -> Network:
@@ -57,7 +66,8 @@ def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) 
     architecture_name : str
         A name of :data:`lresnet_utils.models.architectures.ARCHITECTURES`.
     weights : path or {"seeded", "packaged"}
-        A checkpoint, random weights, or the weights of the installed data package (``sface``).
+        A checkpoint file (see :func:`lresnet_utils.models.checkpoint.read_checkpoint`), random
+        weights, or the weights of the installed data package (``sface``).
     seed : int
         Of the seeded weights; not used otherwise.
 
@@ -80,8 +90,8 @@ def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) 
     (9642880, True)
     """
     known = architecture(architecture_name)
-    state, label, sha256 = _weights(known, weights, seed)
-    module = _filled(known, state, where=label)
+    checkpoint, label, sha256 = _weights(known, weights, seed)
+    module = _filled(known, checkpoint.state, where=label)
     return Network(
         module=module,
         architecture=known,
@@ -89,6 +99,7 @@ def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) 
         sha256=sha256,
         trained=label != SEEDED,
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        ignored=checkpoint.ignored,
     )
 
 
@@ -127,12 +138,10 @@ def restore_network(architecture_name: str, path: Path | str) -> nn.Module:
     return _filled(architecture(architecture_name), read_state_dict(path), where=str(path))
 
 
-def _weights(
-    known: Architecture, weights: Path | str, seed: int
-) -> tuple[dict[str, Tensor], str, str]:
+def _weights(known: Architecture, weights: Path | str, seed: int) -> tuple[Checkpoint, str, str]:
     if weights == SEEDED:
         state = seeded_state_dict(_skeleton(known), seed=seed)
-        return state, SEEDED, state_dict_sha256(state)
+        return Checkpoint(state), SEEDED, state_dict_sha256(state)
     if weights == PACKAGED:
         if known.name != _PACKAGED_ARCHITECTURE:
             raise ParamsError(
@@ -140,9 +149,9 @@ def _weights(
                 where="weights",
                 fix="name a checkpoint file, or 'seeded' to measure speed without one",
             )
-        return packaged_state_dict(), PACKAGED, SFACE_SHA256
+        return Checkpoint(packaged_state_dict()), PACKAGED, SFACE_SHA256
     path = Path(weights)
-    return read_state_dict(path), path.name, sha256_file(path)
+    return read_checkpoint(path), path.name, sha256_file(path)
 
 
 def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.Module:

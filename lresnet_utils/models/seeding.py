@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 # saturate, and rounding errors come out 300 times larger; at 0.2 the network neither amplifies
 # nor forgets a change of its input.
 _RESIDUAL_GAIN = 0.2
+# The batch normalisations at the end of residual paths: of IR units, iresnet units and
+# MobileFaceNet's bottlenecks.
+_RESIDUAL_ENDS = re.compile(r"(res_layer\.4|\.bn3|\.model\.\d+\.project\.bn)$")
 
 
 def seeded_state_dict(module: nn.Module, *, seed: int) -> dict[str, Tensor]:
@@ -44,7 +48,7 @@ def seeded_state_dict(module: nn.Module, *, seed: int) -> dict[str, Tensor]:
     generator = np.random.default_rng(seed)
     state: dict[str, Tensor] = {}
     for prefix, layer in module.named_modules():
-        gain = _RESIDUAL_GAIN if prefix.endswith("res_layer.4") else 1.0
+        gain = _RESIDUAL_GAIN if _RESIDUAL_ENDS.search(prefix) else 1.0
         own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
         for field, tensor in own:
             values = _draw(generator, layer, field, tuple(tensor.shape), gain)

@@ -20,6 +20,7 @@ from lresnet_utils.report.display import (
     rows_axis,
     write_near,
 )
+from lresnet_utils.report.words import mark, tr
 
 _ROW_IN = 0.44
 
@@ -46,29 +47,50 @@ class RewriteDisplay(Display):
     @property
     def reading(self) -> str:
         """How to read the chart."""
-        return (
-            f"{self.target}, batch size {self.batch_size}. From the top, each graph has one "
-            "rewrite more than the one above; the bar is what that changed, × the ratio to the "
-            "graph above. Intervals: 95 %, Student t over repeats. A hollow mark is a rewrite that "
-            "was dropped. The axis need not start at zero."
+        return tr(
+            "{target}, batch size {batch_size}. From the top, each graph has one rewrite more "
+            "than the one above; the bar is what that changed, × the ratio to the graph above. "
+            "Intervals: 95 %, Student t over repeats. A hollow mark is a rewrite that was "
+            "dropped. The axis need not start at zero.",
+            target=self.target,
+            batch_size=self.batch_size,
         )
 
     def describe(self) -> str:
         """Say the rate of every graph, its ratio to the one before, and what was kept."""
         parts = [self._words(step) for step in self.steps]
         return (
-            f"Throughput of {self.target} at batch {self.batch_size} in images per second, "
-            "rewrites added one after the other. " + "; ".join(parts) + "."
+            tr(
+                "Throughput of {target} at batch {batch_size} in images per second, rewrites added "
+                "one after the other. ",
+                target=self.target,
+                batch_size=self.batch_size,
+            )
+            + tr("; ").join(parts)
+            + tr(".")
         )
 
     def _words(self, step: Mapping[str, Any]) -> str:
         if step["failure"]:
-            return f"{step['rewrite']}: dropped, not measured ({step['failure']})"
-        text = f"{step['rewrite']}: {style.fmt_interval(*ends_of(step['throughput_ips']))}"
+            return tr(
+                "{rewrite}: dropped, not measured ({failure})",
+                rewrite=step["rewrite"],
+                failure=step["failure"],
+            )
+        text = tr(
+            "{name}: {value}",
+            name=step["rewrite"],
+            value=style.fmt_interval(*ends_of(step["throughput_ips"])),
+        )
         if step["ratio"] is None:
             return text
-        verdict = "kept" if step["kept"] else "dropped"
-        return f"{text}, ratio {_ratio(step['ratio'])}, {verdict}"
+        verdict = tr("kept") if step["kept"] else tr("dropped")
+        return tr(
+            "{text}, ratio {ratio}, {verdict}",
+            text=text,
+            ratio=_ratio(step["ratio"]),
+            verdict=verdict,
+        )
 
     def size_in(self) -> tuple[float, float]:
         """One row of two lines per graph."""
@@ -80,7 +102,7 @@ class RewriteDisplay(Display):
         ys = rows_axis(ax, [_step_label(step) for step in self.steps])
         for step, y in zip(self.steps, ys, strict=True):
             if step["failure"]:
-                _beside_axes(ax, y, "not measured\n(see below)")
+                _beside_axes(ax, y, tr("not measured\n(see below)"))
                 continue
             now = step["throughput_ips"]
             _beside_axes(ax, y, self._figures(step))
@@ -89,7 +111,7 @@ class RewriteDisplay(Display):
             self._mark(ax, step, y)
             before = now["value"], y
         _fit(ax, [s["throughput_ips"] for s in self.steps if not s["failure"]])
-        name_x(ax, f"images per second at batch size {self.batch_size}")
+        name_x(ax, tr("images per second at batch size {batch_size}", batch_size=self.batch_size))
 
     def _figures(self, step: Mapping[str, Any]) -> str:
         rate = style.fmt_interval(*ends_of(step["throughput_ips"]))
@@ -131,27 +153,42 @@ class TradeOffDisplay(Display):
     @property
     def reading(self) -> str:
         """How to read the chart."""
-        return (
-            f"{self.target}, batch size {self.batch_size}. Up and to the right is better. Height: "
-            "the worst loss of accuracy on any variant against the fp32 build; bars: 95 %, "
-            "Student t over repeats, for the speed. The numbers are the rows of the table; a thin "
-            "line joins one recipe with ever more layers in higher precision; a ring is the build "
-            "chosen."
+        return tr(
+            "{target}, batch size {batch_size}. Up and to the right is better. Height: the worst "
+            "loss of accuracy on any variant against the fp32 build; bars: 95 %, Student t over "
+            "repeats, for the speed. The numbers are the rows of the table; a thin line joins "
+            "one recipe with ever more layers in higher precision; a ring is the build chosen.",
+            target=self.target,
+            batch_size=self.batch_size,
         )
 
     def describe(self) -> str:
         """Say loss, speed and verdict of every recipe."""
         parts = []
         for number, entry in enumerate(self.tried, 1):
-            chosen = ", chosen" if entry["chosen"] else ""
+            chosen = tr(", chosen") if entry["chosen"] else ""
             parts.append(
-                f"{number}. {entry['title']}: loses {_points(entry['worst_loss_points'])} points "
-                f"at worst, {style.fmt_interval(*ends_of(entry['throughput_ips']))} images per "
-                f"second, {_VERDICTS[self._verdict(entry)][1]}{chosen}"
+                tr(
+                    "{number}. {title}: loses {worst_loss_points} points at worst, {value} "
+                    "images per second, {verdict}{chosen}",
+                    number=number,
+                    title=entry["title"],
+                    worst_loss_points=_points(entry["worst_loss_points"]),
+                    value=style.fmt_interval(*ends_of(entry["throughput_ips"])),
+                    verdict=tr(_VERDICTS[self._verdict(entry)][1]),
+                    chosen=chosen,
+                )
             )
         return (
-            f"Accuracy lost against speed of {self.target} at batch {self.batch_size}; the budget "
-            f"is {self.budget_points:g} percentage points. " + "; ".join(parts) + "."
+            tr(
+                "Accuracy lost against speed of {target} at batch {batch_size}; the budget is "
+                "{budget_points:g} percentage points. ",
+                target=self.target,
+                batch_size=self.batch_size,
+                budget_points=self.budget_points,
+            )
+            + tr("; ").join(parts)
+            + tr(".")
         )
 
     def _verdict(self, entry: Mapping[str, Any]) -> str:
@@ -181,8 +218,8 @@ class TradeOffDisplay(Display):
         _fit(ax, [entry["throughput_ips"] for entry in self.tried])
         self._number(ax)
         grid(ax, "y")
-        name_y(ax, "worst loss of accuracy (percentage points)")
-        name_x(ax, f"images per second at batch size {self.batch_size}")
+        name_y(ax, tr("worst loss of accuracy (percentage points)"))
+        name_x(ax, tr("images per second at batch size {batch_size}", batch_size=self.batch_size))
         legend_below(ax, self._legend(), columns=1)
 
     def _families(self) -> list[list[Mapping[str, Any]]]:
@@ -217,16 +254,17 @@ class TradeOffDisplay(Display):
             else:
                 labels.append((at, [str(number)]))
         for at, names in labels:
-            write_near(ax, ", ".join(names), at, (6, 8), fontweight="bold")
+            write_near(ax, tr(", ").join(names), at, (6, 8), fontweight="bold")
 
     def _legend(self) -> list[Line2D]:
         colour = style.look(self.target).colour
-        words = f"budget: {self.budget_points:g} percentage points"
+        words = tr("budget: {budget_points:g} percentage points", budget_points=self.budget_points)
         handles = [
             Line2D([], [], color=style.INK, linewidth=1, linestyle=_BUDGET_DASH, label=words)
         ]
         for verdict in dict.fromkeys(self._verdict(entry) for entry in self.tried):
             marker, words = _VERDICTS[verdict]
+            words = tr(words)
             face = colour if verdict == "within" else style.PAPER
             handles.append(
                 Line2D(
@@ -246,17 +284,19 @@ class TradeOffDisplay(Display):
 _CLOSE_PX = 14
 _BUDGET_DASH = (0, (4, 2))
 _VERDICTS = {
-    "within": ("o", "within the budget"),
-    "differs": ("D", "outside: loses little, but decides significantly otherwise (p < 0.05)"),
-    "over": ("X", "outside: loses more than the budget"),
+    "within": ("o", mark("within the budget")),
+    "differs": ("D", mark("outside: loses little, but decides significantly otherwise (p < 0.05)")),
+    "over": ("X", mark("outside: loses more than the budget")),
 }
 
 
 def _step_label(step: Mapping[str, Any]) -> str:
     if step["applied"] is None:
         return step["rewrite"]
-    places = "1 place" if step["applied"] == 1 else f"{step['applied']} places"
-    return f"{step['rewrite']}\n{places}, {'kept' if step['kept'] else 'dropped'}"
+    places = (
+        tr("1 place") if step["applied"] == 1 else tr("{applied} places", applied=step["applied"])
+    )
+    return f"{step['rewrite']}\n{places}{tr(', ')}{tr('kept') if step['kept'] else tr('dropped')}"
 
 
 def _beside_axes(ax: Axes, y: float, text: str) -> None:

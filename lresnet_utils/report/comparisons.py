@@ -21,6 +21,7 @@ from lresnet_utils.report.display import (
     target_handle,
     write_near,
 )
+from lresnet_utils.report.words import recorded, tr
 
 
 @dataclass
@@ -50,10 +51,10 @@ class RobustnessDisplay(Display):
             + style.fmt_interval(row["accuracy"], row["low"], row["high"], style.fmt_percent)
             for row in self.rows
         ]
-        return "Accuracy by kind of face image. " + "; ".join(parts) + "."
+        return tr("Accuracy by kind of face image. ") + tr("; ").join(parts) + tr(".")
 
     def _label(self, variant: str) -> str:
-        return (self.labels or {}).get(variant, variant)
+        return recorded((self.labels or {}).get(variant, variant))
 
     @property
     def variants(self) -> list[str]:
@@ -88,7 +89,7 @@ class RobustnessDisplay(Display):
             ax.axhline(edge, color=style.FAINT, linewidth=0.7)
         ax.set_ylim(len(ys) - 0.5, -0.5)
         percent_axis(ax.xaxis)
-        name_x(ax, "accuracy (%)")
+        name_x(ax, tr("accuracy (%)"))
         legend_below(ax, [target_handle(target) for target in self.targets])
 
 
@@ -118,15 +119,25 @@ class OperatorDisplay(Display):
     def describe(self) -> str:
         """Say the totals and every count that changed."""
         changed = [
-            f"{op} {self.before.get(op, 0)} to {self.after.get(op, 0)}"
+            tr(
+                "{op} {before} to {after}",
+                op=op,
+                before=self.before.get(op, 0),
+                after=self.after.get(op, 0),
+            )
             for op in self.operators
             if self.before.get(op, 0) != self.after.get(op, 0)
         ]
-        text = (
-            f"Nodes by operator: {sum(self.before.values())} before, "
-            f"{sum(self.after.values())} after simplification. "
+        text = tr(
+            "Nodes by operator: {before} before, {after} after simplification. ",
+            before=sum(self.before.values()),
+            after=sum(self.after.values()),
         )
-        return text + ("Changed: " + ", ".join(changed) + "." if changed else "No count changed.")
+        return text + (
+            tr("Changed: ") + tr(", ").join(changed) + tr(".")
+            if changed
+            else tr("No count changed.")
+        )
 
     def size_in(self) -> tuple[float, float]:
         """One row per operator."""
@@ -153,10 +164,10 @@ class OperatorDisplay(Display):
             )
         ax.set_xlim(0, 1.18 * max([*self.before.values(), *self.after.values(), 1]))
         ax.grid(visible=False)
-        name_x(ax, "nodes in the graph")
+        name_x(ax, tr("nodes in the graph"))
         bars = ax.patches[:2]
-        bars[0].set_label(f"before ({sum(self.before.values())} nodes)")
-        bars[1].set_label(f"after ({sum(self.after.values())} nodes)")
+        bars[0].set_label(tr("before ({n} nodes)", n=sum(self.before.values())))
+        bars[1].set_label(tr("after ({n} nodes)", n=sum(self.after.values())))
         legend_below(ax, bars)
 
 
@@ -184,12 +195,17 @@ class ParityDisplay(Display):
     def describe(self) -> str:
         """Say the smallest cosine and the largest difference of every pair."""
         parts = [
-            f"{row['pair']}: smallest cosine {row['min_cosine']:.7f}, largest difference of a "
-            f"component {style.fmt_number(row['max_abs_difference'])} over "
-            f"{style.fmt_count(row['n'])} images"
+            tr(
+                "{pair}: smallest cosine {min_cosine:.7f}, largest difference of a component "
+                "{max_abs_difference} over {n} images",
+                pair=row["pair"],
+                min_cosine=row["min_cosine"],
+                max_abs_difference=style.fmt_number(row["max_abs_difference"]),
+                n=style.fmt_count(row["n"]),
+            )
             for row in self.rows
         ]
-        return "Agreement of unit embeddings. " + "; ".join(parts) + "."
+        return tr("Agreement of unit embeddings. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per pair."""
@@ -224,10 +240,10 @@ class ParityDisplay(Display):
         ax.set_xlim(floor, 1)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
         ax.tick_params(axis="y", pad=11)
-        name_x(ax, "difference (no unit, logarithmic)")
+        name_x(ax, tr("difference (no unit, logarithmic)"))
         handles = [
-            target_handle("torch-fp32", label="largest difference of a component"),
-            target_handle("onnxruntime-fp32", label="1 − smallest cosine"),
+            target_handle("torch-fp32", label=tr("largest difference of a component")),
+            target_handle("onnxruntime-fp32", label=tr("1 − smallest cosine")),
         ]
         handles[1].set_marker("D")
         legend_below(ax, handles)

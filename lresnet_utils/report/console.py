@@ -1,10 +1,10 @@
-"""A comparison on a terminal: the verdict, a short table, the pairs that changed sides."""
+"""Answers on a terminal: a comparison with its verdict, and what a check of a report found."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,21 @@ from lresnet_utils.comparison.compare import Comparison
 from lresnet_utils.report.pages.compare import pair_name
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
 
+if TYPE_CHECKING:
+    from lresnet_utils.report.run_pages import Checked
+
 _SHOWN_PAIRS = 10
+
+
+def print_check(checked: Sequence[Checked]) -> int:
+    """Print which pages and files of a run are not as they should be; return the exit status."""
+    for one in checked:
+        if one.problem:
+            print(f"{one.name}: {one.problem}")
+    wrong = sum(one.problem is not None for one in checked)
+    pages = sum(one.is_page for one in checked)
+    print(f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be")
+    return 1 if wrong else 0
 
 
 def print_comparison(comparison: Comparison, console: Console | None = None) -> None:

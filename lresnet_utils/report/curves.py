@@ -20,6 +20,7 @@ from lresnet_utils.report.display import (
     name_y,
     percent_axis,
 )
+from lresnet_utils.report.words import mark, tr
 
 _DASHED = (0, (5, 1.6))
 _DOTTED = (0, (1.2, 1.3))
@@ -52,7 +53,7 @@ class RocDisplay(Display):
     n_impostor: int
     n_genuine: int
     band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-    band_method: str = "Wilson"
+    band_method: str = mark("Wilson")
 
     @classmethod
     def from_rocs(cls, rocs: Mapping[str, Any], band: Any = None) -> RocDisplay:
@@ -66,7 +67,7 @@ class RocDisplay(Display):
         first = next(iter(rocs.values()))
         if band is not None:
             shade = (band.fmr, band.low, band.high) if len(band.fmr) else None
-            return cls(curves, first.n_impostor, first.n_genuine, shade, "people as clusters")
+            return cls(curves, first.n_impostor, first.n_genuine, shade, mark("people as clusters"))
         fmr, tmr = _measurable(first.fmr, first.tmr, first.n_impostor)
         ends = np.array([wilson(round(rate * first.n_genuine), first.n_genuine) for rate in tmr])
         return cls(curves, first.n_impostor, first.n_genuine, (fmr, ends[:, 0], ends[:, 1]))
@@ -74,14 +75,20 @@ class RocDisplay(Display):
     @property
     def reading(self) -> str:
         """How to read the chart."""
-        text = (
-            f"Higher and further left is better. {style.fmt_count(self.n_genuine)} genuine and "
-            f"{style.fmt_count(self.n_impostor)} impostor pairs; the curve starts at one "
-            "impostor pair in all, as nothing finer can be measured."
+        text = tr(
+            "Higher and further left is better. {n_genuine} genuine and {n_impostor} impostor "
+            "pairs; the curve starts at one impostor pair in all, as nothing finer can be "
+            "measured.",
+            n_genuine=style.fmt_count(self.n_genuine),
+            n_impostor=style.fmt_count(self.n_impostor),
         )
         if self.band is not None:
             first = next(iter(self.curves))
-            text += f" Shaded: pointwise 95 % interval ({self.band_method}) of {first}."
+            text += tr(
+                " Shaded: pointwise 95 % interval ({band_method}) of {first}.",
+                band_method=tr(self.band_method),
+                first=first,
+            )
         return text
 
     def describe(self) -> str:
@@ -91,12 +98,24 @@ class RocDisplay(Display):
         for name, (fmr, tmr, auc, eer) in self.curves.items():
             start = _measurable(fmr, tmr, self.n_impostor)[1][0]
             parts.append(
-                f"{name}: AUC {auc:.5f}, equal error rate {style.fmt_percent(eer)}, true match "
-                f"rate {style.fmt_percent(start)} at a false match rate of "
-                f"{style.fmt_percent(finest, _digits(finest))}"
+                tr(
+                    "{name}: AUC {auc:.5f}, equal error rate {eer}, true match rate {start} at a "
+                    "false match rate of {finest}",
+                    name=name,
+                    auc=auc,
+                    eer=style.fmt_percent(eer),
+                    start=style.fmt_percent(start),
+                    finest=style.fmt_percent(finest, _digits(finest)),
+                )
             )
         return (
-            f"ROC curves of {len(parts)} target{'s' * (len(parts) > 1)}. " + "; ".join(parts) + "."
+            (
+                tr("ROC curves of 1 target. ")
+                if len(parts) == 1
+                else tr("ROC curves of {n} targets. ", n=len(parts))
+            )
+            + tr("; ").join(parts)
+            + tr(".")
         )
 
     def draw(self, ax: Axes) -> None:
@@ -113,8 +132,8 @@ class RocDisplay(Display):
         ax.set_ylim(max(0.0, lowest - 0.06 * room), 1 + 0.05 * room)
         percent_axis(ax.yaxis)
         grid(ax, "both")
-        name_y(ax, "true match rate (%)")
-        name_x(ax, "false match rate (%, logarithmic)")
+        name_y(ax, tr("true match rate (%)"))
+        name_x(ax, tr("false match rate (%, logarithmic)"))
         legend_below(ax, ax.get_lines(), columns=1)
 
     def _draw_curves(self, ax: Axes) -> float:
@@ -131,7 +150,12 @@ class RocDisplay(Display):
                 color=look.colour,
                 linewidth=width,
                 linestyle="-" if width > 1.5 else look.dash,
-                label=f"{name}: AUC {auc:.5f}, EER {style.fmt_percent(eer)}",
+                label=tr(
+                    "{name}: AUC {auc:.5f}, EER {eer}",
+                    name=name,
+                    auc=auc,
+                    eer=style.fmt_percent(eer),
+                ),
             )
             lowest = min(lowest, float(y[0]))
         return lowest
@@ -195,11 +219,15 @@ class ThresholdDisplay(Display):
     def describe(self) -> str:
         """Say the three rates at the chosen threshold."""
         accuracy, fmr, fnmr = self.at_chosen()
-        whose = f" of {self.target}" if self.target else ""
-        return (
-            f"Accuracy and error rates{whose} by threshold. At {self.chosen:.2f} the accuracy is "
-            f"{style.fmt_percent(accuracy)}, the false match rate {style.fmt_percent(fmr)} and "
-            f"the false non-match rate {style.fmt_percent(fnmr)}."
+        whose = tr(" of {target}", target=self.target) if self.target else ""
+        return tr(
+            "Accuracy and error rates{whose} by threshold. At {chosen:.2f} the accuracy is "
+            "{accuracy}, the false match rate {fmr} and the false non-match rate {fnmr}.",
+            whose=whose,
+            chosen=self.chosen,
+            accuracy=style.fmt_percent(accuracy),
+            fmr=style.fmt_percent(fmr),
+            fnmr=style.fmt_percent(fnmr),
         )
 
     def size_in(self) -> tuple[float, float]:
@@ -217,7 +245,14 @@ class ThresholdDisplay(Display):
         top.plot(self.thresholds, self.accuracy, color=style.INK)
         top.set_ylim(min(0.5, float(np.min(self.accuracy))), 1.03)
         percent_axis(top.yaxis)
-        name_y(top, f"accuracy (%): {100 * accuracy:.2f} at threshold {self.chosen:.2f}")
+        name_y(
+            top,
+            tr(
+                "accuracy (%): {accuracy:.2f} at threshold {chosen:.2f}",
+                accuracy=100 * accuracy,
+                chosen=self.chosen,
+            ),
+        )
         self._draw_errors(bottom)
         for panel in ax:
             panel.axvline(self.chosen, color=style.INK, linewidth=1, alpha=0.6)
@@ -227,9 +262,9 @@ class ThresholdDisplay(Display):
     def _draw_errors(self, ax: Axes) -> None:
         accuracy, fmr, fnmr = self.at_chosen()
         curves = (
-            ("false match rate", self.fmr, fmr, style.look("onnxruntime-fp32").colour, "-"),
-            ("false non-match rate", self.fnmr, fnmr, style.look("torch-fp32").colour, _DASHED),
-            ("all errors", 1 - np.asarray(self.accuracy), 1 - accuracy, style.INK, _DOTTED),
+            (tr("false match rate"), self.fmr, fmr, style.look("onnxruntime-fp32").colour, "-"),
+            (tr("false non-match rate"), self.fnmr, fnmr, style.look("torch-fp32").colour, _DASHED),
+            (tr("all errors"), 1 - np.asarray(self.accuracy), 1 - accuracy, style.INK, _DOTTED),
         )
         handles = []
         for name, rates, chosen, colour, dash in curves:
@@ -238,10 +273,15 @@ class ThresholdDisplay(Display):
                 np.where(np.asarray(rates) > 0, rates, np.nan),
                 color=colour,
                 linestyle=dash,
-                label=f"{name} ({style.fmt_percent(chosen)} at {self.chosen:.2f})",
+                label=tr(
+                    "{name} ({rate} at {threshold:.2f})",
+                    name=name,
+                    rate=style.fmt_percent(chosen),
+                    threshold=self.chosen,
+                ),
             )
         log_axis(ax.yaxis, percent=True)
         ax.set_ylim(top=1.3)
-        name_y(ax, "share of pairs (%, logarithmic)")
-        name_x(ax, "threshold on the squared distance (no unit, 0 to 4)")
+        name_y(ax, tr("share of pairs (%, logarithmic)"))
+        name_x(ax, tr("threshold on the squared distance (no unit, 0 to 4)"))
         legend_below(ax, handles, columns=1)

@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from lresnet_utils.report import style
 from lresnet_utils.report.display import Display, grid, legend_below, name_x, name_y
+from lresnet_utils.report.words import tr
 
 _TICKS = (1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8)
 _LEAST = 1e-6
@@ -52,23 +53,33 @@ class DetDisplay(Display):
     @property
     def reading(self) -> str:
         """How to read the chart."""
-        text = (
-            "Lower and further left is better; both axes are stretched by the normal quantile. The "
-            "dotted diagonal is where both errors are equal. A curve out of sight made no "
+        text = tr(
+            "Lower and further left is better; both axes are stretched by the normal quantile. "
+            "The dotted diagonal is where both errors are equal. A curve out of sight made no "
             "error here."
         )
         if self.band is not None and len(self.band[0]):
             first = next(iter(self.curves))
-            text += f" Shaded: pointwise 95 % interval of {first}, people as clusters."
+            text += tr(
+                " Shaded: pointwise 95 % interval of {first}, people as clusters.", first=first
+            )
         return text
 
     def describe(self) -> str:
         """Say the equal error rate of every target."""
         parts = [
-            f"{name}: equal error rate {style.fmt_percent(eer)}"
+            tr("{name}: equal error rate {eer}", name=name, eer=style.fmt_percent(eer))
             for name, (_, _, eer) in self.curves.items()
         ]
-        return f"DET curves of {len(parts)} target{'s' * (len(parts) > 1)}. {'; '.join(parts)}."
+        return (
+            (
+                tr("DET curves of 1 target. ")
+                if len(parts) == 1
+                else tr("DET curves of {n} targets. ", n=len(parts))
+            )
+            + tr("; ").join(parts)
+            + tr(".")
+        )
 
     def size_in(self) -> tuple[float, float]:
         """Make room for one legend line per target."""
@@ -88,7 +99,7 @@ class DetDisplay(Display):
                 color=look.colour,
                 linewidth=width,
                 linestyle="-" if width > 1.5 else look.dash,
-                label=f"{name}: EER {style.fmt_percent(eer)}",
+                label=tr("{name}: EER {eer}", name=name, eer=style.fmt_percent(eer)),
             )
         self._draw_band(ax, least_y)
         for axis, least in ((ax.xaxis, least_x), (ax.yaxis, least_y)):
@@ -101,8 +112,8 @@ class DetDisplay(Display):
         ends = ndtri([max(least_x, least_y), 0.6])
         ax.plot(ends, ends, color=style.INK, alpha=0.5, linewidth=0.9, linestyle=(0, (1, 2)))
         grid(ax, "both")
-        name_y(ax, "false non-match rate (%, probit)")
-        name_x(ax, "false match rate (%, probit)")
+        name_y(ax, tr("false non-match rate (%, probit)"))
+        name_x(ax, tr("false match rate (%, probit)"))
         legend_below(ax, ax.get_lines()[:-1], columns=1)
 
     def _draw_band(self, ax: Axes, least: float) -> None:

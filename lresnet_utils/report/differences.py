@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from lresnet_utils.report import style
 from lresnet_utils.report.display import Display, log_axis, name_x, rows_axis, write_near
+from lresnet_utils.report.words import tr
 
 
 @dataclass
@@ -32,20 +33,26 @@ class DifferenceDisplay(Display):
     @property
     def reading(self) -> str:
         """How to read the chart."""
-        return (
-            f"B minus A with its 95 % interval; right of zero B is better. Shaded: differences "
-            f"within the margin of {self.margin_points:g} percentage points. An interval inside "
-            "the band means equivalent."
+        return tr(
+            "B minus A with its 95 % interval; right of zero B is better. Shaded: differences "
+            "within the margin of {margin_points:g} percentage points. An interval inside the "
+            "band means equivalent.",
+            margin_points=self.margin_points,
         )
 
     def describe(self) -> str:
         """Say every difference with its interval."""
         parts = [
-            f"{_flat(row['cell'])}: {style.fmt_points(row['value'])} points "
-            f"[{style.fmt_points(row['low'])}, {style.fmt_points(row['high'])}]"
+            tr(
+                "{cell}: {value} points [{low}, {high}]",
+                cell=_flat(row["cell"]),
+                value=style.fmt_points(row["value"]),
+                low=style.fmt_points(row["low"]),
+                high=style.fmt_points(row["high"]),
+            )
             for row in self.rows
         ]
-        return "Difference in accuracy, B minus A. " + "; ".join(parts) + "."
+        return tr("Difference in accuracy, B minus A. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per pair of cells."""
@@ -71,7 +78,7 @@ class DifferenceDisplay(Display):
         ends = [100 * row[key] for row in self.rows for key in ("low", "high")]
         reach = 1.15 * max(self.margin_points, *map(abs, ends))
         ax.set_xlim(-reach, reach)
-        name_x(ax, "accuracy of B minus A (percentage points)")
+        name_x(ax, tr("accuracy of B minus A (percentage points)"))
 
 
 @dataclass
@@ -94,11 +101,16 @@ class CosineDisplay(Display):
     def describe(self) -> str:
         """Say the smallest and the median cosine of every pair of cells."""
         parts = [
-            f"{_flat(name)}: smallest cosine {np.min(values):.7f}, median {np.median(values):.7f} "
-            f"over {style.fmt_count(len(values))} faces"
+            tr(
+                "{name}: smallest cosine {least:.7f}, median {median:.7f} over {n} faces",
+                name=_flat(name),
+                least=np.min(values),
+                median=np.median(values),
+                n=style.fmt_count(len(values)),
+            )
             for name, values in self.cosines.items()
         ]
-        return "Agreement of the embeddings of A and B. " + "; ".join(parts) + "."
+        return tr("Agreement of the embeddings of A and B. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per pair of cells."""
@@ -119,7 +131,7 @@ class CosineDisplay(Display):
             write_near(ax, style.fmt_number(middle), (middle, y), (0, 15), ha="center")
         ax.set_xlim(floor, 2)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
-        name_x(ax, "1 − cosine (no unit, logarithmic)")
+        name_x(ax, tr("1 − cosine (no unit, logarithmic)"))
 
 
 def _flat(label: str) -> str:

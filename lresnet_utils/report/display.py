@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 
 from lresnet_utils.report import style
+from lresnet_utils.report.words import tr
 
 
 class Display(ABC):
@@ -29,7 +30,8 @@ class Display(ABC):
     title : str
         A few words that name the chart.
     reading : str
-        How to read it: what the marks and the intervals are.
+        How to read it: what the marks and the intervals are. What a class says of all its charts
+        stands there in English and is put into the language spoken when it is shown.
     """
 
     title: ClassVar[str] = ""
@@ -152,7 +154,7 @@ def positive_axis(
     if positive and max(positive) / min(positive) > _LOG_RATIO:
         log_axis(axis, between=(1, 3))
         set_limits(min(positive) / 1.5, max(positive) * room**2)
-        return " (logarithmic)"
+        return tr(" (logarithmic)")
     set_limits(0, max(positive, default=1.0) * room)
     return ""
 

@@ -21,6 +21,7 @@ from lresnet_utils.report.display import (
     target_handle,
     write_near,
 )
+from lresnet_utils.report.words import tr
 
 
 @dataclass
@@ -65,14 +66,21 @@ class ScoreHistogramDisplay(Display):
     def describe(self) -> str:
         """Say how many pairs of each class fall on the wrong side."""
         n = self.counts()
-        whose = f" of {self.target}" if self.target else ""
-        text = (
-            f"Histogram of the pair distances{whose}. At the threshold {self.threshold:.2f}, "
-            f"{n['missed']} of {style.fmt_count(n['genuine'])} genuine pairs are missed and "
-            f"{n['let_in']} of {style.fmt_count(n['impostor'])} impostor pairs are let in."
+        whose = tr(" of {target}", target=self.target) if self.target else ""
+        text = tr(
+            "Histogram of the pair distances{whose}. At the threshold {threshold:.2f}, {missed} "
+            "of {genuine} genuine pairs are missed and {let_in} of {impostor} impostor pairs are "
+            "let in.",
+            whose=whose,
+            threshold=self.threshold,
+            missed=n["missed"],
+            genuine=style.fmt_count(n["genuine"]),
+            let_in=n["let_in"],
+            impostor=style.fmt_count(n["impostor"]),
         )
         return text + (
-            f" {n['left_out']} pairs without a distance are left out." * bool(n["left_out"])
+            tr(" {left_out} pairs without a distance are left out.", left_out=n["left_out"])
+            * bool(n["left_out"])
         )
 
     def draw(self, ax: Axes) -> None:
@@ -80,9 +88,9 @@ class ScoreHistogramDisplay(Display):
         blue, orange = style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour
         same = np.asarray(self.same, bool)
         top = max(
-            self._draw_class(ax, same, "same person", "center", color=blue),
+            self._draw_class(ax, same, tr("same person"), "center", color=blue),
             self._draw_class(
-                ax, ~same, "different people", "left", color=orange, linestyle=(0, (4, 1.3))
+                ax, ~same, tr("different people"), "left", color=orange, linestyle=(0, (4, 1.3))
             ),
         )
         ax.set_ylim(0, max(top, 0.01) * 1.48)
@@ -91,7 +99,7 @@ class ScoreHistogramDisplay(Display):
         far_right = self.threshold > 2.8
         write_near(
             ax,
-            f"threshold {self.threshold:.2f}",
+            tr("threshold {threshold:.2f}", threshold=self.threshold),
             (self.threshold, 1),
             (-5 if far_right else 5, -2),
             ha="right" if far_right else "left",
@@ -100,8 +108,8 @@ class ScoreHistogramDisplay(Display):
         )
         percent_axis(ax.yaxis)
         grid(ax, "y")
-        name_y(ax, "share of the class's pairs per 0.05 of distance (%)")
-        name_x(ax, "squared distance between the two faces (no unit, 0 to 4)")
+        name_y(ax, tr("share of the class's pairs per 0.05 of distance (%)"))
+        name_x(ax, tr("squared distance between the two faces (no unit, 0 to 4)"))
 
     def _draw_class(
         self, ax: Axes, members: np.ndarray, name: str, align: str, **look: Any
@@ -119,7 +127,7 @@ class ScoreHistogramDisplay(Display):
         # Above its own peak a name cannot be taken for the other histogram's.
         write_near(
             ax,
-            f"{name}\n{style.fmt_count(len(values))} pairs",
+            tr("{name}\n{n} pairs", name=name, n=style.fmt_count(len(values))),
             # Near the left edge a centred name would run into the axis.
             (max(edges[peak], 0.45) if align == "center" else edges[peak], share[peak]),
             (0, 5),
@@ -156,12 +164,23 @@ class FoldDisplay(Display):
         for name, values in self.accuracy.items():
             cut = self.thresholds[name]
             parts.append(
-                f"{name}: accuracy {style.fmt_percent(np.min(values))} to "
-                f"{style.fmt_percent(np.max(values))} (mean {style.fmt_percent(np.mean(values))}), "
-                f"threshold {np.min(cut):.2f} to {np.max(cut):.2f}"
+                tr(
+                    "{name}: accuracy {low} to {high} (mean {mean}), threshold "
+                    "{cut_low:.2f} to {cut_high:.2f}",
+                    name=name,
+                    low=style.fmt_percent(np.min(values)),
+                    high=style.fmt_percent(np.max(values)),
+                    mean=style.fmt_percent(np.mean(values)),
+                    cut_low=np.min(cut),
+                    cut_high=np.max(cut),
+                )
             )
         folds = len(next(iter(self.accuracy.values())))
-        return f"Accuracy and threshold over {folds} folds. " + "; ".join(parts) + "."
+        return (
+            tr("Accuracy and threshold over {folds} folds. ", folds=folds)
+            + tr("; ").join(parts)
+            + tr(".")
+        )
 
     def size_in(self) -> tuple[float, float]:
         """Make room for two panels."""
@@ -197,7 +216,7 @@ class FoldDisplay(Display):
                 panel.axvline(edge, color=style.FAINT, linewidth=0.5)
         bottom.set_xticks(np.arange(1, folds + 1))
         percent_axis(top.yaxis)
-        name_y(top, "accuracy (%)")
-        name_y(bottom, "threshold on the squared distance (no unit)")
-        name_x(bottom, "fold")
+        name_y(top, tr("accuracy (%)"))
+        name_y(bottom, tr("threshold on the squared distance (no unit)"))
+        name_x(bottom, tr("fold"))
         legend_below(bottom, [target_handle(name) for name in names])

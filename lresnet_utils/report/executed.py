@@ -13,11 +13,15 @@ from typing import Any
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
+from lresnet_utils.report.marks import TIMED
+from lresnet_utils.report.words import tr
+
 TEXT_LIMIT = 20_000
 
 _BANNER_TAG = "papermill-error-cell-tag"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SCRIPT = "application/javascript"
+_PARTS = re.compile(r"^  (where|to do): (.*)$", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 
 
@@ -33,7 +37,7 @@ class Parameter:
     default : str or None
         The notebook's own value where `value` differs from it, else None.
     meaning : str
-        The trailing comment of the parameter's line.
+        The trailing comment of the parameter's line, in the language spoken.
     """
 
     name: str
@@ -48,29 +52,36 @@ class Failure:
 
     Attributes
     ----------
+    message : str
+        The exception's message, without terminal colours; may be empty.
+    where, remedy : str
+        The file, key or tool concerned and what to do next, where the exception says so.
+    kind : str
+        The exception's class; empty when the notebook ended without an exception.
     anchor : str or None
         Identifier of the cell in the page; None when no cell is to blame.
     number : int or None
         Which code cell of the notebook it is, from 1.
     section : str
         The nearest heading above it, as plain text.
-    kind : str
-        The exception's class; empty when the notebook ended without an exception.
-    message : str
-        The exception's message, without terminal colours; may be empty.
     traceback : str
         The whole traceback, without terminal colours; may be empty.
+    was_run : bool
+        False for a notebook that was never started.
     """
 
-    anchor: str | None
-    number: int | None
-    section: str
-    kind: str
-    message: str
-    traceback: str
+    message: str = ""
+    where: str = ""
+    remedy: str = ""
+    kind: str = ""
+    anchor: str | None = None
+    number: int | None = None
+    section: str = ""
+    traceback: str = ""
+    was_run: bool = True
 
 
-def tidy(notebook: NotebookNode) -> NotebookNode:
+def tidy(notebook: NotebookNode, *, timed: bool = True) -> NotebookNode:
     """Return a copy of a notebook that holds only what a page shows.
 
     Papermill's red banner cells go; so do widgets (they need a server) in favour of the static
@@ -81,6 +92,9 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     Parameters
     ----------
     notebook : nbformat.NotebookNode
+    timed : bool
+        Whether outputs marked as timed stay. Where they go, ``metadata.lresnet.timed`` of their
+        cell is True.
 
     Returns
     -------
@@ -92,7 +106,7 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     for position, cell in enumerate(notebook.cells, start=1):
         cell.metadata["lresnet"] = {"anchor": f"lr-cell-{position}"}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _make_static(output)]
+            _keep_shown(cell, timed)
     return notebook
 
 
@@ -125,7 +139,7 @@ def parameters(notebook: NotebookNode) -> tuple[Parameter, ...]:
         default, meaning = defaults.get(name, ("", ""))
         value, _ = injected.get(name, (default, ""))
         changed = name in defaults and value != default
-        rows.append(Parameter(name, value, default if changed else None, meaning))
+        rows.append(Parameter(name, value, default if changed else None, tr(meaning)))
     return tuple(rows)
 
 
@@ -159,15 +173,30 @@ def failure(notebook: NotebookNode) -> Failure | None:
         number += 1
         error = _error(cell)
         if error is not None:
+            message, where, remedy = _said(strip_ansi(error.get("evalue", "")).strip())
             return Failure(
+                message=message,
+                where=where,
+                remedy=remedy,
+                kind=error.get("ename", ""),
                 anchor=cell.metadata["lresnet"]["anchor"],
                 number=number,
                 section=section,
-                kind=error.get("ename", ""),
-                message=strip_ansi(error.get("evalue", "")).strip(),
                 traceback=shortened(strip_ansi("\n".join(error.get("traceback", ()))).strip()),
             )
     return None
+
+
+def _said(message: str) -> tuple[str, str, str]:
+    r"""Split what :class:`lresnet_utils.errors.LResNetError` prints: what, where, to do.
+
+    >>> _said("No pairs.\n  where: lfw.bin\n  to do: Download it.")
+    ('No pairs.', 'lfw.bin', 'Download it.')
+    >>> _said("division by zero")
+    ('division by zero', '', '')
+    """
+    found = dict(_PARTS.findall(message))
+    return _PARTS.sub("", message).strip(), found.get("where", ""), found.get("to do", "")
 
 
 def shortened(text: str) -> str:
@@ -183,13 +212,26 @@ def shortened(text: str) -> str:
     if len(text) <= TEXT_LIMIT:
         return text
     half = TEXT_LIMIT // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
+    left_out = tr("[… {n} characters left out …]", n=len(text) - 2 * half)
+    return f"{text[:half]}\n{left_out}\n{text[-half:]}"
 
 
 def _is_shown(cell: NotebookNode) -> bool:
     if _BANNER_TAG in cell.metadata.get("tags", ()):
         return False
     return bool(cell.source.strip() or cell.get("outputs"))
+
+
+def _keep_shown(cell: NotebookNode, timed: bool) -> None:
+    """Reduce a cell's outputs to those that its page shows."""
+    hidden = [] if timed else [output for output in cell.outputs if _is_timed(output)]
+    if hidden:
+        cell.metadata["lresnet"]["timed"] = True
+    cell.outputs = [o for o in cell.outputs if o not in hidden and _make_static(o)]
+
+
+def _is_timed(output: NotebookNode) -> bool:
+    return bool(output.get("metadata", {}).get(TIMED))
 
 
 def _make_static(output: NotebookNode) -> bool:

@@ -12,6 +12,7 @@ from lresnet_utils.report import style
 from lresnet_utils.report.distributions import ScoreHistogramDisplay
 from lresnet_utils.report.explorer_page import explorer_html
 from lresnet_utils.report.show import Column, figure_html, table_html
+from lresnet_utils.report.words import tr
 from lresnet_utils.verify.intervals import wilson
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -63,14 +64,14 @@ class ThresholdExplorer:
         )
         first = next(iter(self.scores))
         self.target = ipywidgets.Dropdown(
-            options=list(self.scores), value=first, description="Target"
+            options=list(self.scores), value=first, description=tr("Target")
         )
         self.threshold = ipywidgets.FloatSlider(
             value=self.start[first],
             min=0.0,
             max=4.0,
             step=_STEP,
-            description="Threshold",
+            description=tr("Threshold"),
             readout_format=".2f",
             layout=ipywidgets.Layout(width="26rem", max_width="100%"),
         )
@@ -103,7 +104,7 @@ class ThresholdExplorer:
         histogram = ScoreHistogramDisplay(
             *self.scores[first["target"]], first["threshold"], first["target"]
         )
-        caption = "Rates at the threshold, with 95 % Wilson intervals"
+        caption = tr("Rates at the threshold, with 95 % Wilson intervals")
         return table_html(rows, _COLUMNS, caption) + figure_html(histogram)
 
     def _update(self, _change: Any = None) -> None:
@@ -117,7 +118,7 @@ class ThresholdExplorer:
                 "model_id": self.widget.model_id,
             },
             "text/html": explorer_html(self.scores, self.start, self.static_html()),
-            "text/plain": "Threshold explorer",
+            "text/plain": tr("Threshold explorer"),
         }
 
 
@@ -148,16 +149,16 @@ def rates_at(distances: np.ndarray, same: np.ndarray, threshold: float) -> dict[
     distances, same = distances[known], same[known]
     below = distances < threshold
     return {
-        "accuracy": _proportion(below == same, "pairs"),
-        "fmr": _proportion(below[~same], "impostor pairs"),
-        "fnmr": _proportion(~below[same], "genuine pairs"),
+        "accuracy": _proportion(below == same, "no pairs"),
+        "fmr": _proportion(below[~same], "no impostor pairs"),
+        "fnmr": _proportion(~below[same], "no genuine pairs"),
     }
 
 
-def _proportion(counted: np.ndarray, of_what: str) -> dict[str, Any]:
+def _proportion(counted: np.ndarray, without: str) -> dict[str, Any]:
     k, n = int(np.sum(counted)), len(counted)
     if not n:
-        return {"refused": f"no {of_what}"}
+        return {"refused": without}
     low, high = wilson(k, n)
     return {"value": k / n, "low": low, "high": high, "n": n}
 

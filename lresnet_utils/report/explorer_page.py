@@ -1,19 +1,14 @@
-"""The threshold explorer of a published page: its data, packed; its script; the static stand-in.
+"""The threshold explorer of a published page: its data, packed, and the static stand-in.
 
-The script is the only one that a published page runs. It is `template/explorer.js`, pinned by its
-hash in the page's content security policy, and it counts every number it shows from the data
-packed here.
+Its script is `template/explorer.js`, which counts every number it shows from the data packed here.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -23,20 +18,11 @@ LAST = 400
 """Number of the slider's last threshold, 4.00; the first is 0.00."""
 
 _FAILED = 1023
-_SCRIPT = Path(__file__).with_name("template") / "explorer.js"
 
 
 def slider_thresholds() -> np.ndarray:
     """Return the slider's 401 thresholds: the guide's grid and 4.00, float64."""
     return np.arange(LAST + 1) * 0.01
-
-
-@cache
-def explorer_script() -> tuple[str, str]:
-    """Return the script and its hash as a content security policy writes it."""
-    text = _SCRIPT.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return text, f"sha256-{digest}"
 
 
 def explorer_html(

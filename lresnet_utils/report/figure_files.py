@@ -11,6 +11,7 @@ from typing import Any
 from lresnet_utils.files import write_text
 from lresnet_utils.report import style
 from lresnet_utils.report.show import inline_svg
+from lresnet_utils.report.words import tr
 
 _NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 
@@ -43,7 +44,7 @@ def standalone_svg(display: Any) -> str:
     width, height = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', text).groups()
     # A page lends its colours to an inline chart; a file has to bring its own.
     text = re.sub(r"var\(--lr-paper[^;\"]*?Canvas\)\)", style.PAPER, text)
-    about = f"<title>{escape(display.title)}</title><desc>{escape(display.describe())}</desc>"
+    about = f"<title>{escape(tr(display.title))}</title><desc>{escape(display.describe())}</desc>"
     paper = f'<rect width="100%" height="100%" fill="{style.PAPER}"/>'
     head, _, body = text.partition(">")
     head = head.replace("<svg", f'<svg {_NAMESPACE} width="{width}pt" height="{height}pt"', 1)

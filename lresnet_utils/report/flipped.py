@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from lresnet_utils.report.words import tr
+
 # Pictures are most of the page; more of them tell no more.
 PICTURED = 36
 
@@ -30,31 +32,42 @@ def flipped_html(
     str
         HTML; beyond :data:`PICTURED` pairs only their numbers.
     """
+    name = tr("Pairs lost") if kind == "lost" else tr("Pairs gained")
     cards = "".join(_card(row, picture) for row in rows[:PICTURED])
-    sheet = f'<ul class="lr-cards" aria-label="Pairs {escape(kind)}">{cards}</ul>'
-    more = ", ".join(str(row["pair"]) for row in rows[PICTURED:])
+    sheet = f'<ul class="lr-cards" aria-label="{escape(name)}">{cards}</ul>'
+    more = tr(", ").join(str(row["pair"]) for row in rows[PICTURED:])
     if more:
-        sheet += f'<p class="lr-say">Also {escape(kind)}, less clearly: pairs {more}.</p>'
+        text = tr("{name}, less clearly: {pairs}.", name=name, pairs=more)
+        sheet += f'<p class="lr-say">{escape(text)}</p>'
     return sheet
 
 
 def _card(row: Mapping[str, Any], picture: Callable[[int], bytes | None]) -> str:
-    told = "same person" if row["same_person"] else "different people"
+    told = tr(", ") + (tr("same person") if row["same_person"] else tr("different people"))
     faces = "".join(
-        _face(picture(image), f"Pair {row['pair']}, image {image}") for image in row["images"]
+        _face(picture(image), tr("Pair {pair}, image {image}", pair=row["pair"], image=image))
+        for image in row["images"]
     )
     numbers = "".join(
-        f"<br>{side.upper()}: {row['distance'][side]:.3f} at {row['threshold'][side]:.2f}"
+        "<br>"
+        + tr(
+            "{side}: {distance:.3f} at {threshold:.2f}",
+            side=side.upper(),
+            distance=row["distance"][side],
+            threshold=row["threshold"][side],
+        )
         for side in "ab"
     )
+    name = tr("Pair {pair}", pair=row["pair"])
     return (
         f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
-        f"<strong>Pair {row['pair']}</strong>, {told}{numbers}</li>"
+        f"<strong>{name}</strong>{tr(', ')}{told}{numbers}</li>"
     )
 
 
 def _face(jpeg: bytes | None, alt: str) -> str:
     if jpeg is None:
-        return f'<span class="lr-card-none">{escape(alt)}: only in the folder</span>'
+        text = tr("{alt}: only in the folder", alt=alt)
+        return f'<span class="lr-card-none">{escape(text)}</span>'
     data = base64.b64encode(jpeg).decode("ascii")
     return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" width="96" height="96">'

@@ -13,6 +13,7 @@ import numpy as np
 
 from lresnet_utils.errors import DataError
 from lresnet_utils.report import style
+from lresnet_utils.report.words import tr
 
 _JPEG_QUALITY = 88
 _FACE_PX = 96
@@ -86,16 +87,19 @@ class PairSheetDisplay:
     def reading(self) -> str:
         """How to read the sheet."""
         return self.caption or (
-            f"Squared distance of each pair; the threshold is {self.threshold:.2f}. Genuine pairs "
-            "should be below it, impostor pairs not."
+            tr(
+                "Squared distance of each pair; the threshold is {threshold:.2f}. Genuine pairs "
+                "should be below it, impostor pairs not.",
+                threshold=self.threshold,
+            )
         )
 
     def verdict(self, pair: int) -> str:
         """Say what kind of pair it is and whether it is judged rightly."""
         below = self.distances[pair] < self.threshold
         if self.same[pair]:
-            return "same person, found" if below else "same person, missed"
-        return "different people, let in" if below else "different people, told apart"
+            return tr("same person, found") if below else tr("same person, missed")
+        return tr("different people, let in") if below else tr("different people, told apart")
 
     def describe(self) -> str:
         """Say how many pairs are shown, how many are wrong, and the range of distances."""
@@ -104,11 +108,15 @@ class PairSheetDisplay:
             for d, s in zip(self.distances, self.same, strict=True)
         )
         if not len(self.distances):
-            return "No pairs to show."
-        return (
-            f"{len(self.distances)} pairs of faces with distances {np.min(self.distances):.3f} to "
-            f"{np.max(self.distances):.3f}; {wrong} of them are on the wrong side of the "
-            f"threshold {self.threshold:.2f}."
+            return tr("No pairs to show.")
+        return tr(
+            "{n} pairs of faces with distances {low:.3f} to {high:.3f}; {wrong} of "
+            "them are on the wrong side of the threshold {threshold:.2f}.",
+            n=len(self.distances),
+            low=np.min(self.distances),
+            high=np.max(self.distances),
+            wrong=wrong,
+            threshold=self.threshold,
         )
 
     def html(self) -> str:
@@ -117,13 +125,20 @@ class PairSheetDisplay:
         for pair, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
             verdict, distance = self.verdict(pair), f"{self.distances[pair]:.3f}"
             faces = _img(
-                self.images[left], f"Pair {pair + 1}, left face: {verdict}, distance {distance}"
+                self.images[left],
+                tr(
+                    "Pair {pair}, left face: {verdict}, distance {distance}",
+                    pair=pair + 1,
+                    verdict=verdict,
+                    distance=distance,
+                ),
             )
-            faces += _img(self.images[right], f"Pair {pair + 1}, right face")
+            faces += _img(self.images[right], tr("Pair {pair}, right face", pair=pair + 1))
             cards.append(
                 f'<div style="max-width:{2 * _FACE_PX + 2}px">'
                 f'<div style="display:grid;grid-template-columns:1fr 1fr;gap:2px">{faces}</div>'
-                f'<div style="{_LABEL}"><strong>{distance}</strong><br>{verdict}</div></div>'
+                f'<div style="{_LABEL}"><strong>{distance}</strong><br>{escape(verdict)}</div>'
+                "</div>"
             )
         return f'<div style="{_GRID}">{"".join(cards)}</div>'
 
@@ -148,16 +163,20 @@ class FaceSheetDisplay:
     @property
     def reading(self) -> str:
         """How to read the sheet."""
-        return self.caption or "Each column is one image; each row is what the network is given."
+        return self.caption or tr(
+            "Each column is one image; each row is what the network is given."
+        )
 
     def describe(self) -> str:
         """Say how many faces and which variants are shown."""
         names = list(self.variants)
         faces = len(next(iter(self.variants.values()), ()))
-        return (
-            f"{faces} face images in {len(names)} variant{'s' * (len(names) != 1)}: "
-            f"{style.join_words(names)}."
+        text = (
+            tr("{faces} face images in 1 variant: {names}.")
+            if len(names) == 1
+            else tr("{faces} face images in {n} variants: {names}.")
         )
+        return text.format(faces=faces, n=len(names), names=style.join_words(names))
 
     def html(self) -> str:
         """Return the sheet: one picture per variant, its faces side by side."""
@@ -165,7 +184,7 @@ class FaceSheetDisplay:
         for name, faces in self.variants.items():
             # One strip per row loads faster than many pictures and cannot wrap out of its column.
             strip = np.concatenate([np.asarray(face) for face in faces], axis=1)
-            alt = f"{len(faces)} faces, {name}"
+            alt = tr("{n} faces, {name}", n=len(faces), name=name)
             rows.append(
                 f'<div style="margin:0 0 .6rem"><div style="{_LABEL};margin:0 0 .2rem">'
                 f"{escape(name)}</div>{_img(strip, alt, _FACE_PX * len(faces))}</div>"

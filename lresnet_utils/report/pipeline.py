@@ -24,13 +24,14 @@ from lresnet_utils.report.display import (
     write_beside,
     write_near,
 )
+from lresnet_utils.report.words import mark, tr
 
 _STAGES = {
-    "data_read": "read",
-    "preprocess": "preprocess",
-    "infer": "infer",
-    "post": "post-process",
-    "e2e": "end to end",
+    "data_read": mark("read"),
+    "preprocess": mark("preprocess"),
+    "infer": mark("infer"),
+    "post": mark("post-process"),
+    "e2e": mark("end to end"),
 }
 
 
@@ -56,13 +57,13 @@ class StageDisplay(Display):
         """Say the milliseconds per image of every stage and the end-to-end rate."""
         parts = []
         for target, stages in self.stages.items():
-            times = ", ".join(
-                f"{words} {style.fmt_number(stages[key]['ms_per_image'])}"
+            times = tr(", ").join(
+                f"{tr(words)} {style.fmt_number(stages[key]['ms_per_image'])}"
                 for key, words in _STAGES.items()
                 if key in stages
             )
-            parts.append(f"{target}: {times}")
-        return "Milliseconds per image by pipeline stage. " + "; ".join(parts) + "."
+            parts.append(tr("{name}: {value}", name=target, value=times))
+        return tr("Milliseconds per image by pipeline stage. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One bar per stage, one gap per target."""
@@ -100,7 +101,7 @@ class StageDisplay(Display):
                     text += f"  ({style.fmt_rate(stages[key]['images_per_second'])})"
                 write_beside(ax, value, y, text)
                 ticks.append(y)
-                labels.append(words)
+                labels.append(tr(words))
                 y += 1
             y += 0.5
         ax.set_yticks(ticks, labels)
@@ -108,7 +109,7 @@ class StageDisplay(Display):
         longest = max(s["ms_per_image"] for stages in self.stages.values() for s in stages.values())
         ax.set_xlim(0, longest * 1.42)
         ax.spines["left"].set_visible(False)
-        name_x(ax, "milliseconds per image")
+        name_x(ax, tr("milliseconds per image"))
 
 
 @dataclass
@@ -136,10 +137,15 @@ class AccuracySpeedDisplay(Display):
             accuracy, rate = row["accuracy"], row["throughput_ips"]
             written = style.fmt_interval(*ends_of(accuracy), style.fmt_percent)
             parts.append(
-                f"{row['target']} at batch {row['batch_size']}: accuracy {written}, "
-                f"{style.fmt_interval(*ends_of(rate))} images per second"
+                tr(
+                    "{target} at batch {batch_size}: accuracy {written}, {value} images per second",
+                    target=row["target"],
+                    batch_size=row["batch_size"],
+                    written=written,
+                    value=style.fmt_interval(*ends_of(rate)),
+                )
             )
-        return "Accuracy against throughput. " + "; ".join(parts) + "."
+        return tr("Accuracy against throughput. ") + tr("; ").join(parts) + tr(".")
 
     def draw(self, ax: Axes) -> None:
         """Draw one cross per cell; cells of one target are joined in order of batch size."""
@@ -167,8 +173,8 @@ class AccuracySpeedDisplay(Display):
         ax.set_ylim(min(heights) - 0.08 * room, max(heights) + 0.18 * room)
         percent_axis(ax.yaxis)
         grid(ax, "y")
-        name_y(ax, "accuracy (%)")
-        name_x(ax, f"images per second{logarithmic}")
+        name_y(ax, tr("accuracy (%)"))
+        name_x(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
         self._name_batches(ax)
         legend_below(ax, [target_handle(target) for target in targets])
 

@@ -1,7 +1,7 @@
 """Executed notebooks become self-contained pages: no request, the same bytes again.
 
 The page is nbconvert's work with the template beside this module. Everything it needs is in the
-file: one style sheet, pictures as data, and on a page with the threshold explorer its script. A
+file: one style sheet, pictures as data, and the scripts of what it shows, pinned by hash. A
 content security policy forbids the rest, so a page opened from a mail, an archive or a machine
 without network looks as it was meant to.
 """
@@ -9,39 +9,22 @@ without network looks as it was meant to.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import unescape
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import nbformat
-from jinja2 import pass_context
-from nbconvert import HTMLExporter
-from nbconvert.exporters import TemplateExporter
-from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from traitlets.config import Config
 
-from lresnet_utils.errors import DataError, ParamsError, nearest
-from lresnet_utils.files import read_json, write_text
+from lresnet_utils.errors import DataError
+from lresnet_utils.files import write_text
 from lresnet_utils.report import executed
-from lresnet_utils.report.explorer_page import explorer_script
-
-_TEMPLATE = Path(__file__).with_name("template")
-_SHOWN_TYPES = (
-    "text/html",
-    "text/markdown",
-    "image/svg+xml",
-    "image/png",
-    "image/jpeg",
-    "text/latex",
-    "text/plain",
-)
-_MARKDOWN_HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
+from lresnet_utils.report.page_html import page_html
+from lresnet_utils.report.page_words import words
+from lresnet_utils.report.scripts import page_scripts
+from lresnet_utils.report.words import prose, speaking, tr
 
 
 @dataclass(frozen=True)
@@ -58,31 +41,38 @@ class Link:
         Whether it is the page itself.
     group : str
         Entries with the same group stand on one line, which begins with its name.
+    status : {"", "failed", "skipped"}
+        Marks the entry where that page's notebook did not end well.
     """
 
     label: str
     href: str
     current: bool = False
     group: str = ""
+    status: str = ""
 
 
-def publish(
-    notebook_path: Path | str,
-    html_path: Path | str,
-    *,
-    title: str,
-    links: Sequence[Link] = (),
-    language: str = "en",
-    meta: Mapping[str, Any] | None = None,
-    failure: str | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> Path:
+@dataclass(frozen=True)
+class Trouble:
+    """A notebook that failed or was not run, for the run's first page.
+
+    Attributes
+    ----------
+    label, href : str
+        Its page, as in :class:`Link`.
+    status : {"failed", "skipped"}
+    reason : str
+        In one sentence.
+    """
+
+    label: str
+    href: str
+    status: str
+    reason: str
+
+
+def publish(notebook_path: Path | str, html_path: Path | str, **about: Any) -> Path:
     """Write an executed notebook as one self-contained HTML page.
-
-    The notebook's first level-one heading is the page's only ``<h1>``; `title` stands above it
-    and names the browser's tab. A notebook without such a heading gets `title` as its heading.
-    A notebook that stopped is published too, with the reason at the top. The same notebook and
-    arguments give the same bytes.
 
     Parameters
     ----------
@@ -90,23 +80,59 @@ def publish(
         An executed ``.ipynb``.
     html_path : path
         The page to write.
+    **about
+        As for :func:`render`.
+
+    Returns
+    -------
+    pathlib.Path
+        `html_path`.
+    """
+    return write_text(html_path, render(notebook_path, **about))
+
+
+def render(
+    notebook_path: Path | str,
+    *,
+    title: str,
+    links: Sequence[Link] = (),
+    language: str = "en",
+    meta: Mapping[str, Any] | None = None,
+    failure: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    timings: str | None = None,
+    troubles: Sequence[Trouble] = (),
+) -> str:
+    """Return an executed notebook as one self-contained HTML page.
+
+    The notebook's first level-one heading is the page's only ``<h1>``; `title` stands above it
+    and names the browser's tab. A notebook without such a heading gets `title` as its heading.
+    A notebook that stopped is published too, with the reason at the top. The same notebook and
+    arguments give the same bytes, wherever the run's folder lies.
+
+    Parameters
+    ----------
+    notebook_path : path
+        An executed ``.ipynb``.
     title : str
         Names the page among others, such as "demo, batch size 16".
     links : sequence of Link, optional
         The run's pages, this one among them.
     language : str
-        Language of the page's own words and of the notebook: 'en' or 'zh'.
+        'en' or 'zh': of the page's own words and of the notebook's prose. What its cells show is in
+        the language they were run with.
     meta : mapping, optional
         Provenance, shown at the foot in the given order: {label: text, number, list or mapping}.
     failure : str, optional
         Why the notebook stopped when it cannot say so itself, as when its kernel died.
     data : mapping, optional
         Identifier to plain values, which the page carries as inert blocks of JSON.
-
-    Returns
-    -------
-    pathlib.Path
-        `html_path`.
+    timings : str, optional
+        The page that shows what this notebook timed, as a link. Timed outputs (see
+        :func:`lresnet_utils.report.marks.timings`) are then left out here, since no two runs
+        give the same; without it they are shown.
+    troubles : sequence of Trouble, optional
+        Notebooks of the run that did not end well, named at the top.
 
     Raises
     ------
@@ -117,15 +143,53 @@ def publish(
     """
     notebook_path = Path(notebook_path)
     notebook = _read(notebook_path)
+    with speaking(language):
+        page = {
+            "title": title,
+            "language": language,
+            "groups": _groups(links),
+            "provenance": _provenance(notebook, notebook_path.name, meta or {}),
+            "data": _blocks(data or {}),
+            "folder": notebook_path.parent,
+            "timings": timings,
+            "troubles": troubles,
+        }
+        notebook = executed.tidy(_translated(notebook), timed=timings is None)
+        stopped = executed.failure(notebook)
+        return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
+
+
+def render_not_run(
+    heading: str,
+    *,
+    title: str,
+    reason: str,
+    links: Sequence[Link] = (),
+    language: str = "en",
+    meta: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page of a notebook that was not run, so that no link to it leads nowhere.
+
+    Parameters
+    ----------
+    heading : str
+        What the notebook would have been.
+    reason : str
+        Why it was not run, in one sentence.
+    title, links, language, meta
+        As for :func:`render`.
+    """
     page = {
         "title": title,
         "language": language,
         "groups": _groups(links),
-        "provenance": _provenance(notebook, notebook_path.name, meta or {}),
-        "data": _blocks(data or {}),
-        "folder": notebook_path.parent,
+        "provenance": _rows(meta or {}),
+        "data": [],
+        "folder": Path(),
     }
-    return _write(notebook, html_path, page, failure)
+    notebook = new_notebook(cells=[new_markdown_cell(f"# {heading}")])
+    with speaking(language):
+        return _page(notebook, page, executed.Failure(message=reason, was_run=False))
 
 
 def publish_story(
@@ -133,6 +197,7 @@ def publish_story(
     html_path: Path | str,
     *,
     title: str,
+    language: str = "en",
     meta: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -142,7 +207,7 @@ def publish_story(
     ----------
     parts : sequence of Prose and Output
         In order; the first heading of level one is the page's.
-    html_path, title, meta, data
+    html_path, title, language, meta, data
         As in :func:`publish`.
 
     Returns
@@ -158,13 +223,15 @@ def publish_story(
     ]
     page = {
         "title": title,
-        "language": "en",
+        "language": language,
         "groups": [],
-        "provenance": [(str(label), _texts(value)) for label, value in (meta or {}).items()],
+        "provenance": _rows(meta or {}),
         "data": _blocks(data or {}),
         "folder": Path(html_path).parent,
     }
-    return _write(new_notebook(cells=cells), html_path, page, None)
+    with speaking(language):
+        text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
+    return write_text(html_path, text)
 
 
 @dataclass(frozen=True)
@@ -181,24 +248,31 @@ class Output:
     html: str
 
 
-def _write(
-    notebook: NotebookNode, html_path: Path | str, page: dict[str, Any], failure: str | None
-) -> Path:
-    """Render a notebook with what its page says around it, and write it."""
-    notebook = executed.tidy(notebook)
-    stopped = executed.failure(notebook)
-    page |= {
-        "heading": None,
-        "headings": [],
-        "words": words(page["language"]),
-        "parameters": executed.parameters(notebook),
-        "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
-        "failure": stopped if failure is None else _told(stopped, failure),
-        "explorer": dict(zip(("script", "hash"), explorer_script(), strict=True)),
-    }
-    resources = {"page": page, "metadata": {"path": str(page["folder"])}}
-    html, _ = _PageExporter().from_notebook_node(notebook, resources)
-    return write_text(html_path, html)
+def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failure | None) -> str:
+    """Render a tidied notebook with what its page says around it."""
+    known = words(page["language"])
+    return page_html(
+        notebook,
+        {
+            "heading": None,
+            "headings": [],
+            "timings": None,
+            "troubles": (),
+            "words": known,
+            "parameters": [_placed(row, known) for row in executed.parameters(notebook)],
+            "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
+            "failure": failure,
+            "scripts": page_scripts(),
+        }
+        | page,
+    )
+
+
+def _placed(row: executed.Parameter, known: Mapping[str, str]) -> executed.Parameter:
+    """Name the run's folder by its content: where it lay when it ran changes no result."""
+    if row.name != "run_dir":
+        return row
+    return replace(row, value=known["here"], default=row.default or row.value)
 
 
 def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -209,98 +283,15 @@ def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def words(language: str) -> dict[str, str]:
-    """Return the page's own words in a language.
-
-    Raises
-    ------
-    ParamsError
-        When the language is unknown.
-
-    Examples
-    --------
-    >>> words("en")["code"], words("zh")["code"]
-    ('Code', '代码')
-    """
-    catalogue = read_json(_TEMPLATE / "words.json")
-    if language not in catalogue:
-        raise ParamsError(
-            f"No page words in the language {language!r}.",
-            where="language",
-            fix=nearest(language, catalogue),
-        )
-    return catalogue[language]
-
-
-class _PageExporter(HTMLExporter):
-    """nbconvert's HTML exporter with this package's template and headings."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            template_name=_TEMPLATE.name,
-            extra_template_basedirs=[str(_TEMPLATE.parent)],
-            embed_images=True,
-            exclude_anchor_links=True,
-            config=Config(
-                CoalesceStreamsPreprocessor={"enabled": True},
-                NbConvertBase={"display_data_priority": list(_SHOWN_TYPES)},
-            ),
-        )
-
-    def from_notebook_node(self, nb, resources=None, **kw):
-        # HTMLExporter's own method ends by rewriting the page with BeautifulSoup, which turns
-        # SVG names to lower case and gives pictures alternative texts that say nothing.
-        self.register_filter("highlight_code", Highlight2HTML(parent=self))
-        self.register_filter("quoted", _quoted)
-        resources = self._init_resources(resources)
-        return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
-
-    @pass_context
-    def markdown2html(self, context, source):
-        html = super().markdown2html(context, source)
-        page = context["resources"]["page"]
-        html = _MARKDOWN_HEADING.sub(lambda match: _heading(match, page), html)
-        label = page["words"]["table"]
-        opening = f'<div class="lr-table" role="region" tabindex="0" aria-label="{label}"><table>'
-        return html.replace("<table>", opening).replace("</table>", "</table></div>")
-
-
-def _heading(match: re.Match[str], page: dict[str, Any]) -> str:
-    """Note a heading for the contents and give it an address; the first h1 leaves the text."""
-    level, html = int(match[1]), match[2].strip()
-    if level == 1 and page["heading"] is None:
-        page["heading"] = html
-        return ""
-    level = max(level, 2)
-    name = _unused_name(html, {heading["name"] for heading in page["headings"]})
-    has_link = "<a " in html
-    page["headings"].append(
-        {"level": level, "name": name, "html": re.sub(r"</?a\b[^>]*>", "", html)}
-    )
-    inside = html if has_link else f'<a class="lr-anchor" href="#{quote(name)}">{html}</a>'
-    return f'<h{level} id="{name}">{inside}</h{level}>'
-
-
-def _unused_name(html: str, used: set[str]) -> str:
-    """Make an element's id of a heading's words, different from those used.
-
-    >>> _unused_name("What the <em>curve</em> says", {"what-the-curve-says"})
-    'what-the-curve-says-2'
-    """
-    text = unescape(re.sub(r"<[^>]+>", "", html)).lower()
-    slug = re.sub(r"[^\w]+", "-", text).strip("-") or "section"
-    # Names that begin with "lr-" are the page's own.
-    slug = f"section-{slug}" if slug.startswith("lr-") else slug
-    name, copies = slug, 1
-    while name in used:
-        copies += 1
-        name = f"{slug}-{copies}"
-    return name
-
-
-def _quoted(href: str) -> str:
-    """Percent-encode a relative path; a colon too, so that no link can be more than a path."""
-    return quote(href, safe="/#.~")
+def _translated(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook whose prose is in the language spoken; the file keeps its English."""
+    cells = [
+        NotebookNode(cell | {"source": prose(cell.source)})
+        if cell.cell_type == "markdown"
+        else cell
+        for cell in notebook.cells
+    ]
+    return NotebookNode(notebook | {"cells": cells})
 
 
 def _read(path: Path) -> NotebookNode:
@@ -319,11 +310,8 @@ def _read(path: Path) -> NotebookNode:
 def _told(found: executed.Failure | None, reason: str) -> executed.Failure:
     """Join what the caller knows about a failure to what the notebook shows."""
     if found is None:
-        return executed.Failure(None, None, "", "", reason, "")
-    message = found.message or reason
-    return executed.Failure(
-        found.anchor, found.number, found.section, found.kind, message, found.traceback
-    )
+        return executed.Failure(message=reason)
+    return replace(found, message=found.message or reason)
 
 
 def _groups(links: Sequence[Link]) -> list[tuple[str, list[Link]]]:
@@ -338,8 +326,8 @@ def _provenance(
     notebook: NotebookNode, name: str, meta: Mapping[str, Any]
 ) -> list[tuple[str, list[str]]]:
     """Return (label, texts) rows: what the caller gave, then what the notebook itself records."""
-    rows = {str(label): _texts(value) for label, value in meta.items()}
-    rows.setdefault("Notebook", [name])
+    rows = dict(_rows(meta))
+    rows.setdefault(tr("Notebook"), [name])
     version = notebook.metadata.get("language_info", {}).get("version")
     if version:
         rows.setdefault("Python", [str(version)])
@@ -347,6 +335,10 @@ def _provenance(
     if papermill:
         rows.setdefault("papermill", [str(papermill)])
     return list(rows.items())
+
+
+def _rows(meta: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(str(label), _texts(value)) for label, value in meta.items()]
 
 
 def _texts(value: Any) -> list[str]:

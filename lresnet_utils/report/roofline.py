@@ -19,6 +19,7 @@ from lresnet_utils.report.display import (
     name_y,
     write_near,
 )
+from lresnet_utils.report.words import recorded, tr
 
 _MARKERS = {"convolution": "o", "depthwise convolution": "^", "fully connected": "s"}
 _OTHER = "D"
@@ -64,17 +65,29 @@ class RooflineDisplay(Display):
 
     def describe(self) -> str:
         """Say the roofs, and which layers take longest."""
-        roofs = ", ".join(f"{name} {style.fmt_number(tops)}" for name, tops in self.roofs.items())
+        roofs = tr(", ").join(
+            f"{name} {style.fmt_number(tops)}" for name, tops in self.roofs.items()
+        )
         longest = sorted(self.points, key=lambda point: -point["ms"])[:3]
-        layers = "; ".join(
-            f"{point['name']} ({point['kind']}) {style.fmt_number(point['ms'])} ms at "
-            f"{style.fmt_number(point['intensity'])} operations per byte, "
-            f"{style.fmt_number(point['tops'])} TOP/s"
+        layers = tr("; ").join(
+            tr(
+                "{name} ({kind}) {ms} ms at {intensity} operations per byte, {tops} TOP/s",
+                name=point["name"],
+                kind=recorded(point["kind"]),
+                ms=style.fmt_number(point["ms"]),
+                intensity=style.fmt_number(point["intensity"]),
+                tops=style.fmt_number(point["tops"]),
+            )
             for point in longest
         )
-        return (
-            f"Roofline of {len(self.points)} layers of {self.target}. Ceilings in TOP/s: {roofs}; "
-            f"memory {style.fmt_number(self.gb_per_s)} GB/s. Longest layers: {layers}."
+        return tr(
+            "Roofline of {n} layers of {target}. Ceilings in TOP/s: {roofs}; memory {gb_per_s} "
+            "GB/s. Longest layers: {layers}.",
+            n=len(self.points),
+            target=self.target,
+            roofs=roofs,
+            gb_per_s=style.fmt_number(self.gb_per_s),
+            layers=layers,
         )
 
     def size_in(self) -> tuple[float, float]:
@@ -103,8 +116,8 @@ class RooflineDisplay(Display):
         ax.set_xlim(left, right)
         ax.set_ylim(min(rates) / 1.8, max([*self.roofs.values(), *rates]) * 1.8)
         grid(ax, "y")
-        name_y(ax, f"{self.target}: 10¹² operations per second (logarithmic)")
-        name_x(ax, "operations per byte (logarithmic)")
+        name_y(ax, tr("{target}: 10¹² operations per second (logarithmic)", target=self.target))
+        name_x(ax, tr("operations per byte (logarithmic)"))
         legend_below(ax, self._handles(), columns=3)
 
     def _span(self) -> tuple[float, float]:
@@ -143,7 +156,7 @@ class RooflineDisplay(Display):
                 color=look.colour,
                 marker=_MARKERS.get(kind, _OTHER),
                 linestyle="none",
-                label=kind,
+                label=recorded(kind),
             )
             for kind in kinds
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,18 @@ from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.report import style
+from lresnet_utils.report import style, wide_font
+from lresnet_utils.report.marks import marks
+from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
-_STATUS = {"ok": "lr-ok", "unavailable": "lr-unavailable", "failed": "lr-failed"}
+_STATUS = {
+    mark("ok"): "lr-ok",
+    mark("passed"): "lr-ok",
+    mark("unavailable"): "lr-unavailable",
+    mark("not judged"): "lr-unavailable",
+    mark("failed"): "lr-failed",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Column:
     key : str
         Which entry of a row it shows.
     label : str
-        Its heading.
+        Its heading, in English; like the unit it is put into the language spoken.
     unit : str
         Written under the heading, once, instead of in every cell.
     format : str or callable, optional
@@ -56,12 +65,22 @@ def show(display: Any, *, caption: str | None = None) -> None:
         Words under the figure instead of the display's title and reading.
     """
     html = figure_html(display, caption=caption)
-    _publish(html, display.title if _is_empty(display) else display.describe())
+    _publish(html, tr(display.title) if _is_empty(display) else display.describe())
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> None:
     """Show a table as the output of the running cell; see :func:`table_html`."""
     _publish(table_html(rows, columns, caption), caption)
+
+
+def filtered_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> None:
+    """Show a table that can be sorted and filtered; see :func:`filtered_table_html`."""
+    _publish(filtered_table_html(rows, columns, caption, filters), caption)
 
 
 def say(text: str) -> None:
@@ -85,8 +104,13 @@ def note(text: str, kind: str = "info") -> None:
     _publish(note_html(text, kind), text)
 
 
+def show_html(html: str, text: str) -> None:
+    """Show ready HTML as the output of the running cell, with `text` for where there is no HTML."""
+    _publish(html, text)
+
+
 def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True)
+    _display({"text/html": html, "text/plain": text}, raw=True, metadata=marks())
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:
@@ -104,7 +128,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
         Words under the figure instead of the display's title and reading.
     """
     if _is_empty(display):
-        return note_html(f"{display.title}: no target delivered these numbers.")
+        return note_html(tr("{title}: no target delivered these numbers.", title=tr(display.title)))
     if hasattr(display, "html"):
         body = f'<div role="group" aria-label="{escape(display.describe())}">{display.html()}</div>'
     else:
@@ -113,7 +137,7 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
     words = (
         escape(caption)
         if caption is not None
-        else f"<strong>{escape(display.title)}.</strong> {escape(display.reading)}"
+        else f"<strong>{escape(tr(display.title) + tr('.'))}</strong> {escape(tr(display.reading))}"
     )
     return (
         '<figure class="lr-figure" style="margin:1rem 0;max-width:40rem">'
@@ -148,15 +172,24 @@ def inline_svg(figure: Any, alt: str) -> str:
     body = body.replace(style.INK, "currentColor")
     body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
     # The layout was made with DejaVu Sans, which is wider than any of these.
-    body = body.replace("'DejaVu Sans'", _FONTS)
+    body = re.sub(rf"'{style.FONT}'(, '{wide_font.NAME}')?", _FONTS, body)
     # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
     body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
+    body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)
     body = re.sub(r">\s+<", "><", body).strip()
     return (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
         'style="display:block;width:100%;max-width:36rem;height:auto">'
         f"{body}</svg>"
     )
+
+
+def _shorter(attribute: re.Match[str]) -> str:
+    """Write a path or a style without the spaces that mean nothing."""
+    name, value = attribute[1], attribute[2]
+    around = r"\s*([A-Za-z])\s*" if name == "d" else r"\s*([:;])\s*"
+    value = re.sub(around, r"\1", value).strip()
+    return f' {name}="{value}"'
 
 
 def _own_identifiers(body: str) -> str:
@@ -173,7 +206,8 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     """Return a table as HTML that scrolls inside itself on a narrow screen.
 
     Numbers are right-aligned. A cell may also be an estimate, ``{"value", "low", "high"}``,
-    written with its interval, or ``{"refused": why}``. A missing value is a dash.
+    written with its interval, ``{"refused": why}``, a verdict with its reasons,
+    ``{"verdict", "why"}``, or a link, ``{"text", "href"}``. A missing value is a dash.
 
     Parameters
     ----------
@@ -184,13 +218,13 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
     Examples
     --------
     >>> html = table_html([{"n": 3, "who": "<b>"}], [Column("who", "Who"), Column("n", "n")], "T")
-    >>> "<td>&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
+    >>> ">&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
     (True, True)
     """
     numeric = [any(_is_number(row.get(column.key)) for row in rows) for column in columns]
     head = "".join(
-        f'<th scope="col"{_num(right)}>{escape(column.label)}'
-        + (f' <span class="lr-unit">{escape(column.unit)}</span>' if column.unit else "")
+        f'<th scope="col"{_num(right)}>{escape(tr(column.label))}'
+        + (f' <span class="lr-unit">{escape(tr(column.unit))}</span>' if column.unit else "")
         + "</th>"
         for column, right in zip(columns, numeric, strict=True)
     )
@@ -208,6 +242,35 @@ def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], cap
         'style="overflow-x:auto;max-width:100%">'
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def filtered_table_html(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str],
+) -> str:
+    """Return a table that a published page can sort and filter.
+
+    Without a script, in a notebook and on paper it is the plain table.
+
+    Parameters
+    ----------
+    rows, columns, caption
+        As in :func:`table_html`.
+    filters : sequence of str
+        Keys of the columns to filter by.
+    """
+    keys = [column.key for column in columns]
+    words = {
+        "filters": [keys.index(key) for key in filters],
+        "all": tr("all"),
+        "shown": tr("{n} of {of} shown"),
+    }
+    return (
+        f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'
+        f"{table_html(rows, columns, caption)}</div>"
     )
 
 
@@ -241,18 +304,19 @@ def note_html(text: str, kind: str = "info") -> str:
 
 
 def status_html(status: str) -> str:
-    """Return ok, unavailable or failed as HTML that does not rely on colour.
+    """Return a status or a verdict as HTML that does not rely on colour.
 
     Examples
     --------
     >>> status_html("ok")
     '<span class="lr-status lr-ok">ok</span>'
     """
-    return f'<span class="lr-status {_STATUS[status]}">{escape(status)}</span>'
+    return f'<span class="lr-status {_STATUS[status]}">{escape(tr(status))}</span>'
 
 
 def _num(right: bool) -> str:
-    return ' class="num"' if right else ""
+    # Jupyter has no style sheet of ours, and sets every cell of a table to the right.
+    return ' class="num"' if right else ' style="text-align:left"'
 
 
 def _is_number(value: Any) -> bool:
@@ -266,8 +330,14 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
         return status_html(value)
     if form == "link" and value:
         return f'<a href="{escape(quote(value))}">{escape(value)}</a>'
+    if isinstance(value, Mapping) and "href" in value:
+        return f'<a href="{escape(quote(value["href"]))}">{escape(recorded(value["text"]))}</a>'
+    if isinstance(value, Mapping) and "verdict" in value:
+        why = f'<span class="lr-why">{escape(recorded(value["why"]))}</span>'
+        return status_html(value["verdict"]) + why
     if isinstance(value, Mapping) and "refused" in value:
-        return f'<span class="lr-refused">not given: {escape(str(value["refused"]))}</span>'
+        text = tr("not given: {reason}", reason=recorded(str(value["refused"])))
+        return f'<span class="lr-refused">{escape(text)}</span>'
     text = escape(_text(value, form))
     if isinstance(value, Mapping):
         return f'<span style="white-space:nowrap">{text}</span>'
@@ -283,9 +353,9 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if callable(form):
         return form(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return tr("yes") if value else tr("no")
     if _is_number(value):
         if form:
             return format(value, form).replace("-", "\u2212")
         return style.fmt_count(value) if isinstance(value, Integral) else style.fmt_number(value)
-    return str(value)
+    return recorded(str(value))

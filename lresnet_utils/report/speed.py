@@ -22,6 +22,7 @@ from lresnet_utils.report.display import (
     rows_axis,
     write_beside,
 )
+from lresnet_utils.report.words import mark, recorded, tr
 
 _ROW_IN = 0.3
 
@@ -45,14 +46,19 @@ class ThroughputDisplay(Display):
     title: ClassVar[str] = "Throughput"
     rows: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]] = ()
-    interval: str = "Student t over repeats, 95 %"
+    interval: str = mark("Student t over repeats, 95 %")
 
     @property
     def reading(self) -> str:
         """How to read the chart, with the sources of the references."""
-        text = f"Higher is better. Error bars: {self.interval}."
-        sources = [f"{ref['label']}: {ref['source']}" for ref in self.references]
-        return text + (" Grey, without intervals: " + "; ".join(sources) + "." if sources else "")
+        text = tr("Higher is better. Error bars: {interval}.", interval=tr(self.interval))
+        sources = [
+            tr("{name}: {value}", name=recorded(ref["label"]), value=recorded(ref["source"]))
+            for ref in self.references
+        ]
+        return text + (
+            tr(" Grey, without intervals: ") + tr("; ").join(sources) + tr(".") if sources else ""
+        )
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -62,16 +68,25 @@ class ThroughputDisplay(Display):
     def describe(self) -> str:
         """Say every measured rate with its interval, and the references."""
         parts = [
-            f"{row['target']} at batch {row['batch_size']}: "
-            f"{style.fmt_interval(row['value'], row['low'], row['high'])}"
+            tr(
+                "{target} at batch {batch_size}: {value}",
+                target=row["target"],
+                batch_size=row["batch_size"],
+                value=style.fmt_interval(row["value"], row["low"], row["high"]),
+            )
             for row in self.rows
         ]
         for ref in self.references:
             parts += [
-                f"{ref['label']} (reference) at batch {size}: {style.fmt_number(value)}"
+                tr(
+                    "{label} (reference) at batch {size}: {value}",
+                    label=recorded(ref["label"]),
+                    size=size,
+                    value=style.fmt_number(value),
+                )
                 for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             ]
-        return "Throughput in images per second. " + "; ".join(parts) + "."
+        return tr("Throughput in images per second. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per target when there is one batch size."""
@@ -107,7 +122,14 @@ class ThroughputDisplay(Display):
             ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=style.MUTED)
             write_beside(ax, value, y, style.fmt_number(value))
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, self._all_values(references), 1.5)
-        name_x(ax, f"images per second at batch size {self.batch_sizes[0]}{logarithmic}")
+        name_x(
+            ax,
+            tr(
+                "images per second at batch size {batch_sizes}{logarithmic}",
+                batch_sizes=self.batch_sizes[0],
+                logarithmic=logarithmic,
+            ),
+        )
 
     def _draw_lines(self, ax: Axes) -> None:
         sizes = sorted(
@@ -136,15 +158,15 @@ class ThroughputDisplay(Display):
                 marker="so^v"[len(handles) % 4],
                 markersize=4.5,
                 markerfacecolor=style.PAPER,
-                label=ref["label"],
+                label=recorded(ref["label"]),
             )
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         ax.set_xlim(-0.25, len(sizes) - 0.75)
         values = self._all_values([("", v) for ref in self.references for v in ref["values"]])
         logarithmic = positive_axis(ax.yaxis, ax.set_ylim, values, 1.15)
         grid(ax, "y")
-        name_y(ax, f"images per second{logarithmic}")
-        name_x(ax, "batch size (images)")
+        name_y(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
+        name_x(ax, tr("batch size (images)"))
         end_labels(ax, ends, gap=0.075)
         if handles:
             legend_below(ax, handles, columns=1)
@@ -184,16 +206,24 @@ class LatencyDisplay(Display):
         parts = []
         for row in self.rows:
             known = [
-                f"{name} {style.fmt_number(row[name])} ms"
+                tr("{name} {value} ms", name=name, value=style.fmt_number(row[name]))
                 for name in ("p50", "p90", "p99")
                 if row.get(name) is not None
             ]
-            known += [f"no {name} ({why})" for name, why in (row.get("refused") or {}).items()]
+            known += [
+                tr("no {name} ({why})", name=name, why=recorded(why))
+                for name, why in (row.get("refused") or {}).items()
+            ]
             parts.append(
-                f"{row['target']} at batch {row['batch_size']} "
-                f"(n = {row['n'] or 'not told'}): " + ", ".join(known)
+                tr(
+                    "{target} at batch {batch_size} (n = {n}): ",
+                    target=row["target"],
+                    batch_size=row["batch_size"],
+                    n=row["n"] or tr("not told"),
+                )
+                + tr(", ").join(known)
             )
-        return "Latency percentiles. " + "; ".join(parts) + "."
+        return tr("Latency percentiles. ") + tr("; ").join(parts) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per target and batch size."""
@@ -203,14 +233,18 @@ class LatencyDisplay(Display):
         """Draw median and tails on one line per row."""
         several = len({row["batch_size"] for row in self.rows}) > 1
         labels = [
-            row["target"] + (f", batch {row['batch_size']}" if several else "") for row in self.rows
+            row["target"]
+            + (tr(", batch {batch_size}", batch_size=row["batch_size"]) if several else "")
+            for row in self.rows
         ]
         for row, y in zip(self.rows, rows_axis(ax, labels), strict=True):
             self._draw_row(ax, row, y)
         values = [row[n] for row in self.rows for n in _PERCENTILES if row.get(n) is not None]
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, values, 1.35)
-        size = "" if several else f" of {self.rows[0]['batch_size']}"
-        name_x(ax, f"milliseconds per batch{size}{logarithmic}")
+        size = "" if several else tr(" of {batch_size}", batch_size=self.rows[0]["batch_size"])
+        name_x(
+            ax, tr("milliseconds per batch{size}{logarithmic}", size=size, logarithmic=logarithmic)
+        )
         legend_below(
             ax,
             [
@@ -229,5 +263,5 @@ class LatencyDisplay(Display):
             ax.plot(value, y, color=colour, linestyle="none", **_PERCENTILES[name])
         words = [style.fmt_number(known["p50"])] if "p50" in known else []
         refused = list(row.get("refused") or {})
-        words += [f"(no {', '.join(refused)})"] if refused else []
+        words += [tr("(no {refused})", refused=tr(", ").join(refused))] if refused else []
         write_beside(ax, max(known.values(), default=0), y, " ".join(words))

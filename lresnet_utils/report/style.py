@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 
+from lresnet_utils.report.wide_font import wide_font
+from lresnet_utils.report.words import spoken, tr
+
 # Ink and paper are stand-ins: an inline SVG gets the page's own text and background colours in
 # their place (see `show.figure_html`), so a chart follows a light or dark page.
 INK = "#1b1f24"
@@ -78,12 +81,13 @@ def look(target: str) -> Look:
     return _SPARE[digest[0] % len(_SPARE)]
 
 
+FONT = "DejaVu Sans"
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lresnet_utils",
     "text.parse_math": False,
     "text.usetex": False,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [FONT],
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT,
     "axes.labelsize": FONT_PT,
@@ -123,7 +127,9 @@ def chart_style() -> AbstractContextManager[None]:
     Text stays text in the SVG (small, searchable, in the page's font) and identifiers are hashed
     with a fixed salt, so that the same numbers give the same bytes.
     """
-    return mpl.rc_context(_SETTINGS)
+    if spoken() == "en":
+        return mpl.rc_context(_SETTINGS)
+    return mpl.rc_context(_SETTINGS | {"font.family": [FONT, wide_font()]})
 
 
 def fmt_percent(share: float | None, digits: int = 2) -> str:
@@ -207,7 +213,7 @@ def fmt_rate(images_per_second: float | None) -> str:
     """
     if _missing(images_per_second):
         return "–"
-    return f"{fmt_number(images_per_second)}{_SPACE}images/s"
+    return f"{fmt_number(images_per_second)}{_SPACE}{tr('images/s')}"
 
 
 def fmt_interval(value, low, high, fmt=fmt_number) -> str:
@@ -261,7 +267,7 @@ def join_words(words: list[str]) -> str:
     >>> join_words(["a", "b", "c"])
     'a, b and c'
     """
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    return words[0] if len(words) == 1 else tr(", ").join(words[:-1]) + tr(" and ") + words[-1]
 
 
 def power_of_ten(exponent: int) -> str:

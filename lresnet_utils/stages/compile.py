@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.foreign import ONNX
+from lresnet_utils.stages.links import of_build
 from lresnet_utils.stages.status import UNAVAILABLE, attempt
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.session import IMAGE_SHAPE
 from lresnet_utils.tuning.cache import remembered
@@ -32,6 +35,10 @@ from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_r
 
 INT8 = "int8"
 BEFORE = "the graph as simplified, run the default way"
+NO_MODULE = (
+    "the network was given as an ONNX graph, and PyTorch runs modules",
+    "compare with reference: onnxruntime-fp32, or bring the network's checkpoint",
+)
 BEFORE_INT8 = (
     "the fp32 build of the same runtime, from the graph as simplified, run the default way"
 )
@@ -60,10 +67,11 @@ def compile_targets(
     -------
     dict
         ``targets``: per target the status, the artefact with its hash, size, options and build
-        time, or why there is none; for targets with a choice ``graph`` (what each rewrite
-        bought), ``running`` (ways of running that were tried) and ``int8`` (recipes that were
-        tried), each with when it was measured. ``operators``: nodes of each operator in the
-        simplified graph and in the one each target was built from.
+        time, and the ``custody`` of the files on the way to it, or why there is none; for targets
+        with a choice ``graph`` (what each rewrite bought), ``running`` (ways of running that were
+        tried) and ``int8`` (recipes that were tried), each with when it was measured.
+        ``operators``: nodes of each operator in the simplified graph and in the one each target
+        was built from.
     """
     settings = ToolOptions.from_values(tools or {})
     work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
@@ -88,6 +96,8 @@ def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
 
 def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
+    if target.needs_module and work.exported["network"]["architecture"] == ONNX:
+        able = Availability(False, *NO_MODULE)
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
 
@@ -99,6 +109,7 @@ def _build(target: Target, work: _Work) -> dict[str, Any]:
             "artefact": artefact.to_json(),
             "versions": target.versions(),
             "note": able.note,
+            "custody": work.custody(target, chosen, artefact),
         } | chosen.record
 
     return attempt(attempted)
@@ -133,8 +144,7 @@ class _Work:
     @cached_property
     def graphs(self) -> Graphs:
         # Random pixels outside the range that a network knows would hide a wrong channel.
-        raw = self.exported["input"]["normalisation"] == "raw"
-        pixels = (0.0, 255.0) if raw else (-1.0, 1.0)
+        pixels = pixel_range(self.exported["input"]["normalisation"])
         return Graphs(self.files.onnx, self.files.onnx.parent / "prepared", pixels)
 
     @cached_property
@@ -279,6 +289,14 @@ class _Work:
             key["faces"] = self.faces.sha256
             key["variants"] = list(self.faces.variants)
         return remembered(self.run.folder.parent / ".tuning", key, measure)
+
+    def custody(self, target: Target, chosen: _Chosen, artefact: Artefact) -> list[Link]:
+        """Return the links from the simplified graph to a target's build."""
+        int8 = chosen.record.get(INT8)
+        found = int8["recipe"] if int8 else chosen.record.get("graph", {})
+        names = tuple(found.get("rewrites", ()))
+        rewritten = (self.graphs.rewritten(names), names) if names else None
+        return of_build(self.run, target, chosen.files, artefact, rewritten=rewritten, int8=int8)
 
     def operators(self, built: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return how often each operator occurs, before and after the rewrites of each target."""

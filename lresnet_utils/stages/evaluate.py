@@ -11,7 +11,9 @@ from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.files import write_arrays
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.channels import judge_order
 from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.links import of_scores
 from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
@@ -115,9 +117,21 @@ def evaluate(
         "folds": folds,
         "n_pairs": faces.n_pairs,
         "set_health": _health(faces, folds, scored, reference) if scored else [],
+        "channel_test": _channel_test(run, faces, batch_size, scored, options) if trained else None,
         "targets": {name: entries[name] for name in targets},
     }
     return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, scored)
+
+
+def _channel_test(run, faces, batch_size, scored, options) -> dict[str, Any] | None:
+    """Judge the channel order, where ``4_infer`` embedded the other one."""
+    tested = run.record("4_infer", batch_size).get("channel_test")
+    own = tested and scored.get((tested.get("target"), CLEAN))
+    if own is None:
+        return tested
+    how = {key: options[key] for key in ("folds", "replicates", "seed")}
+    used = own.distances, own.acquired
+    return judge_order(run, faces, tested, used, batch_size=batch_size, **how)
 
 
 @dataclass(frozen=True)
@@ -151,6 +165,9 @@ class _Work:
             "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
             "failures": asdict(failures) | {"images": images},
             "variants": {v: headline(self.scored[target, v]) for v in variants},
+            "custody": of_scores(
+                self.run, self.batch_size, target, variants, self.options["folds"]
+            ),
         }
 
     def _score(self, target: str, variant: str) -> Scored:

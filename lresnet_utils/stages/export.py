@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.data.source import sample_faces
+from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
@@ -16,11 +13,10 @@ from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.run import RunFolder, resolve
-from lresnet_utils.verify.compare import embedding_agreement
-from lresnet_utils.verify.scores import unit_rows
+from lresnet_utils.stages.foreign import ONNX, export_foreign
+from lresnet_utils.stages.links import of_export
+from lresnet_utils.stages.parity import agreement, sample_batches
 
-# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
-PARITY_FACES = 16
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"
 
@@ -34,33 +30,51 @@ def export(
     normalisation: str = "auto",
     dataset: str = "orl",
     batch_size: int = 16,
+    output: str = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Export a network for one batch size, simplify it, and measure that all three agree.
+
+    A network that is given as an ONNX file is adopted instead; see
+    :func:`lresnet_utils.stages.foreign.export_foreign`.
 
     Parameters
     ----------
     run : RunFolder
         Gets ``network.pt``, ``model.onnx``, ``model_sim.onnx`` and the record ``1_export.json``.
-    architecture, weights, channel_order, normalisation, dataset, batch_size, seed
+    architecture, weights, channel_order, normalisation, dataset, batch_size, \
+    output, seed
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
     -------
     dict
-        The stage's record: network, both graphs' summaries, the simplifier's check and the
-        agreement of PyTorch, ONNX and simplified ONNX on real faces. With weights ``recorded``
-        there is no graph here, and the record holds the network's description alone.
+        The stage's record: network, both graphs' summaries, the simplifier's check, the
+        agreement of PyTorch, ONNX and simplified ONNX on real faces, and the chain of custody.
+        With weights ``recorded`` there is no graph here, and the record holds the network's
+        description alone.
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
+    if architecture == ONNX:
+        record = export_foreign(
+            run,
+            resolve(weights),
+            output=output,
+            channel_order=channel_order,
+            normalisation=normalisation,
+            dataset=dataset,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        return run.write_record("1_export", batch_size, record)
     network = load_network(architecture, _weights(weights), seed=seed)
     save_network(network, run.network)
     raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
     simple = run.onnx(batch_size, simplified=True)
     spec = input_spec(architecture, channel_order, normalisation)
     # Pixels outside the range the network knows would hide a wrong channel.
-    pixels = (0.0, 255.0) if spec["normalisation"] == "raw" else (-1.0, 1.0)
+    pixels = pixel_range(spec["normalisation"])
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
     record = {
         "network": _describe(network),
@@ -71,6 +85,7 @@ def export(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(network, raw, simple, spec, dataset, batch_size),
     }
+    record["custody"] = of_export(run, batch_size, record)
     return run.write_record("1_export", batch_size, record)
 
 
@@ -110,24 +125,18 @@ def _describe(network: Network) -> dict[str, Any]:
         "weights_sha256": network.sha256,
         "trained": network.trained,
         "n_parameters": network.n_parameters,
+        "ignored": list(network.ignored),
     }
 
 
 def _parity(network, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
     """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
-    n = -(-PARITY_FACES // batch_size) * batch_size
-    source = dataset if dataset == "orl" else str(resolve(dataset))
-    batches = to_network_input(
-        sample_faces(source, n),
-        channel_order=spec["channel_order"],
-        normalisation=spec["normalisation"],
-    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
-    outputs = {
-        "PyTorch": run_network(network.module, batches),
-        # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
-        "ONNX": run_onnx(raw, batches, as_written=True),
-        "simplified ONNX": run_onnx(simple, batches),
-    }
-    unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
-    pairs = [("PyTorch", "ONNX"), ("ONNX", "simplified ONNX"), ("PyTorch", "simplified ONNX")]
-    return [{"a": a, "b": b} | embedding_agreement(unit[a], unit[b]) for a, b in pairs]
+    batches = sample_batches(dataset, spec, batch_size)
+    return agreement(
+        {
+            "PyTorch": run_network(network.module, batches),
+            # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
+            "ONNX": run_onnx(raw, batches, as_written=True),
+            "simplified ONNX": run_onnx(simple, batches),
+        }
+    )

@@ -10,6 +10,14 @@ from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.channels import (
+    OTHER_ORDER,
+    colourfulness,
+    order_target,
+    other_order,
+    why_not,
+)
+from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -25,6 +33,7 @@ def infer(
     targets: list[str],
     flip: bool = True,
     variants: list[str] = (),
+    channel_test: bool = False,
 ) -> dict[str, Any]:
     """Embed the set with every target that was built, and time the five parts of doing so.
 
@@ -33,17 +42,20 @@ def infer(
     run : RunFolder
         Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets one
         embeddings file per target and variant, and ``4_infer.json``.
-    batch_size, targets, flip, variants
+    batch_size, targets, flip, variants, channel_test
         As declared in :class:`lresnet_utils.params.Params`; `variants` besides the set as it is.
 
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), and per variant
-        the number of images embedded and the failures to acquire with their reasons.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant the
+        number of images embedded and the failures to acquire with their reasons, and ``custody``.
+        ``channel_test``: which target embedded the set in the other channel order, or why none
+        did; None where it was not asked for.
     """
     faces = open_faces(run)
-    spec = run.record("1_export", batch_size)["input"]
+    exported = run.record("1_export", batch_size)
+    spec = exported["input"]
     built = carried(run, "2_compile", batch_size, targets)
     entries = {}
     for name, entry in built.items():
@@ -56,8 +68,35 @@ def infer(
                 run, faces, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
             )
         )
-    record = {"flip": flip, "n_images": faces.n_images, "targets": entries}
+    record = {"flip": flip, "n_images": faces.n_images, "targets": entries, "channel_test": None}
+    if channel_test:
+        tested = _embed_other_order(run, faces, built, entries, exported, batch_size, flip)
+        record |= {"custody": tested.pop("custody", []), "channel_test": tested}
     return run.write_record("4_infer", batch_size, record)
+
+
+def _embed_other_order(run, faces, built, entries, exported, batch_size, flip) -> dict[str, Any]:
+    """Let one target embed the set with red and blue exchanged, or say why that is no use."""
+    name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
+    refused = why_not(faces, exported["network"]["trained"], name)
+    if refused is not None:
+        return refused
+    spec = exported["input"]
+    used, other = spec["channel_order"], other_order(spec["channel_order"])
+    spec = spec | {"channel_order": other}
+    artefact = Artefact.from_json(built[name]["artefact"])
+    entry = attempt(
+        lambda: _embed(run, faces, name, artefact, spec, batch_size, flip, {OTHER_ORDER: CLEAN})
+    )
+    if entry["status"] != OK:
+        return {"refused": f"{name}: {entry['reason']}"}
+    return {
+        "target": name,
+        "colour_levels": colourfulness(faces.images()),
+        "used_order": used,
+        "other_order": other,
+        "custody": entry["custody"],
+    }
 
 
 def open_faces(run: RunFolder) -> FaceSet:
@@ -67,16 +106,23 @@ def open_faces(run: RunFolder) -> FaceSet:
 
 
 def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants) -> dict[str, Any]:
+    """Embed the set as it is and its degraded copies; see `_embed`."""
+    able = variants if get_target(name).embeds_variants else [CLEAN]
+    return _embed(run, faces, name, artefact, spec, batch_size, flip, {v: v for v in able})
+
+
+def _embed(run, faces, name, artefact, spec, batch_size, flip, stored) -> dict[str, Any]:
+    """Embed image variants, each into a file of its own name, and count; the first is timed."""
     results = {}
     target = get_target(name)
     slots = np.stack([faces.left, faces.right], axis=1).ravel()
     with target.embedder(artefact) as embed_images:
-        for variant in variants if target.embeds_variants else [CLEAN]:
-            with stream_arrays(run.embeddings(batch_size, name, variant)) as file:
+        for stored_as, variant in stored.items():
+            with stream_arrays(run.embeddings(batch_size, name, stored_as)) as file:
                 with file.table("vectors", faces.n_images) as write:
                     result = embed_images(
                         faces.images(variant),
-                        folder=run.engine(batch_size, name) / f"infer_{variant}",
+                        folder=run.engine(batch_size, name) / f"infer_{stored_as}",
                         slots=slots,
                         channel_order=spec["channel_order"],
                         normalisation=spec["normalisation"],
@@ -85,9 +131,13 @@ def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants
                         write=write,
                     )
                 file.add("failed", result.failed)
-            results[variant] = result
+            results[stored_as] = result
+    options = {"flip": flip, "batch_size": batch_size} | {
+        key: spec[key] for key in ("channel_order", "normalisation")
+    }
     return {
-        "stages": results[CLEAN].stages.to_json(),
+        "custody": of_embeddings(run, batch_size, target, artefact, stored, options),
+        "stages": next(iter(results.values())).stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }
 

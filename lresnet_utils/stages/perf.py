@@ -10,7 +10,8 @@ import numpy as np
 
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.perf.ceiling import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
-from lresnet_utils.perf.machine import machine
+from lresnet_utils.perf.load import LoadWatch
+from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.perf.tool_figures import tool_figures
@@ -49,7 +50,8 @@ def measure_speed(
     dict
         ``targets``: per target the status, ``throughput_ips`` with its interval,
         ``latency_ms`` with the percentiles that n allows, the raw samples, and ``ceiling``, the
-        share of the machine's arithmetic that the rate is. ``ceilings`` and
+        share of the machine's arithmetic that the rate is. ``load``: what else the machine did
+        meanwhile (None where only tools timed, on devices of their own). ``ceilings`` and
         ``memory_bandwidth``: what this machine does at best, measured right after the targets.
         ``layers``: where the fastest OpenVINO build spends a batch, or why nobody can tell.
     """
@@ -67,17 +69,21 @@ def measure_speed(
         folder, artefact = run.engine(batch_size, name) / "perf", artefacts.pop(name)
         entries[name] = attempt(lambda n=name, a=artefact, f=folder: _by_tool(n, a, f, times))
     batch = _real_batch(run, batch_size) if artefacts else None
+    watch = LoadWatch(usable_cores())
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for name, artefact in artefacts.items():
             entries[name] = attempt(lambda n=name, a=artefact: _open(n, a, stack, sessions, batch))
-        for name, timing in time_sessions(sessions, batch, **times).items():
+        with watch:
+            timings = time_sessions(sessions, batch, **times)
+        for name, timing in timings.items():
             entries[name] |= attempt(lambda timing=timing: _numbers(timing))
     record = {
         "settings": times,
         "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
         "preprocessing, one view per image",
         "machine": before,
+        "load": watch.record() if artefacts else None,
         "targets": {name: entries[name] for name in targets},
     }
     if artefacts:

@@ -12,6 +12,7 @@ from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.data.guide_format import write_guide_files
 from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.stages.links import of_faces
 
 
 def preprocess(
@@ -38,7 +39,7 @@ def preprocess(
     """
     source = dataset if dataset == ORL else resolve(dataset)
     faces = build_source(source, run.faces, name=dataset_name, variants=tuple(variants))
-    record = faces.describe()
+    record = faces.describe() | {"custody": of_faces(run, faces)}
     if guide_files != "no":
         record |= {"guide_files": _guide_files(run, faces, guide_files)}
     run.write_record("3_preprocess", None, record)

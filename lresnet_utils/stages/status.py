@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lresnet_utils.errors import LResNetError
@@ -50,6 +50,17 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             "reason": f"{type(error).__name__}: {lines[0][:300]}",
             "remedy": None,
         }
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Return a cell's name.
+
+    Examples
+    --------
+    >>> cell_name({"batch_size": 16, "target": "torch-fp32"})
+    '16/torch-fp32'
+    """
+    return f"{cell['batch_size']}/{cell['target']}"
 
 
 def not_ok(entry: dict[str, Any]) -> dict[str, Any]:

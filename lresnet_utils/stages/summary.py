@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.custody import gather
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
+from lresnet_utils.findings import find
+from lresnet_utils.findings.model import Finding
+from lresnet_utils.findings.say import said_json
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
@@ -31,11 +35,22 @@ class Results:
         One per batch size and target, in that order.
     dataset : dict
         The record of ``3_preprocess``, empty when there is none.
+    findings : list of Finding
+        What the numbers say.
+    timing : list of dict
+        Per batch size that was timed: ``batch_size``, ``settings``, ``machine`` just before, and
+        ``load``, what else ran meanwhile (:mod:`lresnet_utils.perf.load`; None where only tools
+        timed, on devices of their own).
+    custody : list of dict
+        The chain of custody; see :mod:`lresnet_utils.custody`.
     """
 
     run: dict[str, Any]
     cells: list[dict[str, Any]]
     dataset: dict[str, Any]
+    findings: list[Finding] = field(default_factory=list)
+    timing: list[dict[str, Any]] = field(default_factory=list)
+    custody: list[dict[str, Any]] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -76,9 +91,31 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     about = _read(run.folder / "run.json") or {"name": run.name, "params": None, "notebooks": []}
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
+    # Like every stage's links it stands in the one list of the run.
+    dataset.pop("custody", None)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
+    results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
+    findings = find(results)
+    results |= {"findings": [said_json(found) for found in findings]}
+    results |= {"custody": gather(run, batch_sizes)}
     write_json(run.results, results)
-    return Results(about, cells, dataset)
+    return Results(about, cells, dataset, findings, results["timing"], results["custody"])
+
+
+def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return what the evaluation found odd about the set: the same at every batch size."""
+    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
+    return next((r["set_health"] for r in records if r and r.get("set_health")), [])
+
+
+def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
+    """Return how each batch size was timed, on what, and what else ran meanwhile."""
+    records = ((b, _read(run.stage("6_perf", b))) for b in batch_sizes)
+    return [
+        {"batch_size": b} | {key: record.get(key) for key in ("settings", "machine", "load")}
+        for b, record in records
+        if record and "machine" in record
+    ]
 
 
 def _read(path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import sha256_file
@@ -101,7 +102,7 @@ class AscendTarget(ToolTarget):
         folder: Path,
         *,
         channel_order: Literal["rgb", "bgr"],
-        normalisation: Literal["minus1_1", "raw"],
+        normalisation: Normalisation,
         flip: bool,
         failures: Iterable[tuple[int, str]] = (),
         slots: np.ndarray | None = None,

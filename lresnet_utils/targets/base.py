@@ -127,6 +127,8 @@ class Target(ABC):
     precision: str = "fp32"
     embeds_variants: ClassVar[bool] = True
     """Whether it can embed degraded copies of the set as well."""
+    needs_module: ClassVar[bool] = False
+    """Whether it runs the PyTorch module rather than a graph made from it."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
 
@@ -143,6 +145,10 @@ class Target(ABC):
         """Return the versions that the target's results depend on; empty when not installed."""
         version = version_of(self.distribution)
         return {} if version is None else {self.distribution: version}
+
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return the files that a build is made from."""
+        return (files.graph,)
 
     def running_options(self, cores: int) -> list[dict[str, Any]]:
         """Return ways of running a build on so many cores, the default first.

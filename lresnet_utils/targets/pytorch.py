@@ -34,10 +34,15 @@ class TorchTarget(Target):
     runtime = "torch"
     distribution = "torch"
     suffix = ".json"
+    needs_module = True
 
     def available(self) -> Availability:
         """Say whether PyTorch can be imported."""
         return importable("torch", "torch")
+
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return the weights: no graph is needed."""
+        return (files.weights,)
 
     def _options(self) -> dict[str, Any]:
         return {

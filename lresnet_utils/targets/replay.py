@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lresnet_utils.data.dumps import read_dump
+from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding, StageRates
 from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
 from lresnet_utils.files import read_json, sha256_file, to_json
@@ -97,6 +98,10 @@ class ReplayTarget(ToolTarget):
         recorded = read_recorded(resolve(self.tools.replay_folder))
         return {"recorded": True} | recorded.model_dump()
 
+    def sources(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Return nothing: the recording names its files and their hash in the options."""
+        return ()
+
     def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # those of the other machine, if any
         folder = resolve(self.tools.replay_folder)
@@ -112,7 +117,7 @@ class ReplayTarget(ToolTarget):
         folder: Path,
         *,
         channel_order: Literal["rgb", "bgr"],
-        normalisation: Literal["minus1_1", "raw"],
+        normalisation: Normalisation,
         flip: bool,
         failures: Iterable[tuple[int, str]] = (),
         slots: np.ndarray | None = None,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
+from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import TargetError
 from lresnet_utils.files import sha256_file
@@ -68,7 +69,7 @@ class ToolTarget(Target):
         folder: Path,
         *,
         channel_order: Literal["rgb", "bgr"],
-        normalisation: Literal["minus1_1", "raw"],
+        normalisation: Normalisation,
         flip: bool,
         failures: Iterable[tuple[int, str]] = (),
         slots: np.ndarray | None = None,

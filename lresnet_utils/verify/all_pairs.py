@@ -1,13 +1,15 @@
 """Every pair of a labelled set, scored in blocks: exact rates without the matrix.
 
-The scores pass by twice. The first time genuine ones, which are few, are kept and impostor ones
-counted in a fine histogram; that bounds each wanted threshold to one bin, exactly. The second time
-the scores of those bins alone are kept, and the thresholds are picked among them.
+The scores pass by twice. The first time they are counted in two fine histograms, genuine and
+impostor; that bounds each wanted threshold to one bin, exactly. The second time the scores of those
+bins alone are kept, and the thresholds are picked among them. Histograms add up and scores are the
+same bits everywhere (:mod:`lresnet_utils.verify.pair_tiles`), so it does not matter how the pairs
+are cut into blocks, nor which machines score them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +18,12 @@ from numpy.typing import ArrayLike
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.curves import budget, equal_error, unresolved
+from lresnet_utils.verify.pair_tiles import Rows, count, keep
 from lresnet_utils.verify.scores import unit_rows
 
-_BINS = 1 << 20
-_BLOCK_BYTES = 1 << 26
+BINS = 1 << 20
+# Scores kept in the second pass; at 8 bytes each they and their sorted copy take 1.6 GB.
+_MOST_KEPT = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class AllPairs:
 
 
 def all_pairs(
-    vectors: ArrayLike, identity: ArrayLike, far_targets: Iterable[float], *, bins: int = _BINS
+    vectors: ArrayLike, identity: ArrayLike, far_targets: Iterable[float], *, bins: int = BINS
 ) -> AllPairs:
     """Score every pair of embeddings and evaluate them.
 
-    Scores are squared distances ``2 - 2 cos`` with the dot products in the embeddings' own float32
-    or float64, then in float64; "exact" means exact for these scores. Memory holds the
-    embeddings, the genuine scores, the histogram and one block.
+    Scores are squared distances ``2 - 2 cos`` of the embeddings rounded to multiples of 2^-26,
+    which float32 barely resolves; for these scores everything is exact. Memory holds the
+    embeddings, the histograms, one block, and the scores of a few bins.
 
     Parameters
     ----------
@@ -86,131 +90,133 @@ def all_pairs(
     >>> found.n_genuine, found.n_impostor, found.eer
     (2, 4, 0.0)
     """
-    rows, identity = _checked(vectors, identity)
-    genuine, counts = _first_pass(rows, identity, bins)
-    n_genuine, n_impostor = len(genuine), int(counts.sum())
-    if not n_genuine or not n_impostor:
-        raise EvaluationError(f"There are {n_genuine} genuine and {n_impostor} impostor pairs.")
+    rows = Rows.of(unit_rows(vectors), np.unique(identity, return_inverse=True)[1])
+    return evaluate(
+        lambda: count(rows, None, bins),
+        lambda wanted: keep(rows, None, bins, wanted),
+        len(rows),
+        far_targets,
+        bins=bins,
+    )
+
+
+def evaluate(
+    count_all: Callable[[], np.ndarray],
+    keep_all: Callable[[list[int]], list[tuple[np.ndarray, ...]]],
+    n_images: int,
+    far_targets: Iterable[float],
+    *,
+    bins: int = BINS,
+) -> AllPairs:
+    """Evaluate pairs that are scored elsewhere, in two passes.
+
+    Parameters
+    ----------
+    count_all : callable
+        Returns the sum of :func:`lresnet_utils.verify.pair_tiles.count` over all tiles.
+    keep_all : callable
+        Takes numbers of bins; returns what :func:`lresnet_utils.verify.pair_tiles.keep` does, of
+        all tiles together.
+    n_images, far_targets, bins
+        As for :func:`all_pairs`.
+
+    Returns
+    -------
+    AllPairs
+
+    Raises
+    ------
+    EvaluationError
+        When a class has no pair, or too many scores lie in the bins that hold the thresholds.
+    """
+    if bins < 2 or bins & (bins - 1):
+        raise EvaluationError(f"The number of bins is a power of two, not {bins}.")
+    impostor, genuine = (_Class(counts) for counts in count_all())
+    if not genuine.n or not impostor.n:
+        raise EvaluationError(f"There are {genuine.n} genuine and {impostor.n} impostor pairs.")
     edges = np.arange(bins + 1) * (4.0 / bins)
     # The last edge accepts everything, a distance of 4 too.
     edges[-1] = np.nextafter(4.0, 5.0)
-    below = np.append(0, np.cumsum(counts))
-    genuine_below = np.searchsorted(genuine, edges, side="left")
-    fmr, fnmr = below / n_impostor, (n_genuine - genuine_below) / n_genuine
+    fmr, tmr = impostor.below / impostor.n, genuine.below / genuine.n
+    fnmr = (genuine.n - genuine.below) / genuine.n
     cross = int(np.argmax(fmr >= fnmr)) - 1
-    allowed = {far: budget(far, n_impostor) for far in far_targets}
+    allowed = {far: budget(far, impostor.n) for far in far_targets}
     # The bin of the order statistic that each false accept rate asks for.
     holding = {
-        far: int(np.searchsorted(below, k, side="right")) - 1 for far, k in allowed.items() if k
+        far: int(np.searchsorted(impostor.below, k, side="right")) - 1
+        for far, k in allowed.items()
+        if k
     }
-    kept = _second_pass(rows, identity, bins, sorted({cross, *holding.values()}))
-    ends = edges[cross], edges[cross + 1]
-    eer, threshold = _cross(genuine, kept[cross], ends, int(below[cross]), n_impostor)
-    change = np.append(True, (np.diff(below) > 0) | (np.diff(genuine_below) > 0))
+    wanted = sorted({cross, *holding.values()})
+    _refuse_too_many(impostor.counts[wanted].sum() + genuine.counts[wanted].sum())
+    for number, (others, own) in zip(wanted, keep_all(wanted), strict=True):
+        impostor.kept[number], genuine.kept[number] = np.sort(others), np.sort(own)
+    eer, threshold = _cross(genuine, impostor, cross, (edges[cross], edges[cross + 1]))
+    change = np.append(True, (np.diff(impostor.below) > 0) | (np.diff(genuine.below) > 0))
     return AllPairs(
-        n_images=len(rows),
-        n_genuine=n_genuine,
-        n_impostor=n_impostor,
+        n_images=n_images,
+        n_genuine=genuine.n,
+        n_impostor=impostor.n,
         fmr=fmr[change],
-        tmr=(genuine_below / n_genuine)[change],
+        tmr=tmr[change],
         thresholds=edges[change],
         eer=eer,
         eer_threshold=threshold,
         tar_at_far=[
-            _row(far, k, genuine, kept[holding[far]], int(below[holding[far]]), n_impostor)
+            _row(far, k, genuine, impostor, holding[far])
             if k
-            else {"far": far, "refused": unresolved(n_impostor)}
+            else {"far": far, "refused": unresolved(impostor.n)}
             for far, k in allowed.items()
         ],
     )
 
 
-def _row(
-    far: float, k: int, genuine: np.ndarray, impostor: np.ndarray, before: int, n_impostor: int
-) -> dict[str, Any]:
-    """Pick the `k`-th impostor score out of its bin, before which there are `before` scores."""
-    threshold = float(impostor[k - before])
-    accepted = before + int(np.searchsorted(impostor, threshold, side="left"))
+class _Class:
+    """The pairs of one class: how many lie in each bin and below it, and what was kept."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts = counts
+        self.below = np.append(0, np.cumsum(counts))
+        self.n = int(self.below[-1])
+        self.kept: dict[int, np.ndarray] = {}
+
+    def accepted(self, number: int, threshold: float) -> int:
+        """Count the pairs below a threshold that lies in a bin whose scores were kept."""
+        inside = np.searchsorted(self.kept[number], threshold, side="left")
+        return int(self.below[number] + inside)
+
+
+def _refuse_too_many(n: int) -> None:
+    if n > _MOST_KEPT:
+        raise EvaluationError(
+            f"{n:,} scores lie in the bins that hold the thresholds; at most {_MOST_KEPT:,} fit.",
+            fix="evaluate a sample of the people, or ask for fewer false accept rates",
+        )
+
+
+def _row(far: float, k: int, genuine: _Class, impostor: _Class, number: int) -> dict[str, Any]:
+    """Pick the `k`-th impostor score out of its bin."""
+    threshold = float(impostor.kept[number][k - impostor.below[number]])
     return {
         "far": far,
-        "achieved_far": accepted / n_impostor,
-        "tar": int(np.searchsorted(genuine, threshold, side="left")) / len(genuine),
+        "achieved_far": impostor.accepted(number, threshold) / impostor.n,
+        "tar": genuine.accepted(number, threshold) / genuine.n,
         "threshold": threshold,
-        "n_genuine": len(genuine),
-        "n_impostor": n_impostor,
+        "n_genuine": genuine.n,
+        "n_impostor": impostor.n,
     }
 
 
-def _checked(vectors: ArrayLike, identity: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    vectors, identity = np.asarray(vectors), np.asarray(identity)
-    dtype = np.float32 if vectors.dtype in (np.float16, np.float32) else np.float64
-    rows = unit_rows(vectors).astype(dtype)
-    if identity.shape != rows.shape[:1]:
-        raise EvaluationError(f"{len(rows)} embeddings need one identity each.")
-    # A row of zeros stays zeros and a row with NaN becomes NaN.
-    if not (np.abs(rows).max(axis=1, initial=0) > 0).all():
-        raise EvaluationError(
-            "An embedding is zero or not finite.", fix="leave out the images that failed"
-        )
-    return rows, np.unique(identity, return_inverse=True)[1].astype(np.int32)
-
-
-def _blocks(rows: np.ndarray, identity: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the distances of genuine and of impostor pairs, each pair once, block by block."""
-    n = len(rows)
-    height = max(1, _BLOCK_BYTES // (8 * n))
-    for start in range(0, n, height):
-        stop = min(n, start + height)
-        # Same shapes in both passes, so that both see the same bits.
-        d = np.subtract(2.0, 2.0 * (rows[start:stop] @ rows[start:].T), dtype=np.float64)
-        np.clip(d, 0.0, 4.0, out=d)
-        same = identity[start:stop, None] == identity[None, start:]
-        later = np.arange(start, n)[None, :] > np.arange(start, stop)[:, None]
-        yield d[same & later], d[later & ~same]
-
-
-def _bin_of(distances: np.ndarray, bins: int) -> np.ndarray:
-    # bins is a power of two, so the product is exact and agrees with the edges.
-    return np.minimum((distances * (bins / 4.0)).astype(np.int32), bins - 1)
-
-
-def _first_pass(rows: np.ndarray, identity: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    if bins < 2 or bins & (bins - 1):
-        raise EvaluationError(f"The number of bins is a power of two, not {bins}.")
-    genuine, counts = [], np.zeros(bins, np.int64)
-    for own, other in _blocks(rows, identity):
-        genuine.append(own)
-        counts += np.bincount(_bin_of(other, bins), minlength=bins)
-    return np.sort(np.concatenate(genuine)), counts
-
-
-def _second_pass(
-    rows: np.ndarray, identity: np.ndarray, bins: int, wanted: list[int]
-) -> dict[int, np.ndarray]:
-    kept: dict[int, list[np.ndarray]] = {number: [] for number in wanted}
-    chosen = np.zeros(bins, bool)
-    chosen[wanted] = True
-    for _, other in _blocks(rows, identity):
-        number = _bin_of(other, bins)
-        inside = chosen[number]
-        other, number = other[inside], number[inside]
-        for one in wanted:
-            kept[one].append(other[number == one])
-    return {number: np.sort(np.concatenate(parts)) for number, parts in kept.items()}
-
-
 def _cross(
-    genuine: np.ndarray,
-    impostor: np.ndarray,
-    ends: tuple[float, float],
-    before: int,
-    n_impostor: int,
+    genuine: _Class, impostor: _Class, number: int, ends: tuple[float, float]
 ) -> tuple[float, float]:
     """Cross FMR and FNMR between two edges, where every score is known."""
-    first, last = np.searchsorted(genuine, ends, side="left")
-    scores = np.unique(np.concatenate([genuine[first:last], impostor]))
-    fmr = np.append(before, before + np.searchsorted(impostor, scores, side="right")) / n_impostor
-    accepted = np.append(first, np.searchsorted(genuine, scores, side="right"))
-    fnmr = (len(genuine) - accepted) / len(genuine)
+    own, others = genuine.kept[number], impostor.kept[number]
+    scores = np.unique(np.concatenate([own, others]))
+    accepted = [
+        kind.below[number] + np.append(0, np.searchsorted(kept, scores, side="right"))
+        for kind, kept in ((impostor, others), (genuine, own))
+    ]
+    fmr, fnmr = accepted[0] / impostor.n, (genuine.n - accepted[1]) / genuine.n
     # The lower edge accepts what the last score below it does.
     return equal_error(fmr, fnmr, np.append(ends[0], np.nextafter(scores, np.inf)))

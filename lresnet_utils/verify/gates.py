@@ -17,6 +17,9 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.compare import mcnemar_exact
 from lresnet_utils.verify.intervals import clopper_pearson
 
+GUIDE_TOLERANCE = 0.01
+"""Drop of accuracy that the guide's section 6.3 allows, as a fraction of all pairs."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -50,7 +53,7 @@ class Gate:
 def guide_gate(
     accuracy: float | None,
     published: float | None,
-    tolerance: float = 0.01,
+    tolerance: float = GUIDE_TOLERANCE,
     *,
     n_pairs: int | None = None,
     refused: str | None = None,
@@ -64,7 +67,7 @@ def guide_gate(
     published : float or None
         Accuracy published for this network on this set; None where there is none.
     tolerance : float
-        The drop allowed, as a fraction of all pairs (the guide, section 6.3: 0.01).
+        The drop allowed, as a fraction of all pairs.
     n_pairs : int, optional
         Pairs evaluated; the evidence then says how many of them may be wrong.
     refused : str, optional

@@ -139,12 +139,9 @@ def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Findi
     )
     if not equal.any():
         return Finding("Same picture on both sides", text, "No pair is decided by copy.", True, [])
-    words = "Such a genuine pair is right whatever the network is"
-    words += (
-        ", and such an impostor pair is a wrong label: an error at every threshold."
-        if impostor.any()
-        else "."
-    )
+    words = "Such a genuine pair is right whatever the network is."
+    if impostor.any():
+        words += " Such an impostor pair is a wrong label: an error at every threshold."
     return Finding("Same picture on both sides", text, words, False, _first(np.flatnonzero(equal)))
 
 

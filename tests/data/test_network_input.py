@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lresnet_utils.data.network_input import flip, to_network_input
+from lresnet_utils.data.network_input import PIXEL_SCALES, flip, pixel_range, to_network_input
 from lresnet_utils.errors import ParamsError
 
 
@@ -37,7 +37,7 @@ def test_bgr_reverses_the_channels_and_nothing_else():
     assert bgr.flags.c_contiguous and bgr.dtype == np.float32
 
 
-@given(st.integers(0, 4), st.sampled_from(["rgb", "bgr"]), st.sampled_from(["raw", "minus1_1"]))
+@given(st.integers(0, 4), st.sampled_from(["rgb", "bgr"]), st.sampled_from(sorted(PIXEL_SCALES)))
 def test_out_is_filled_and_returned(n, order, normalisation):
     images = np.random.default_rng(n).integers(0, 256, (n, 5, 4, 3), np.uint8)
     out = np.full((n, 3, 5, 4), np.nan, np.float32)
@@ -95,3 +95,21 @@ def test_wrong_arrays_are_refused(images):
 def test_wrong_out_is_refused(out):
     with pytest.raises(ValueError, match="out must be"):
         to_network_input(every_grey_level(), channel_order="rgb", normalisation="raw", out=out)
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "formula"),
+    [
+        ("centred_128", lambda x: (x - 127.5) / 128),
+        ("zero_1", lambda x: x / 255),
+        ("minus1_1", lambda x: (x / 255 - 0.5) / 0.5),
+        ("raw", lambda x: x),
+    ],
+)
+def test_every_scale_is_its_formula_and_spans_its_range(normalisation, formula):
+    images = every_grey_level()
+    batch = to_network_input(images, channel_order="rgb", normalisation=normalisation)
+    expected = formula(images.transpose(0, 3, 1, 2).astype(np.float64))
+    np.testing.assert_allclose(batch, expected, rtol=0, atol=1e-6)
+    low, high = pixel_range(normalisation)
+    assert batch.min() == pytest.approx(low) and batch.max() == pytest.approx(high)

@@ -4,11 +4,17 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.models.checkpoint import fitting_architectures, load_into, read_state_dict
+from lresnet_utils.models.checkpoint import (
+    fitting_architectures,
+    load_into,
+    read_checkpoint,
+    read_state_dict,
+)
 
 
 class Runs:
@@ -171,3 +177,50 @@ def test_weights_of_another_architecture_are_recognised():
     # 25 more units of 13 needed tensors, and projections (5 tensors) at units 16 and 46.
     assert f"{25 * 13 + 2 * 5} missing" in caught.value.what
     assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s | {"kernel": torch.zeros(4, 9)},
+        lambda s: {f"module.{k}": v for k, v in (s | {"head.weight": torch.zeros(9, 4)}).items()},
+        lambda s: {f"backbone.{k}": v for k, v in s.items()} | {"head.kernel": torch.zeros(4, 9)},
+        lambda s: {"state_dict_backbone": s, "state_dict_softmax_fc": {"weight": torch.zeros(9)}},
+        lambda s: {"model": s, "head": {"kernel": torch.zeros(4, 9)}, "epoch": 3},
+        lambda s: {"net": {f"module.backbone.{k}": v for k, v in s.items()}, "lr": 0.1},
+    ],
+    ids=["kernel", "parallel head", "wrapped backbone", "arcface_torch", "beside", "twice"],
+)
+def test_what_only_training_needs_is_left_out_and_named(tmp_path, state, wrap):
+    path = tmp_path / "w.pth"
+    torch.save(wrap(dict(state)), path)
+    checkpoint = read_checkpoint(path)
+    assert same(checkpoint.state, dict(state))
+    assert checkpoint.ignored
+    assert not set(checkpoint.ignored) & set(state)
+
+
+def test_a_head_alone_is_no_network(tmp_path):
+    torch.save({"kernel": torch.zeros(4, 9)}, tmp_path / "head.pth")
+    with pytest.raises(CheckpointError, match="only the classification head"):
+        read_checkpoint(tmp_path / "head.pth")
+
+
+def test_no_weight_of_a_known_network_is_taken_for_a_head(tmp_path):
+    with torch.device("meta"):
+        names = {key for known in ARCHITECTURES.values() for key in known.build().state_dict()}
+    torch.save({name: torch.zeros(1) for name in sorted(names)}, tmp_path / "all.pth")
+    assert read_checkpoint(tmp_path / "all.pth").ignored == ()
+
+
+def test_safetensors_are_read(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    save_file({f"module.{k}": v for k, v in state.items()}, path)
+    assert same(read_state_dict(path), dict(state))
+    whole = path.read_bytes()
+    for content in (whole[:40], whole[:-1], b"<html>", b"\xff" * 64):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged or is no safetensors file"):
+            read_state_dict(path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_state_dict(tmp_path / "absent.safetensors")

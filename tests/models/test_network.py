@@ -44,7 +44,7 @@ def test_a_seeded_network_is_the_same_on_every_machine():
     assert state_dict_sha256(state).startswith("453cf18837fdb618")
 
 
-@pytest.mark.parametrize("name", ["ir_se50", "ir50", "sface"])
+@pytest.mark.parametrize("name", ["ir_se50", "ir50", "iresnet18", "mobilefacenet", "sface"])
 def test_seeded_embeddings_are_finite_and_tell_faces_apart(name):
     network = load_network(name, "seeded")
     with torch.inference_mode():

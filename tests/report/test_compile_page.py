@@ -8,6 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from lresnet_utils.perf.guide import load_guide
+from lresnet_utils.report.marks import TIMED
 from lresnet_utils.report.pages import compile as page
 from lresnet_utils.report.pages import eight_bits, tuned
 from lresnet_utils.stages.summary import Results
@@ -134,7 +135,8 @@ def record(**entries):
 def test_rewrites_show_a_chart_its_time_the_kept_and_the_failures():
     _, text, charts = shown(page.rewrites, record(fast={"graph": GRAPH}))
     assert charts == 1
-    assert "fast: measured 2026-01-02 03:04 UTC, 3 repeats each. Kept: prelu-slope." in text
+    assert "fast is built with prelu-slope." in text
+    assert "fast: measured 2026-01-02 03:04 UTC, 3 repeats each." in text
     assert "fast, norm-forward: not measured. no such kernel" in text
 
 
@@ -142,7 +144,7 @@ def test_graphs_that_were_not_timed_are_said_not_drawn():
     untimed = {"rewrites": ["prelu-slope"], "steps": [], "prepare": "not measured"}
     _, text, charts = shown(page.rewrites, record(fast={"graph": untimed}))
     assert charts == 0
-    assert "no graph was timed" in text and "Taken: prelu-slope." in text
+    assert "fast is built with prelu-slope. No graph of it was timed" in text
     assert "No target of this run" in shown(page.rewrites, record(plain={}))[1]
 
 
@@ -167,12 +169,12 @@ def test_ways_of_running_name_default_chosen_and_failed():
 
 def test_eight_bits_shows_recipe_decisions_calibration_and_budget():
     tables, text, charts = shown(eight_bits.eight_bits, record(small={"int8": int8()}))
-    recipes, decisions, layers = tables.values()
+    recipes, speeds, decisions, layers = tables.values()
     assert charts == 1
-    assert recipes == [
-        ["1, chosen", "symmetric activations", "0.10", "0.22", "0.9134", "within",
-         "300.0 [298.0, 302.0]", "2.50 [2.40, 2.60]"]
-    ]  # fmt: skip
+    assert recipes == [["1, chosen", "symmetric activations", "0.10", "0.22", "0.9134", "within"]]
+    assert speeds == [
+        ["1, chosen", "symmetric activations", "300.0 [298.0, 302.0]", "2.50 [2.40, 2.60]"]
+    ]
     assert [cell.replace("\xa0", " ") for cell in decisions[0]] == [
         "1", "aligned", "99.90 %", "99.80 %", "5", "1", "3600", "0.22", "0.9134",
     ]  # fmt: skip
@@ -195,11 +197,31 @@ def test_random_weights_are_not_judged_and_no_accuracy_is_shown():
     tables, text, charts = shown(eight_bits.eight_bits, record(small={"int8": int8(trained=False)}))
     assert charts == 0
     assert "small is not judged: the weights are random (seeded)." in text
-    ((_, rows),) = tables.items()
-    assert rows == [
+    recipes, speeds = tables.values()
+    assert recipes == [["1, chosen", "symmetric activations"]]
+    assert speeds == [
         ["1, chosen", "symmetric activations", "300.0 [298.0, 302.0]", "2.50 [2.40, 2.60]"]
     ]
     assert "99.8" not in text and "0.9134" not in text
+
+
+def test_whatever_two_runs_measure_differently_is_marked_as_timed():
+    """Rates, ratios and dates of the search; what was chosen stays on the page itself."""
+    InteractiveShell.instance()
+    built = {"artefact": {"seconds": 7.77, "bytes": 3, "sha256": "0" * 64, "options": {}}}
+    found = record(
+        fast=built | {"graph": GRAPH, "running": RUNNING, "int8": int8(), "versions": {}}
+    )
+    with capture_output() as captured:
+        for part in (page.builds, page.rewrites, page.ways, eight_bits.eight_bits):
+            part(found)
+    said = {True: "", False: ""}
+    for output in captured.outputs:
+        said[bool(output.metadata.get(TIMED))] += output.data["text/html"]
+    for figure in ("118.0", "120.0", "2.50 [", "measured 2026-01-02", "7.77"):
+        assert figure in said[True] and figure not in said[False]
+    for choice in ("fast is built with prelu-slope", "0.9134", "0.0123", "000000000000"):
+        assert choice in said[False]
 
 
 def cell(target, built, batch_size=16):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.report.explorer_page import (
     explorer_html,
-    explorer_script,
     packed_scores,
     slider_thresholds,
 )
+from lresnet_utils.report.scripts import page_scripts
 from lresnet_utils.verify.protocol import guide_thresholds
 
 
@@ -62,7 +62,7 @@ def test_six_thousand_pairs_and_six_targets_fit_in_40_kb_with_the_script():
         for name, size in apart.items()
     }
     html = explorer_html(scores, dict.fromkeys(scores, 1.2), "")
-    assert len(html) + len(explorer_script()[0]) <= 40_000
+    assert len(html) + len(page_scripts()[0].text) <= 40_000
 
 
 def test_a_target_of_other_pairs_is_refused_and_no_name_ends_the_data():

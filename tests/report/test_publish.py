@@ -237,13 +237,52 @@ def test_failed_notebook_says_what_stopped_it(page):
     assert "An Exception" not in soup.get_text() and "papermill" not in soup.get_text()
     top, here = soup.select(".lr-banner")
     assert top.find_parent("header") is not None
-    assert [b.select_one(".lr-message").get_text() for b in (top, here)] == [message, message]
+    for banner in (top, here):
+        said = [part.get_text() for part in banner.select(".lr-message")]
+        assert said == ["No pairs.", "Where: lfw.bin", "What to do: download it <now>"]
     assert "“Read the pairs”, code cell 2." in top.get_text()
     cell = soup.find(id=top.a["href"].removeprefix("#"))
     assert here in cell.descendants
     assert here.details.pre.get_text() == "Traceback\nx<y>"
     assert not here.details.has_attr("open")
     assert "\x1b" not in soup.get_text()
+
+
+def test_an_error_without_a_remedy_gets_a_general_next_step(page):
+    soup = page(code("1/0", error("ZeroDivisionError", "division by zero")))
+    said = [part.get_text() for part in soup.select_one("header .lr-banner").select(".lr-message")]
+    assert said == ["division by zero", f"What to do: {words('en')['failed_remedy']}"]
+
+
+def test_timed_outputs_are_left_out_for_a_link_to_the_page_that_has_them(page):
+    cells = (
+        code("a()", shown({"text/html": "<p>19.9 images/s</p>"}, lresnet_timed=True)),
+        code("b()", shown({"text/html": "<p>128 numbers</p>"})),
+    )
+    assert "19.9 images/s" in page(*cells).get_text()
+    soup = page(*cells, timings="../bs1/6 perf.html")
+    assert "19.9" not in page.path.read_text() and "128 numbers" in soup.get_text()
+    (link,) = soup.select(".lr-elsewhere a")
+    assert link["href"] == "../bs1/6%20perf.html"
+    assert link.find_parent(class_="lr-cell")["id"] == "lr-cell-1"
+
+
+def test_the_folder_that_a_notebook_ran_in_is_not_on_its_page(page):
+    default = code('run_dir: str = "outputs/demo"  # folder', tags=["parameters"])
+    texts = set()
+    for folder in ("outputs/demo", "/home/me/x"):
+        injected = code(f"run_dir = {folder!r}", tags=["injected-parameters"])
+        soup = page(default, injected)
+        texts.add(page.path.read_text())
+    assert len(texts) == 1
+    row = [cell.get_text() for cell in soup.select(".lr-parameters tbody tr > *")]
+    assert row == ["run_dir", "this report's folder", "outputs/demo", "folder"]
+
+
+def test_headings_leave_no_level_out(page):
+    soup = page(new_markdown_cell("# A\n\n### B\n\n## C\n\n#### D\n\n# E"))
+    levels = [heading.name for heading in soup.select("h1, h2, h3, h4, h5, h6")]
+    assert levels == ["h1", "h2", "h2", "h3", "h2", "h2"]
 
 
 def test_dead_kernel_is_reported_with_what_the_caller_knows(page):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify import all_pairs as module
+from lresnet_utils.verify import all_pairs as evaluation
+from lresnet_utils.verify import pair_tiles
 from lresnet_utils.verify.all_pairs import all_pairs
 from lresnet_utils.verify.curves import error_rates, roc, tar_at_far
 from lresnet_utils.verify.scores import unit_rows
@@ -11,16 +12,17 @@ FARS = [0.3, 0.05, 0.01, 1e-9]
 
 
 def pairs_of(x, identity):
+    """Score every pair in whole numbers of 2^-52."""
     i, j = np.triu_indices(len(x), 1)
-    rows = unit_rows(x)
-    distances = np.clip(2 - 2 * np.einsum("nd,nd->n", rows[i], rows[j]), 0, 4)
+    rows = np.rint(unit_rows(x) * 2**26).astype(np.int64)
+    distances = np.clip(2 - (rows[i] * rows[j]).sum(axis=1) * 2.0**-51, 0, 4)
     return distances, identity[i] == identity[j]
 
 
 @pytest.mark.parametrize("bins", [1 << 4, 1 << 20])
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_scoring_every_pair_at_once(monkeypatch, seed, bins):
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * 90 * 7)
+    monkeypatch.setattr(pair_tiles, "_BLOCK_BYTES", 8 * 90 * 7)
     rng = np.random.default_rng(seed)
     identity = rng.integers(0, 12, 90)
     x = rng.normal(size=(12, 24))[identity] + rng.choice([0.6, 2.0]) * rng.normal(size=(90, 24))
@@ -31,12 +33,11 @@ def test_equal_to_scoring_every_pair_at_once(monkeypatch, seed, bins):
     assert found.eer == pytest.approx(curve.eer, abs=1e-12)
     for own, row in zip(found.tar_at_far, tar_at_far(distances, same, FARS), strict=True):
         for key in own.keys() & row.keys() - {"refused"}:
-            assert own[key] == pytest.approx(row[key], abs=1e-12), key
+            assert own[key] == row[key], key
         assert ("refused" in own) == ("refused" in row)
     _, fmr, fnmr = error_rates(distances, same, found.thresholds)
-    # Away from an edge by rounding, both count the same pairs.
-    assert np.abs(found.fmr - fmr).max() <= 1.5 / curve.n_impostor
-    assert np.abs(found.tmr - (1 - fnmr)).max() <= 1.5 / curve.n_genuine
+    np.testing.assert_array_equal(found.fmr, fmr)
+    np.testing.assert_allclose(found.tmr, 1 - fnmr, atol=1e-15)
 
 
 def test_embeddings_that_are_equal_or_opposite_stay_in_range():
@@ -58,3 +59,11 @@ def test_what_cannot_be_scored_is_refused():
         all_pairs(np.eye(3), [0, 0, 1], [0.1], bins=100)
     with pytest.raises(EvaluationError, match="identity each"):
         all_pairs(np.eye(3), [0, 0], [0.1])
+    with pytest.raises(EvaluationError, match="identity each"):
+        all_pairs(np.eye(3), [0, 0, 1, 1], [0.1])
+
+
+def test_more_scores_in_one_bin_than_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(evaluation, "_MOST_KEPT", 3)
+    with pytest.raises(EvaluationError, match="6 scores lie in the bins"):
+        all_pairs(np.eye(4), [0, 0, 1, 1], [0.5])

@@ -12,14 +12,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from lresnet_utils.data.network_input import PIXEL_SCALES, Normalisation
 from lresnet_utils.errors import GraphError
+from lresnet_utils.graph.rewrite.batch import rebatch
 from lresnet_utils.graph.rewrite.values import (
     attribute,
-    constant,
     is_op,
     name_of,
     new_constant,
-    nodes,
     only_input,
     only_user,
     put_before,
@@ -28,14 +28,12 @@ from lresnet_utils.graph.rewrite.values import (
     weight_and_bias,
 )
 
-_HALF_RANGE = 127.5
-
 
 def take_pixels(
     model: ir.Model,
     *,
     channel_order: Literal["rgb", "bgr"],
-    normalisation: Literal["minus1_1", "raw"],
+    normalisation: Normalisation,
 ) -> None:
     """Let a graph take RGB pictures of bytes and do the preprocessing itself.
 
@@ -66,18 +64,20 @@ def take_pixels(
             f"The graph's input {faces.name} is not float32 (n, 3, height, width).",
             fix="prepare the input of the graph as it was exported",
         )
-    bgr, centred = channel_order == "bgr", normalisation == "minus1_1"
-    folded = _fold_into_first(graph, faces, bgr, centred)
+    bgr, (subtracted, divided) = channel_order == "bgr", PIXEL_SCALES[normalisation]
+    folded = _fold_into_first(graph, faces, bgr, divided)
     steps = [ir.node("Transpose", [faces], attributes={"perm": [0, 3, 1, 2]})]
     steps.append(ir.node("Cast", [steps[-1].outputs[0]], attributes={"to": 1}))
     if bgr and not folded:
         order = new_constant(graph, f"{faces.name}.bgr", np.array([2, 1, 0]))
         steps.append(ir.node("Gather", [steps[-1].outputs[0], order], attributes={"axis": 1}))
-    if centred:
-        number = new_constant(graph, f"{faces.name}.half_range", np.array(_HALF_RANGE))
-        steps.append(ir.node("Sub", [steps[-1].outputs[0], number]))
-        if not folded:
-            steps.append(ir.node("Div", [steps[-1].outputs[0], number]))
+    for operator, number, needed in (
+        ("Sub", subtracted, subtracted != 0),
+        ("Div", divided, divided != 1 and not folded),
+    ):
+        if needed:
+            operand = new_constant(graph, f"{faces.name}.{operator.lower()}", np.array(number))
+            steps.append(ir.node(operator, [steps[-1].outputs[0], operand]))
     _lead_in(graph, faces, steps)
     n, _, height, width = faces.shape
     faces.shape, faces.dtype = ir.Shape([n, height, width, 3]), ir.DataType.UINT8
@@ -105,7 +105,7 @@ def add_mirror(model: ir.Model) -> None:
     faces, batch = only_input(graph), _batch_size(graph)
     if _opset(model) < 10:
         raise GraphError("Mirroring in the graph needs opset 10.", fix="export it again")
-    _double_batch(graph, batch)
+    rebatch(graph, batch, 2 * batch)
     axis = 2 if faces.dtype == ir.DataType.UINT8 else 3
     numbers = [new_constant(graph, "mirror", np.array([k])) for k in (-1, -(2**31), axis, -1)]
     flipped = ir.node("Slice", [faces, *numbers])
@@ -119,15 +119,14 @@ def add_mirror(model: ir.Model) -> None:
     _check_shapes(model)
 
 
-def _fold_into_first(graph: ir.Graph, faces: ir.Value, bgr: bool, centred: bool) -> bool:
+def _fold_into_first(graph: ir.Graph, faces: ir.Value, bgr: bool, divided: float) -> bool:
     """Let a convolution that alone reads the input undo the channel order and the scale."""
     first = only_user(faces)
     constants = weight_and_bias(first) if is_op(first, "Conv") else None
     if constants is None or first.graph is not graph or attribute(first, "group", 1) != 1:
         return False
     weight = constants[0][:, ::-1] if bgr else constants[0]
-    weight = weight / _HALF_RANGE if centred else weight
-    first.replace_input_with(1, new_constant(graph, f"{name_of(first)}.weight", weight))
+    first.replace_input_with(1, new_constant(graph, f"{name_of(first)}.weight", weight / divided))
     return True
 
 
@@ -155,18 +154,6 @@ def _batch_size(graph: ir.Graph) -> int:
 def _opset(model: ir.Model) -> int:
     imports = model.graph.opset_imports
     return imports.get("") or imports["ai.onnx"]
-
-
-def _double_batch(graph: ir.Graph, batch: int) -> None:
-    """Double the batch size where it is written into the shapes that nodes ask for."""
-    for node in nodes(graph, "Reshape", "Expand"):
-        target = constant(node.inputs[1])
-        shape = shape_of(node.inputs[0])
-        if target is None or constant(node.inputs[0]) is not None or not target.size:
-            continue
-        if target[0] == batch and shape is not None and shape[0] == batch:
-            doubled = np.array([2 * batch, *target[1:]], np.int64)
-            node.replace_input_with(1, new_constant(graph, f"{name_of(node)}.shape", doubled))
 
 
 def _join_views(model: ir.Model, batch: int) -> None:

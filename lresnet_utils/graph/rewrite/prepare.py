@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from lresnet_utils.data.network_input import flip, to_network_input
+from lresnet_utils.data.network_input import Normalisation, flip, to_network_input
 from lresnet_utils.errors import GraphError, nearest
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx
@@ -122,7 +122,7 @@ def prepare_input(
     out: Path | str,
     *,
     channel_order: Literal["rgb", "bgr"],
-    normalisation: Literal["minus1_1", "raw"],
+    normalisation: Normalisation,
     pixels: bool = True,
     mirror: bool = False,
     seed: int = 0,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lresnet_utils.report.show import Column, note, table
+from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.stages.status import OK
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -25,17 +26,21 @@ def note_problems(entries: Entries) -> None:
     """Show a note for every target that has no result: why, and what to do about it."""
     for name, entry in entries.items():
         if entry["status"] != OK:
-            remedy = f" {_sentence(entry['remedy'])}" if entry.get("remedy") else ""
-            text = f"{name} is {entry['status']}: {_sentence(entry['reason'])}{remedy}"
+            reason = _sentence(recorded(entry["reason"]))
+            text = tr(
+                "{name} is {status}: {reason}", name=name, status=entry["status"], reason=reason
+            )
+            if entry.get("remedy"):
+                text += tr(" ") + _sentence(recorded(entry["remedy"]))
             note(text, "warning" if entry["status"] == "failed" else "info")
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    return text if text.endswith((".", "!", "?", "。")) else text + tr(".")
 
 
 def verdict(gate: Mapping[str, Any]) -> str:
-    """Return a gate's verdict in a word.
+    """Return a gate's verdict in a word, in English; it is put into the language when shown.
 
     Examples
     --------
@@ -67,9 +72,13 @@ def measured(search: Mapping[str, Any]) -> str:
     'not measured'
     """
     if not search.get("measured_at"):
-        return "not measured"
-    when = f"measured {search['measured_at'][:16].replace('T', ' ')} UTC"
-    return f"{when}, by an earlier search on this machine, and reused" if search["reused"] else when
+        return tr("not measured")
+    when = tr("measured {time} UTC", time=search["measured_at"][:16].replace("T", " "))
+    return (
+        tr("{when}, by an earlier search on this machine, and reused", when=when)
+        if search["reused"]
+        else when
+    )
 
 
 def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:

@@ -14,6 +14,7 @@ from lresnet_utils.report.flipped import flipped_html
 from lresnet_utils.report.publish import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.report.style import fmt_number, fmt_percent, fmt_points
+from lresnet_utils.report.words import recorded, tr
 
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""
@@ -25,12 +26,14 @@ def write_page(comparison: Comparison, path: Path | str) -> Path:
     """Write a comparison as one self-contained page that carries its own record as data."""
     record = comparison.record
     meta = {side.upper(): _provenance(record[side]) for side in "ab"}
-    meta["Pairs"] = f"{record['pairs']['n']}, fingerprint {record['pairs']['sha256']}"
-    meta["Settings"] = record["settings"]
+    meta[tr("Pairs")] = tr(
+        "{n}, fingerprint {sha256}", n=record["pairs"]["n"], sha256=record["pairs"]["sha256"]
+    )
+    meta[tr("Settings")] = record["settings"]
     return publish_story(
         list(_parts(comparison)),
         path,
-        title=f"{record['a']['name']} and {record['b']['name']}",
+        title=tr("{a} and {b}", a=record["a"]["name"], b=record["b"]["name"]),
         meta=meta,
         data={COMPARISON: record},
     )
@@ -38,10 +41,10 @@ def write_page(comparison: Comparison, path: Path | str) -> Path:
 
 def _parts(comparison: Comparison) -> Iterator[Part]:
     record, cells = comparison.record, comparison.cells
-    yield Prose("# Comparison\n\nIs B as good as A, pair by pair, and what did it cost?")
+    yield Prose(tr("# Comparison\n\nIs B as good as A, pair by pair, and what did it cost?"))
     yield from (Output(html) for html in _verdict(comparison))
     yield Output(_sides(record))
-    yield Prose("## Accuracy")
+    yield Prose(tr("## Accuracy"))
     yield Output(_table(cells))
     yield Output(
         figure_html(
@@ -51,16 +54,25 @@ def _parts(comparison: Comparison) -> Iterator[Part]:
             )
         )
     )
-    yield Output(_say(f"How the intervals were made: {cells[0].record['difference']['interval']}."))
+    yield Output(
+        _say(
+            tr(
+                "How the intervals were made: {interval}.",
+                interval=cells[0].record["difference"]["interval"],
+            )
+        )
+    )
     for row in record["left_out"]:
-        yield Output(note_html(f"{row['cell']} is left out: {row['reason']}."))
-    yield Prose("## Pairs that changed sides")
+        yield Output(
+            note_html(tr("{cell} is left out: {reason}.", cell=row["cell"], reason=row["reason"]))
+        )
+    yield Prose(tr("## Pairs that changed sides"))
     yield from (Output(html) for html in _flips(comparison))
-    yield Prose("## Operating points")
+    yield Prose(tr("## Operating points"))
     yield Output(_operating_points(cells))
-    yield Prose("## Embeddings")
+    yield Prose(tr("## Embeddings"))
     yield from (Output(html) for html in _embeddings(cells))
-    yield Prose("## Speed")
+    yield Prose(tr("## Speed"))
     yield from (Output(html) for html in _speed(comparison))
 
 
@@ -86,8 +98,8 @@ def _sides(record: Mapping[str, Any]) -> str:
             "side": side.upper(),
             "run": record[side]["name"],
             "file": record[side]["path"],
-            "model": ", ".join(filter(None, record[side]["model"].values())) or "unknown",
-            "started": (record[side]["started"] or "unknown")
+            "model": tr(", ").join(filter(None, record[side]["model"].values())) or tr("unknown"),
+            "started": (record[side]["started"] or tr("unknown"))
             .replace("T", " ")
             .removesuffix("+00:00"),
         }
@@ -100,43 +112,52 @@ def _sides(record: Mapping[str, Any]) -> str:
         Column("started", "Started", "UTC"),
         Column("file", "Read from"),
     ]
-    return table_html(rows, columns, "What is compared")
+    return table_html(rows, columns, tr("What is compared"))
 
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
     record, cells = comparison.record, comparison.cells
     words = {cell.record["verdict"]["word"] for cell in cells}
     kind = "warning" if words & {"worse", "not enough data"} else "info"
-    yield note_html(record["summary"], kind)
+    yield note_html(recorded(record["summary"]), kind)
     if len(cells) == 1:
         yield facts_html(_facts(cells[0].record))
-    yield _say(f"The rule: {record['rule']}")
+    yield _say(tr("The rule: {rule}", rule=record["rule"]))
 
 
 def _facts(cell: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
     items = [
         (
-            "Accuracy, B minus A",
-            f"{fmt_points(difference['value'])} points",
-            f"95 % interval {fmt_points(difference['low'])} to {fmt_points(difference['high'])}; "
-            f"{fmt_percent(cell['accuracy']['a']['value'])} and "
-            f"{fmt_percent(cell['accuracy']['b']['value'])}",
+            tr("Accuracy, B minus A"),
+            tr("{value} points", value=fmt_points(difference["value"])),
+            tr(
+                "95 % interval {low} to {high}; {a} and {b}",
+                low=fmt_points(difference["low"]),
+                high=fmt_points(difference["high"]),
+                a=fmt_percent(cell["accuracy"]["a"]["value"]),
+                b=fmt_percent(cell["accuracy"]["b"]["value"]),
+            ),
         ),
         (
-            "Pairs that changed sides",
-            f"{lost + gained} of {cell['n_pairs']}",
-            f"{lost} lost, {gained} gained; McNemar's exact p = {fmt_number(cell['mcnemar_p'])}",
+            tr("Pairs that changed sides"),
+            tr("{lost} of {n_pairs}", lost=lost + gained, n_pairs=cell["n_pairs"]),
+            tr(
+                "{lost} lost, {gained} gained; McNemar's exact p = {mcnemar_p}",
+                lost=lost,
+                gained=gained,
+                mcnemar_p=fmt_number(cell["mcnemar_p"]),
+            ),
         ),
     ]
     speed = cell["speed"]
     if "refused" not in speed:
         told = (
-            speed["interval"]
+            recorded(speed["interval"])
             if speed["low"] is None
-            else f"95 % interval {speed['low']:.2f} to {speed['high']:.2f}"
+            else tr("95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"])
         )
-        items.append(("Speed of B, in A's", f"{speed['value']:.2f} ×", told))
+        items.append((tr("Speed of B, in A's"), f"{speed['value']:.2f} ×", told))
     return items
 
 
@@ -166,7 +187,7 @@ def _table(cells: list[CellComparison]) -> str:
         }
         for record in (cell.record for cell in cells)
     ]
-    return table_html(rows, columns, "B against A, cell by cell")
+    return table_html(rows, columns, tr("B against A, cell by cell"))
 
 
 def _flips(comparison: Comparison) -> Iterator[str]:
@@ -174,24 +195,29 @@ def _flips(comparison: Comparison) -> Iterator[str]:
     if not cells:
         same = all(cell.record["identical_scores"] for cell in comparison.cells)
         yield _say(
-            "None: every distance is the same to the last bit."
+            tr("None: every distance is the same to the last bit.")
             if same
-            else "None: no pair is decided differently."
+            else tr("None: no pair is decided differently.")
         )
         return
     yield _say(
-        "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is right; "
-        "gained: only B is. The clearest come first; pairs and images are numbered from 0."
+        tr(
+            "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is "
+            "right; gained: only B is. The clearest come first; pairs and images are numbered "
+            "from 0."
+        )
     )
     for record in cells:
         for kind in ("lost", "gained"):
             if record[kind]:
-                title = f"{pair_name(record)}: {len(record[kind])} {kind}"
+                title = tr(
+                    "{name}: {n} {kind}", name=pair_name(record), n=len(record[kind]), kind=kind
+                )
                 yield f'<p class="lr-x-title">{escape(title)}</p>' + flipped_html(
                     record[kind], comparison.picture, kind
                 )
     if comparison.record["pairs"]["credit"]:
-        yield _say(f"Faces: {comparison.record['pairs']['credit']}.")
+        yield _say(tr("Faces: {credit}.", credit=comparison.record["pairs"]["credit"]))
 
 
 def _operating_points(cells: list[CellComparison]) -> str:
@@ -212,14 +238,14 @@ def _operating_points(cells: list[CellComparison]) -> str:
         Column("b", "TAR of B", "", fmt_percent),
         Column("difference", "Difference", "points, 95 % interval", fmt_points),
     ]
-    caption = "True accept rate at a false accept rate, each side at its own threshold"
+    caption = tr("True accept rate at a false accept rate, each side at its own threshold")
     return table_html(rows, columns, caption)
 
 
 def _embeddings(cells: list[CellComparison]) -> Iterator[str]:
     cosines = {_label(c.record): c.cosines for c in cells if c.cosines is not None}
     if not cosines:
-        yield _say(f"Not compared: {cells[0].record['embeddings']['refused']}.")
+        yield _say(tr("Not compared: {refused}.", refused=cells[0].record["embeddings"]["refused"]))
         return
     rows = [
         {"cell": pair_name(c.record)} | c.record["embeddings"]
@@ -231,15 +257,15 @@ def _embeddings(cells: list[CellComparison]) -> Iterator[str]:
         *(
             Column(key, label, "cosine", ".7f")
             for key, label in (
-                ("min", "Least"),
-                ("p1", "1st percentile"),
-                ("median", "Median"),
-                ("mean", "Mean"),
+                ("min", tr("Least")),
+                ("p1", tr("1st percentile")),
+                ("median", tr("Median")),
+                ("mean", tr("Mean")),
             )
         ),
         Column("n", "Faces"),
     ]
-    yield table_html(rows, columns, "Cosine between both embeddings of each face")
+    yield table_html(rows, columns, tr("Cosine between both embeddings of each face"))
     yield figure_html(CosineDisplay(cosines))
 
 
@@ -257,22 +283,31 @@ def _speed(comparison: Comparison) -> Iterator[str]:
         Column("b", "B", "images/s, 95 % interval", ".1f"),
         Column("ratio", "B in A's", "95 % interval", ".2f"),
     ]
-    yield table_html(rows, columns, "Throughput")
+    yield table_html(rows, columns, tr("Throughput"))
     methods = {cell.record["speed"].get("interval") for cell in comparison.cells} - {None}
     if methods:
-        yield _say(f"The ratio's interval: {'; '.join(sorted(methods))}.")
+        yield _say(
+            tr(
+                "The ratio's interval: {methods}.",
+                methods=tr("; ").join(map(recorded, sorted(methods))),
+            )
+        )
     if comparison.record["machines"]:
-        text = "The rates come from different machines, so the ratio is not the builds' alone. "
-        yield note_html(text + comparison.record["machines"], "warning")
+        text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
+        yield note_html(text + recorded(comparison.record["machines"]), "warning")
 
 
 def _provenance(side: Mapping[str, Any]) -> list[str]:
     machine = side["machine"] or {}
     return [
         str(side["path"]),
-        f"started {side['started'] or 'unknown'}",
-        f"commit {(side['commit'] or 'unknown')[:12]}",
-        f"{machine.get('cpu', 'unknown machine')}, {machine.get('cores', 'unknown')} cores",
+        tr("started {time}", time=side["started"] or tr("unknown")),
+        tr("commit {commit}", commit=(side["commit"] or tr("unknown"))[:12]),
+        tr(
+            "{cpu}, {cores} cores",
+            cpu=machine.get("cpu", tr("unknown machine")),
+            cores=machine.get("cores", tr("unknown")),
+        ),
     ]
 
 

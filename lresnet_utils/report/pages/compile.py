@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.displays import RewriteDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, join_words
+from lresnet_utils.report.words import mark, tr
 from lresnet_utils.tuning.search import WORTH_IT
 
-CHOSEN_BY = (
+CHOSEN_BY = mark(
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
     "towards fast; the Performance page measures each build anew."
 )
@@ -25,17 +27,28 @@ def builds(record: dict[str, Any]) -> None:
     columns = [
         Column("target", "Target"),
         Column("status", "Status", "", "status"),
-        Column("seconds", "Build time", "s", ".2f"),
         Column("bytes", "Size", "", fmt_bytes),
         Column("sha256", "SHA-256"),
         Column("options", "Options"),
         Column("versions", "Versions"),
     ]
-    table(rows, columns, "Builds, one per target; each build was timed once, so without interval")
+    table(rows, columns, tr("Builds, one per target"))
     note_problems(record["targets"])
     for name, entry in ok_targets(record["targets"]).items():
         if entry.get("note"):
-            note(f"{name}: {entry['note']}")
+            note(tr("{name}: {value}", name=name, value=entry["note"]))
+    build_times(record)
+
+
+@timings()
+def build_times(record: dict[str, Any]) -> None:
+    """Show how long each build took."""
+    rows = [
+        {"target": name, "seconds": entry["artefact"]["seconds"]}
+        for name, entry in ok_targets(record["targets"]).items()
+    ]
+    columns = [Column("target", "Target"), Column("seconds", "Build time", "s", ".2f")]
+    table(rows, columns, tr("Time of each build, taken once, so without interval"))
 
 
 def _build(entry: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +56,6 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
     if artefact is None:
         return {}
     return {
-        "seconds": artefact["seconds"],
         "bytes": artefact["bytes"],
         "sha256": short_hash(artefact["sha256"]),
         "options": _pairs(artefact["options"]),
@@ -52,27 +64,39 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))
+    return tr(", ").join(f"{name} {value}" for name, value in sorted(values.items()))
 
 
 def rewrites(record: dict[str, Any]) -> None:
-    """Chart what each rewrite of the graph bought, and count operators before and after."""
+    """Say which rewrites each target took, chart what each bought, and count operators."""
+    searches = _searches(record, "graph")
+    for name, found in searches.items():
+        kept = join_words(found["rewrites"]) if found["rewrites"] else tr("no rewrite")
+        say(tr("{name} is built with {kept}.", name=name, kept=kept))
+        if not found["steps"]:
+            say(tr("No graph of it was timed (build.prepare, build.search_seconds)."))
+    if not searches:
+        say(tr("No target of this run has its graph chosen by measurement."))
+    rewrite_times(record)
+    _operators(record["operators"])
+
+
+@timings()
+def rewrite_times(record: dict[str, Any]) -> None:
+    """Chart what each rewrite of the graph bought."""
     searches = _searches(record, "graph")
     for name, found in searches.items():
         if found["steps"]:
             _waterfall(name, found, record["batch_size"])
-        else:
-            kept = join_words(found["rewrites"]) if found["rewrites"] else "none"
-            say(f"{name}: no graph was timed (build.prepare, build.search_seconds). Taken: {kept}.")
     if any(found["steps"] for found in searches.values()):
         say(
-            "All graphs of a target were timed in turns on the same batch. A rewrite is dropped "
-            "when its ratio is surely below 1, that is, when its whole interval is; the graphs "
-            "below it in the chart still have it, the build does not. " + CHOSEN_BY
+            tr(
+                "All graphs of a target were timed in turns on the same batch. A rewrite is "
+                "dropped when its ratio is surely below 1, that is, when its whole interval is; "
+                "the graphs below it in the chart still have it, the build does not. "
+            )
+            + tr(CHOSEN_BY)
         )
-    if not searches:
-        say("No target of this run has its graph chosen by measurement.")
-    _operators(record["operators"])
 
 
 def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
@@ -84,16 +108,27 @@ def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
 def _waterfall(name: str, found: dict[str, Any], batch_size: int) -> None:
     steps = found["steps"]
     show(RewriteDisplay(steps, name, batch_size))
-    kept = join_words(found["rewrites"]) if found["rewrites"] else "no rewrite"
-    say(f"{name}: {measured(found)}, {_repeats(steps)}. Kept: {kept}.")
+    say(tr("{name}: {found}, {steps}.", name=name, found=measured(found), steps=_repeats(steps)))
     for step in steps:
         if step["failure"]:
-            note(f"{name}, {step['rewrite']}: not measured. {step['failure']}", "warning")
+            note(
+                tr(
+                    "{name}, {rewrite}: not measured. {failure}",
+                    name=name,
+                    rewrite=step["rewrite"],
+                    failure=step["failure"],
+                ),
+                "warning",
+            )
 
 
 def _repeats(rows: list[dict[str, Any]]) -> str:
     counts = sorted({row["throughput_ips"]["n"] for row in rows if row["throughput_ips"]})
-    return f"{join_words([str(n) for n in counts])} repeats each" if counts else "without a rate"
+    return (
+        tr("{n} repeats each", n=join_words([str(n) for n in counts]))
+        if counts
+        else tr("without a rate")
+    )
 
 
 def _operators(counts: dict[str, dict[str, int]]) -> None:
@@ -110,14 +145,17 @@ def _operators(counts: dict[str, dict[str, int]]) -> None:
     table(
         rows,
         [Column("operator", "Operator"), *(Column(graph, graph, "nodes") for graph in counts)],
-        "Operators before and after rewriting",
+        tr("Operators before and after rewriting"),
     )
     say(
-        "Nodes of each operator in the simplified graph and in the one each target was built from "
-        "(int8: before it is quantised). Counts have no interval."
+        tr(
+            "Nodes of each operator in the simplified graph and in the one each target was built "
+            "from (int8: before it is quantised). Counts have no interval."
+        )
     )
 
 
+@timings()
 def ways(record: dict[str, Any]) -> None:
     """Show the ways of running each build that were tried, and the one chosen."""
     searches = _searches(record, "running")
@@ -125,12 +163,16 @@ def ways(record: dict[str, Any]) -> None:
         _ways_of(name, found, record["batch_size"])
     if searches:
         say(
-            "Ratios are to the default, over repeats taken in turns; the fastest on average is "
-            f"chosen if it is at least {WORTH_IT - 1:.0%} faster, proven or not. Intervals: 95 %, "
-            "Student t over repeats, for ratios over their logarithms. " + CHOSEN_BY
+            tr(
+                "Ratios are to the default, over repeats taken in turns; the fastest on average is "
+                "chosen if it is at least {worth:.0%} faster, proven or not. Intervals: 95 %, "
+                "Student t over repeats, for ratios over their logarithms. ",
+                worth=WORTH_IT - 1,
+            )
+            + tr(CHOSEN_BY)
         )
     else:
-        say("No target of this run has more than one way of running, or none was searched.")
+        say(tr("No target of this run has more than one way of running, or none was searched."))
 
 
 def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
@@ -148,10 +190,18 @@ def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
     ]
-    table(rows, columns, f"{name} at batch size {batch_size}")
-    say(f"{name}: {measured(found)}, {_repeats(candidates)}.")
+    table(rows, columns, tr("{name} at batch size {batch_size}", name=name, batch_size=batch_size))
+    say(
+        tr(
+            "{name}: {found}, {steps}.",
+            name=name,
+            found=measured(found),
+            steps=_repeats(candidates),
+        )
+    )
 
 
 def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:
-    words = (["default"] if row is default else []) + (["chosen"] if row["chosen"] else [])
-    return ", ".join(words) or "tried"
+    words = [tr("default")] if row is default else []
+    words += [tr("chosen")] if row["chosen"] else []
+    return tr(", ").join(words) or tr("tried")

@@ -6,43 +6,57 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.report.displays import TradeOffDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_count, fmt_percent, join_words
+from lresnet_utils.report.words import tr
 
 _JUDGED = {None: "not judged", True: "within", False: "outside"}
 
 
 def eight_bits(record: dict[str, Any]) -> None:
     """Show the int8 recipes tried for each target: accuracy against speed, and the one chosen."""
-    searches = {
-        name: entry["int8"]
-        for name, entry in ok_targets(record["targets"]).items()
-        if "int8" in entry
-    }
+    searches = _searches(record)
     for name, found in searches.items():
         _calibration(name, found)
         _budget(name, found)
-        if found["budget"]["points"] is not None:
-            show(
-                TradeOffDisplay(
-                    found["tried"], name, found["batch_size"], found["budget"]["points"]
-                )
-            )
         _recipes(name, found)
+        _recipe_times(name, found)
         _decisions(name, found)
         _sensitivity(name, found)
-    say(CHOSEN_BY if searches else "No int8 build is among this run's results.")
+    if not searches:
+        say(tr("No int8 build is among this run's results."))
+
+
+def recipe_times(record: dict[str, Any]) -> None:
+    """Show how fast each target's int8 recipes were."""
+    for name, found in _searches(record).items():
+        _recipe_times(name, found)
+
+
+def _searches(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    entries = ok_targets(record["targets"])
+    return {name: entry["int8"] for name, entry in entries.items() if "int8" in entry}
 
 
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
     used = found["calibration"]
     shares = join_words([f"{count} {variant}" for variant, count in used["variants"].items()])
-    labels = "Labels were used." if used["labels_used"] else "No label and no pair was read."
+    labels = (
+        tr("Labels were used.") if used["labels_used"] else tr("No label and no pair was read.")
+    )
     say(
-        f"{name}: {measured(found)}. The ranges are taken from {fmt_count(used['n_images'])} "
-        f"preprocessed faces of this run ({shares}), {used['choice']}. {labels}"
+        tr(
+            "{name}: the ranges are taken from {n_images} preprocessed faces of this run "
+            "({shares}), {choice}. {labels}",
+            name=name,
+            n_images=fmt_count(used["n_images"]),
+            shares=shares,
+            choice=used["choice"],
+            labels=labels,
+        )
     )
 
 
@@ -50,18 +64,29 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
     budget = found["budget"]
     if budget["points"] is None:
         note(
-            f"{name} is not judged: {budget['refused']}. The fastest recipe is taken, and its "
-            "accuracy, cosine and flips are not shown.",
+            tr(
+                "{name} is not judged: {refused}. The fastest recipe is taken, and its accuracy, "
+                "cosine and flips are not shown.",
+                name=name,
+                refused=budget["refused"],
+            ),
             "warning",
         )
         return
     variants = join_words(budget["variants"])
     say(
-        f"Each recipe is compared with {budget['compared_with']}, on "
-        f"{fmt_count(budget['n_pairs'])} pairs of {fmt_count(budget['n_images'])} pictures in "
-        f"each variant ({variants}), one view per picture. Within the budget: no variant loses "
-        f"more than {budget['points']:g} percentage points, and on none do the decisions differ "
-        "significantly (exact McNemar test, p < 0.05, either way). The fastest within it is chosen."
+        tr(
+            "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
+            "pictures in each variant ({variants}), one view per picture. Within the budget: no "
+            "variant loses more than {points:g} percentage points, and on none do the decisions "
+            "differ significantly (exact McNemar test, p < 0.05, either way). The fastest within "
+            "it is chosen.",
+            compared_with=budget["compared_with"],
+            n_pairs=fmt_count(budget["n_pairs"]),
+            n_images=fmt_count(budget["n_images"]),
+            variants=variants,
+            points=budget["points"],
+        )
     )
 
 
@@ -77,28 +102,50 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
             Column("cosine", "Least cosine", "to fp32", ".4f"),
             Column("budget", "Budget"),
         ] if judged else []),
+    ]  # fmt: skip
+    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
+
+
+@timings()
+def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
+    """Show each recipe's speed, and its accuracy against it where it was judged."""
+    points, tried = found["budget"]["points"], found["tried"]
+    if points is not None:
+        show(TradeOffDisplay(tried, name, found["batch_size"], points))
+    rows = [entry | {"number": _number(i, entry)} for i, entry in enumerate(tried, 1)]
+    columns = [
+        Column("number", "No."),
+        Column("title", "Recipe"),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
-    ]  # fmt: skip
-    n = found["tried"][0]["throughput_ips"]["n"]
-    table(rows, columns, f"{name}, the recipes that were tried")
+    ]
+    table(rows, columns, tr("{name}, the speed of the recipes", name=name))
     say(
-        f"Timed in turns at batch size {found['batch_size']}, {n} repeats each, run the "
-        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
-        "simplified."
+        tr(
+            "{name}: {found}. Timed in turns at batch size {batch_size}, {n} repeats each, run the "
+            "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
+            "simplified. ",
+            name=name,
+            found=measured(found),
+            batch_size=found["batch_size"],
+            n=tried[0]["throughput_ips"]["n"],
+        )
+        + tr(CHOSEN_BY)
     )
-    chosen = next(entry for entry in found["tried"] if entry["chosen"])
+    chosen = next(entry for entry in tried if entry["chosen"])
     if chosen["ratio"]["low"] <= 1:
-        note(f"{name}: the build chosen is not surely faster than the fp32 build.", "warning")
+        note(
+            tr("{name}: the build chosen is not surely faster than the fp32 build.", name=name),
+            "warning",
+        )
+
+
+def _number(number: int, entry: Mapping[str, Any]) -> str:
+    return tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}"
 
 
 def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
-    row = {
-        "number": f"{number}, chosen" if entry["chosen"] else f"{number}",
-        "title": entry["title"],
-        "throughput_ips": entry["throughput_ips"],
-        "ratio": entry["ratio"],
-    }
+    row = {"number": _number(number, entry), "title": entry["title"]}
     if not judged:
         return row
     return row | {
@@ -129,10 +176,12 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
         Column("mcnemar_p", "p", "McNemar", ".2g"),
         Column("min_cosine", "Least cosine", "to fp32", ".4f"),
     ]
-    table(rows, columns, f"{name}, the decisions on each variant")
+    table(rows, columns, tr("{name}, the decisions on each variant", name=name))
     say(
-        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
-        "difference is; the accuracies, means over folds, have no interval of their own here."
+        tr(
+            "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
+            "difference is; the accuracies, means over folds, have no interval of their own here."
+        )
     )
 
 
@@ -145,10 +194,17 @@ def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
     columns = [
         Column("node", "Layer"),
         Column("mean_distance", "Embedding moves", "mean squared L2"),
-        Column("kept", f"Kept in {found['recipe']['rest']}"),
+        Column("kept", tr("Kept in {rest}", rest=found["recipe"]["rest"])),
     ]
-    table(rows, columns, f"{name}, the {len(rows)} layers that suffer most from eight bits")
+    table(
+        rows,
+        columns,
+        tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows)),
+    )
     say(
-        f"One layer quantised at a time, on {found['batch_size']} calibration faces: one pass that "
-        "ranks the layers, so without interval."
+        tr(
+            "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
+            "ranks the layers, so without interval.",
+            batch_size=found["batch_size"],
+        )
     )

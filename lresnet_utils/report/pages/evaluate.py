@@ -19,6 +19,7 @@ from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_percent, join_words
+from lresnet_utils.report.words import tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
 from lresnet_utils.verify.curves import error_rates
@@ -34,7 +35,10 @@ def accuracy(evaluation: Evaluation) -> None:
     """Show the guide's two numbers per target, with intervals, or why there are none."""
     record = evaluation.record
     if not record["trained"]:
-        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
+        note(
+            tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
+            "warning",
+        )
     rows = [
         {
             "target": name,
@@ -57,11 +61,17 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("eer", "EER", "", fmt_percent),
     ]
     if rows:
-        table(rows, columns, f"Accuracy by the guide's protocol, {record['folds']} folds")
+        table(
+            rows,
+            columns,
+            tr("Accuracy by the guide's protocol, {folds} folds", folds=record["folds"]),
+        )
         if any(row["threshold"].get("low") is None for row in rows):
             say(
-                "A threshold without an interval is one that no bootstrap draw moves: the classes "
-                "hardly overlap, and other thresholds would do as well."
+                tr(
+                    "A threshold without an interval is one that no bootstrap draw moves: the "
+                    "classes hardly overlap, and other thresholds would do as well."
+                )
             )
         say(
             _about_intervals(
@@ -86,8 +96,11 @@ def gates(evaluation: Evaluation) -> None:
         Column("basis", "Why"),
     ]
     if rows:
-        caption = "Gates: the guide's rule (accuracy within 1 point of the published) and, "
-        table(rows, columns, caption + "pair by pair, McNemar's exact test against the reference")
+        caption = tr(
+            "Gates: the guide's rule (accuracy within 1 point of the published) and, pair by pair, "
+            "McNemar's exact test against the reference"
+        )
+        table(rows, columns, caption)
 
 
 def figures(evaluation: Evaluation, run: RunFolder) -> None:
@@ -103,9 +116,13 @@ def figures(evaluation: Evaluation, run: RunFolder) -> None:
     paths = write_figures(batch / "figures", displays)
     names = join_words([path.name for path in paths])
     say(
-        f"In {batch.name}/figures: {names}. In {batch.name}/scores, per target and kind of image: "
-        "the scores as .npz, as .csv (label, score, images, identities, fold) and as .txt, the "
-        "four columns that bob reads."
+        tr(
+            "In {name}/figures: {names}. In {name}/scores, per target and kind of image: the "
+            "scores as .npz, as .csv (label, score, images, identities, fold) and as .txt, the "
+            "four columns that bob reads.",
+            name=batch.name,
+            names=names,
+        )
     )
 
 
@@ -162,18 +179,23 @@ def _threshold(evaluation: Evaluation) -> tuple[ThresholdDisplay, ScoreHistogram
 
 def _about_intervals(accuracy: dict) -> str:
     naive = accuracy["naive"]
-    plain = f"{fmt_percent(naive['low'])} to {fmt_percent(naive['high'])}"
+    plain = tr("{low} to {high}", low=fmt_percent(naive["low"]), high=fmt_percent(naive["high"]))
     if "people" not in accuracy:
-        return f"The interval is {accuracy['interval']}."
-    text = (
-        f"Intervals: {accuracy['interval']}; pairs that share a person are not independent, and "
-        f"the design effect is the variance over that of independent pairs. Taken as "
-        f"independent, the first target's accuracy would get {plain} (Wilson)."
+        return tr("The interval is {interval}.", interval=accuracy["interval"])
+    text = tr(
+        "Intervals: {interval}; pairs that share a person are not independent, and the "
+        "design effect is the variance over that of independent pairs. Taken as independent, "
+        "the first target's accuracy would get {plain} (Wilson).",
+        interval=accuracy["interval"],
+        plain=plain,
     )
     few = accuracy["people_wrong"]
     return text + (
-        f" People in wrong pairs: {few}. That is too few to see how errors gather on people, so "
-        "the interval may be too narrow."
+        tr(
+            " People in wrong pairs: {few}. That is too few to see how errors gather on people, "
+            "so the interval may be too narrow.",
+            few=few,
+        )
         if few < FEW_PEOPLE
         else ""
     )
@@ -196,7 +218,7 @@ def hardest_pairs(evaluation: Evaluation, count: int = 4) -> None:
             scored.distances[pairs],
             faces.same[pairs],
             chosen,
-            caption=f"Distances of {name}.",
+            caption=tr("Distances of {name}.", name=name),
         )
     )
 
@@ -215,7 +237,11 @@ def hardest_roc(evaluation: Evaluation) -> None:
     }
     first = evaluation.scored[next(iter(curves)), hardest].intervals
     display = RocDisplay.from_rocs(curves, first and first.band)
-    words = f"ROC on the hardest images ({evaluation.faces.labels()[hardest]}). {display.reading}"
+    words = tr(
+        "ROC on the hardest images ({images}). {reading}",
+        images=evaluation.faces.labels()[hardest],
+        reading=display.reading,
+    )
     show(display, caption=words)
 
 
@@ -231,19 +257,20 @@ def robustness(evaluation: Evaluation) -> None:
     if len({row["variant"] for row in rows}) > 1:
         show(RobustnessDisplay(rows, labels=evaluation.faces.labels()))
     elif rows:
-        say("The degraded variants are evaluated at the largest batch size of a run.")
+        say(tr("The degraded variants are evaluated at the largest batch size of a run."))
 
 
 def parity(evaluation: Evaluation) -> None:
     """Show how far each target is from the reference: embeddings, and pairs that changed sides."""
     reference = evaluation.record["reference"]
     rows = [
-        {"target": name, "pair": f"{name} and {reference}"} | entry["parity"]
+        {"target": name, "pair": tr("{name} and {reference}", name=name, reference=reference)}
+        | entry["parity"]
         for name, entry in ok_targets(evaluation.record["targets"]).items()
         if name != reference and "min_cosine" in entry["parity"]
     ]
     if not rows:
-        say(f"No other target has embeddings to compare with {reference}.")
+        say(tr("No other target has embeddings to compare with {reference}.", reference=reference))
         return
     columns = [
         Column("target", "Target"),
@@ -253,7 +280,7 @@ def parity(evaluation: Evaluation) -> None:
         Column("flipped_pairs", "Pairs that changed sides"),
         Column("mcnemar_p", "McNemar's p", "exact", ".2f"),
     ]
-    table(rows, columns, f"Agreement with {reference}, pair by pair")
+    table(rows, columns, tr("Agreement with {reference}, pair by pair", reference=reference))
     show(ParityDisplay(rows))
 
 

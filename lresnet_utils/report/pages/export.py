@@ -8,9 +8,11 @@ from lresnet_utils.report.displays import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.pages.common import properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_count
+from lresnet_utils.report.words import mark, recorded, tr
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
 PARITY_LIMIT = 1e-5
+_SHOWN = 6
 
 
 def network(record: dict[str, Any]) -> None:
@@ -18,30 +20,112 @@ def network(record: dict[str, Any]) -> None:
     net, pixels = record["network"], record["input"]
     if record["onnx"] is None:
         note(
-            f"The network, {net['architecture']}, is not on this machine: its results were "
-            "recorded elsewhere, so there is no graph to export or to compare."
+            tr(
+                "The network, {architecture}, is not on this machine: its results were recorded "
+                "elsewhere, so there is no graph to export or to compare.",
+                architecture=net["architecture"],
+            )
         )
         return
     size, order = pixels["size"], pixels["channel_order"].upper()
     properties(
         [
-            ("Architecture", f"{net['architecture']} ({net['source']})"),
-            ("Parameters", fmt_count(net["n_parameters"])),
-            ("Embedding", f"{net['embedding_size']} numbers"),
-            ("Weights", f"{net['weights']}, SHA-256 {short_hash(net['weights_sha256'])}"),
-            ("Input", f"{size} x {size} pixels, {order}, {_SCALES[pixels['normalisation']]}"),
+            (tr("Architecture"), f"{net['architecture']} ({recorded(net['source'])})"),
+            (tr("Parameters"), fmt_count(net["n_parameters"])),
+            (tr("Embedding"), tr("{embedding_size} numbers", embedding_size=net["embedding_size"])),
+            (
+                tr("Weights"),
+                tr(
+                    "{weights}, SHA-256 {weights_sha256}",
+                    weights=net["weights"],
+                    weights_sha256=short_hash(net["weights_sha256"]),
+                ),
+            ),
+            (
+                tr("Input"),
+                tr(
+                    "{size} x {size} pixels, {order}, {scale}",
+                    size=size,
+                    order=order,
+                    scale=_SCALES[pixels["normalisation"]],
+                ),
+            ),
         ],
-        "The exported network",
+        tr("The exported network"),
     )
+    if "foreign" in record:
+        _foreign(record["foreign"])
+    _left_out(net.get("ignored", []))
     if not net["trained"]:
         note(
-            "These weights are random (seeded). Speed and the agreement of runtimes can be "
-            "measured with them; accuracy cannot, so it is neither evaluated nor shown.",
+            tr(
+                "These weights are random (seeded). Speed and the agreement of runtimes can be "
+                "measured with them; accuracy cannot, so it is neither evaluated nor shown."
+            ),
             "warning",
         )
 
 
-_SCALES = {"minus1_1": "scaled to [-1, 1] as (x/255 - 0.5)/0.5", "raw": "as they are, 0 to 255"}
+_SCALES = {
+    "minus1_1": mark("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
+    "centred_128": mark("scaled as (x - 127.5)/128"),
+    "zero_1": mark("scaled to [0, 1] as x/255"),
+    "raw": mark("as they are, 0 to 255"),
+}
+
+
+def _left_out(names: list[str]) -> None:
+    """Name what else the weights file holds."""
+    if len(names) > _SHOWN:
+        shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+        say(
+            tr(
+                "The file holds more than the network. Left out: {shown} and {more} others.",
+                shown=shown,
+                more=more,
+            )
+        )
+    elif names:
+        shown = ", ".join(names)
+        say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
+
+
+def _foreign(foreign: dict[str, Any]) -> None:
+    """Say what the given file is, what was changed in it, and how that was checked."""
+    told, batch = foreign["told"], foreign["batch"]
+    pixels = told["because"] if told["normalisation"] else mark("as set in the params")
+    changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
+    properties(
+        [
+            (
+                tr("Input"),
+                f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}",
+            ),
+            (
+                tr("Batch size"),
+                tr("any") if batch is None else tr("{batch}, written into the file", batch=batch),
+            ),
+            (
+                tr("Output"),
+                tr(
+                    "{output}, mean length {length:.3g}",
+                    output=foreign["output"],
+                    length=foreign["length"],
+                ),
+            ),
+            (tr("Pixels"), recorded(pixels) if told["normalisation"] else tr(pixels)),
+            (tr("Changed"), ", ".join(changes) or tr("nothing")),
+        ],
+        tr("The given graph"),
+    )
+    say(
+        tr(
+            "The graph that everything here is built from was compared with {compared_with}: on "
+            "random pixels unit embeddings differ by at most {difference:.1e}.",
+            compared_with=foreign["compared_with"],
+            difference=foreign["max_abs_difference"],
+        )
+    )
 
 
 def graphs(record: dict[str, Any]) -> None:
@@ -61,12 +145,18 @@ def graphs(record: dict[str, Any]) -> None:
         Column("opset", "Opset"),
         Column("sha256", "SHA-256", "", short_hash),
     ]
-    table(rows, columns, "The graphs: 1 multiply-add counts as 2 FLOP")
+    table(rows, columns, tr("The graphs: 1 multiply-add counts as 2 FLOP"))
     check = record["simplify"]
     say(
-        f"onnxsim took {check['nodes_before']} nodes to {check['nodes_after']} in "
-        f"{check['seconds']:.1f} s. On {check['checks']} batches of random pixels the unit "
-        f"embeddings of the two graphs differ by at most {check['max_abs_difference']:.1e}."
+        tr(
+            "onnxsim took {nodes_before} nodes to {nodes_after}. On {checks} batches of random "
+            "pixels the unit embeddings of the two graphs differ by at most "
+            "{max_abs_difference:.1e}.",
+            nodes_before=check["nodes_before"],
+            nodes_after=check["nodes_after"],
+            checks=check["checks"],
+            max_abs_difference=check["max_abs_difference"],
+        )
     )
 
 
@@ -77,20 +167,26 @@ def operators(record: dict[str, Any]) -> None:
 
 
 def parity(record: dict[str, Any]) -> None:
-    """Show how far PyTorch, ONNX and simplified ONNX are apart on real faces."""
+    """Show how far the network, its graph and its simplified graph are apart on real faces."""
     if record["onnx"] is None:
         return
-    rows = [row | {"pair": f"{row['a']} and {row['b']}"} for row in record["parity"]]
+    rows = [row | {"pair": tr("{a} and {b}", a=row["a"], b=row["b"])} for row in record["parity"]]
     columns = [
         Column("pair", "Compared"),
         Column("max_abs_difference", "Largest difference", "unit embeddings", ".1e"),
         Column("min_cosine", "Least cosine", "", ".8f"),
         Column("n", "Faces"),
     ]
-    table(rows, columns, "Agreement of the exported graphs with PyTorch, on real faces")
+    origin = record["parity"][0]["a"]
+    table(rows, columns, tr("Agreement of the graphs with {origin}, on real faces", origin=origin))
     show(ParityDisplay(rows))
     worst = max(row["max_abs_difference"] for row in rows)
-    verdict = "within" if worst <= PARITY_LIMIT else "beyond"
-    text = f"The largest difference of any number in a unit embedding is {worst:.1e}, {verdict} "
-    text += f"the limit of {PARITY_LIMIT:.0e}."
-    note(text, "info" if worst <= PARITY_LIMIT else "warning")
+    within = worst <= PARITY_LIMIT
+    text = tr(
+        "The largest difference of any number in a unit embedding is {worst:.1e}, {verdict} the "
+        "limit of {limit:.0e}.",
+        worst=worst,
+        verdict=tr("within") if within else tr("beyond"),
+        limit=PARITY_LIMIT,
+    )
+    note(text, "info" if within else "warning")

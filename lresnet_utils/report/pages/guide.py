@@ -15,6 +15,7 @@ from lresnet_utils.perf.guide import (
 )
 from lresnet_utils.report.show import Column, note, say, table
 from lresnet_utils.report.style import fmt_percent, join_words
+from lresnet_utils.report.words import tr
 
 # Every figure of the guide has fewer digits than this, so all of them are written.
 _DIGITS = ".10g"
@@ -37,14 +38,14 @@ def accuracy(guide: Guide | None = None) -> None:
         for name in ("wilson", "clopper_pearson")
     }
     measured = {
-        "network": f"Offline model, {guide.npu['device']}",
+        "network": tr("Offline model, {device}", device=guide.npu["device"]),
         "accuracy": counts["accuracy"],
         "errors": counts["errors"],
         "n": counts["n"],
         "threshold": float(guide.number("best_thresholds")),
     }
     published = {
-        "network": "Published",
+        "network": tr("Published"),
         "accuracy": counts["published"],
         "errors": counts["published_errors"],
         "n": counts["n"],
@@ -58,12 +59,21 @@ def accuracy(guide: Guide | None = None) -> None:
         Column("clopper_pearson", "Clopper-Pearson", "95 %", fmt_percent),
         Column("threshold", "Mean best threshold", "squared L2", _DIGITS),
     ]
-    _recorded([measured | intervals, published], columns, "Accuracy on LFW", ("6.1", "6.2"))
+    _recorded([measured | intervals, published], columns, tr("Accuracy on LFW"), ("6.1", "6.2"))
     say(
-        f"Wrong pairs and intervals are derived from the accuracy and the {counts['n']:,} pairs "
-        f"({guide.figures['lfw_pairs']['source']}). Both intervals take the pairs as independent."
+        tr(
+            "Wrong pairs and intervals are derived from the accuracy and the {n:,} pairs "
+            "({source}). Both intervals take the pairs as independent.",
+            n=counts["n"],
+            source=guide.figures["lfw_pairs"]["source"],
+        )
     )
-    say(f"Source of the published accuracy: {guide.figures['published_accuracy']['source']}.")
+    say(
+        tr(
+            "Source of the published accuracy: {source}.",
+            source=guide.figures["published_accuracy"]["source"],
+        )
+    )
     _source(guide)
 
 
@@ -75,11 +85,12 @@ def throughput(guide: Guide | None = None) -> None:
     stages = guide.blocks[0].record.stages
     rates = [Column(s, label, stages[s].rate_unit, _DIGITS) for s, label in _STAGES.items()]
     times = [
-        Column(s, label, f"ms per {stages[s].time_covers}", _DIGITS) for s, label in _STAGES.items()
+        Column(s, label, tr("ms per {what}", what=stages[s].time_covers), _DIGITS)
+        for s, label in _STAGES.items()
     ]
     for title, figure, columns in (
-        ("The five rates of each run, one chip", "rate", rates),
-        ("The five times of each run, one chip", "time_ms", times),
+        (tr("The five rates of each run, one chip"), "rate", rates),
+        (tr("The five times of each run, one chip"), "time_ms", times),
     ):
         rows = [
             _named(block) | {s: getattr(block.record.stages[s], figure) for s in _STAGES}
@@ -95,14 +106,14 @@ def throughput(guide: Guide | None = None) -> None:
         Column("agrees", "Caption right"),
     ]
     rows = [_named(block) | _caption(block) for block in guide.blocks]
-    _recorded(rows, named + columns, "The Interface rates and their captions", sections)
+    _recorded(rows, named + columns, tr("The Interface rates and their captions"), sections)
     _explain(guide, rows)
     _source(guide)
 
 
 def _named(block: GuideBlock) -> dict[str, Any]:
     return {
-        "state": "after tuning" if block.tuned else "before tuning",
+        "state": tr("after tuning") if block.tuned else tr("before tuning"),
         "batch_size": block.record.batch_size,
     }
 
@@ -124,21 +135,36 @@ def _explain(guide: Guide, rows: Sequence[Mapping[str, Any]]) -> None:
     factors = join_words([str(n) for n in sorted({block.chips for block in guide.blocks})])
     clocks = join_words(sorted({block.record.throughput_clock for block in guide.blocks}))
     say(
-        f"Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
-        f"included. Clock: {clocks}."
+        tr(
+            "Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
+            "included. Clock: {clocks}.",
+            inputs=inputs,
+            clocks=clocks,
+        )
     )
     note(
-        f"The products are an extrapolation: one chip was measured and its rate multiplied by "
-        f"{factors}.",
+        tr(
+            "The products are an extrapolation: one chip was measured and its rate multiplied by "
+            "{factors}.",
+            factors=factors,
+        ),
         "warning",
     )
     wrong = [row for row in rows if not row["agrees"]]
     if wrong:
-        told = "; ".join(
-            f"{row['state']}, {row['caption']} printed where the run had {row['implied']}"
+        told = tr("; ").join(
+            tr(
+                "{state}, {caption} printed where the run had {implied}",
+                state=row["state"],
+                caption=row["caption"],
+                implied=row["implied"],
+            )
             for row in wrong
         )
-        note(f"Captions with a wrong batch size: {len(wrong)} ({told}).", "warning")
+        note(
+            tr("Captions with a wrong batch size: {n} ({told}).", n=len(wrong), told=told),
+            "warning",
+        )
 
 
 def tuning(guide: Guide | None = None) -> None:
@@ -169,8 +195,8 @@ def tuning(guide: Guide | None = None) -> None:
         Column("change", "Change", "%, derived", _CHANGE),
         Column("e2e_change", "Change of the [e2e] rate", "%, derived", _CHANGE),
     ]
-    _recorded(rows, columns, f"Tuning on {guide.npu['device']}", ("7.3",))
-    say(f"The rates are {unit}. {_reproduced(cells)}")
+    _recorded(rows, columns, tr("Tuning on {device}", device=guide.npu["device"]), ("7.3",))
+    say(tr("The rates are {unit}. {told}", unit=unit, told=_reproduced(cells)))
     _source(guide)
 
 
@@ -193,22 +219,33 @@ def devices(guide: Guide | None = None) -> None:
         )
     columns = [
         Column("batch_size", "Batch"),
-        Column("gpu", "GPU", f"{guide.gpu['device']}, images/s", _DIGITS),
-        Column("npu", "NPU", f"{guide.npu['device']}, with the factor, images/s", _DIGITS),
+        Column("gpu", "GPU", tr("{device}, images/s", device=guide.gpu["device"]), _DIGITS),
+        Column(
+            "npu",
+            "NPU",
+            tr("{device}, with the factor, images/s", device=guide.npu["device"]),
+            _DIGITS,
+        ),
         Column("ratio", "NPU / GPU", "derived", ".3f"),
         Column("chip", "NPU, one chip", "images/s", _DIGITS),
         Column("chip_ratio", "One chip / GPU", "derived", ".3f"),
     ]
-    _recorded(rows, columns, "GPU and NPU", ("7.4",))
+    _recorded(rows, columns, tr("GPU and NPU"), ("7.4",))
     say(_reproduced(cells))
     npu = guide.block(rows[0]["batch_size"], tuned=True).record
     note(
-        f"Unlike clocks. {guide.gpu['device']}, {guide.gpu['precision_note']}: "
-        f"{guide.gpu['clock']}. {guide.npu['device']}, {guide.npu['precision_note']}: "
-        f"{npu.throughput_clock}.",
+        tr(
+            "Unlike clocks. {device}, {precision_note}: {clock}. {npu}, {npu_note}: {npu_clock}.",
+            device=guide.gpu["device"],
+            precision_note=guide.gpu["precision_note"],
+            clock=guide.gpu["clock"],
+            npu=guide.npu["device"],
+            npu_note=guide.npu["precision_note"],
+            npu_clock=npu.throughput_clock,
+        ),
         "warning",
     )
-    say(f"Source of the GPU's clock: {guide.gpu['source']}.")
+    say(tr("Source of the GPU's clock: {source}.", source=guide.gpu["source"]))
     _source(guide)
 
 
@@ -216,8 +253,16 @@ def findings(guide: Guide | None = None) -> None:
     """List what follows from the guide's figures: finding, evidence, consequence."""
     guide = guide or load_guide()
     for number, found in enumerate(guide_findings.findings(guide), 1):
-        say(f"{number}. {found.finding} Evidence: {found.evidence} So: {found.consequence}")
-    say("Derived from figures that the guide recorded; nothing of it was measured here.")
+        say(
+            tr(
+                "{number}. {finding} Evidence: {evidence} So: {consequence}",
+                number=number,
+                finding=found.finding,
+                evidence=found.evidence,
+                consequence=found.consequence,
+            )
+        )
+    say(tr("Derived from figures that the guide recorded; nothing of it was measured here."))
     _source(guide)
 
 
@@ -232,9 +277,11 @@ def _by_batch_size(cells: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, An
 def _reproduced(cells: Sequence[Mapping[str, Any]]) -> str:
     derived = [cell for cell in cells if cell["derived"] is not None]
     equal = [cell for cell in derived if cell["derived"] == cell["printed"]]
-    return (
-        f"{len(equal)} of the {len(derived)} NPU figures follow to the last digit from the logs of "
-        "sections 7.1 and 7.2."
+    return tr(
+        "{n} of the {total} NPU figures follow to the last digit from the logs of sections 7.1 "
+        "and 7.2.",
+        n=len(equal),
+        total=len(derived),
     )
 
 
@@ -245,10 +292,15 @@ def _recorded(
     sections: Sequence[str],
 ) -> None:
     """Show a table whose caption says that the guide recorded it, and where."""
-    word = "section" if len(sections) == 1 else "sections"
-    where = f"{word} {join_words(list(sections))}"
-    table(rows, columns, f"{title}. Recorded by the guide, {where}; not measured here.")
+    names = join_words(list(sections))
+    one = len(sections) == 1
+    where = tr("section {names}", names=names) if one else tr("sections {names}", names=names)
+    table(
+        rows,
+        columns,
+        tr("{title}. Recorded by the guide, {where}; not measured here.", title=title, where=where),
+    )
 
 
 def _source(guide: Guide) -> None:
-    say(f"Source, the guide: {guide.source}.")
+    say(tr("Source, the guide: {source}.", source=guide.source))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.displays import StageDisplay
+from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.words import tr
 
 # The guide's names for the five parts, in its order.
 _PARTS = {
@@ -19,7 +21,13 @@ _PARTS = {
 
 
 def figures(record: dict[str, Any]) -> None:
-    """Show the five figures per target as a table and a chart."""
+    """Show the five figures per target as a table and a chart; they are measured times."""
+    note_problems(record["targets"])
+    with timings():
+        _figures(record)
+
+
+def _figures(record: dict[str, Any]) -> None:
     working = ok_targets(record["targets"])
     rows = [
         {"target": name}
@@ -30,8 +38,9 @@ def figures(record: dict[str, Any]) -> None:
     columns = [Column("target", "Target")]
     columns += [Column(part, label, "images/s", ".1f") for part, label in _PARTS.items()]
     columns += [Column("n", "n", "network inputs")]
-    table(rows, columns, "The five figures: images per second through each part of the pipeline")
-    note_problems(record["targets"])
+    table(
+        rows, columns, tr("The five figures: images per second through each part of the pipeline")
+    )
     measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
     if any(measured.values()):
         show(StageDisplay({name: parts for name, parts in measured.items() if parts}))
@@ -45,13 +54,18 @@ def _measured(stages: dict[str, Any]) -> dict[str, Any]:
 
 def _counting(flip: bool) -> str:
     views = (
-        "The mirrored view is embedded as well and counts as an image of its own, as in the guide."
+        tr(
+            "The mirrored view is embedded as well and counts as an image of its own, as in the "
+            "guide."
+        )
         if flip
-        else "One view per face: the mirrored view is off in this run."
+        else tr("One view per face: the mirrored view is off in this run.")
     )
-    return (
-        f"{views} Each distinct face is embedded once, however many pairs it is in. These rates "
-        "come from one pass over the set, so they have no interval; 6_perf repeats and has one."
+    return tr(
+        "{views} Each distinct face is embedded once, however many pairs it is in. These "
+        "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
+        "has one.",
+        views=views,
     )
 
 
@@ -68,7 +82,16 @@ def failures(record: dict[str, Any]) -> None:
         Column("n_images", "Distinct faces"),
         Column("n_failed", "Failures to acquire"),
     ]
-    table(rows, columns, "Faces embedded, and failures to acquire")
+    table(rows, columns, tr("Faces embedded, and failures to acquire"))
     for row in rows:
         for image, reason in sorted(row["failures"].items(), key=lambda item: int(item[0]))[:5]:
-            note(f"{row['target']}, {row['variant']}: image {image}: {reason}", "warning")
+            note(
+                tr(
+                    "{target}, {variant}: image {image}: {reason}",
+                    target=row["target"],
+                    variant=row["variant"],
+                    image=image,
+                    reason=reason,
+                ),
+                "warning",
+            )

@@ -7,9 +7,13 @@ from typing import Any
 from lresnet_utils.perf.layers import by_kind, roofline_points
 from lresnet_utils.perf.statistics import MINIMUM_N
 from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
+from lresnet_utils.report.pages import compile, eight_bits, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.pages.custody import disturbance
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
+from lresnet_utils.report.words import recorded, tr
+from lresnet_utils.run import RunFolder
 
 _PERCENTILES = ("p50", "p90", "p99")
 
@@ -21,16 +25,21 @@ def speed(record: dict[str, Any]) -> None:
         Column("target", "Target"),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("repeats", "Repeats"),
-        *(Column(p, f"Latency {p}", "ms per batch", ".2f") for p in _PERCENTILES),
+        *(Column(p, tr("Latency {p}", p=p), "ms per batch", ".2f") for p in _PERCENTILES),
         Column("n", "Batches timed"),
     ]
-    table(rows, columns, f"Speed at batch size {record['batch_size']}")
+    table(rows, columns, tr("Speed at batch size {batch_size}", batch_size=record["batch_size"]))
     note_problems(record["targets"])
     _note_missing(rows)
     for name, entry in ok_targets(record["targets"]).items():
         if "tool" in entry:
-            clock = f"{name} was timed by {entry['tool']}, whose clock covers {entry['clock']}."
-            note(" ".join([clock, *entry["notes"]]))
+            clock = tr(
+                "{name} was timed by {tool}, whose clock covers {clock}.",
+                name=name,
+                tool=entry["tool"],
+                clock=entry["clock"],
+            )
+            note(tr(" ").join([clock, *map(recorded, entry["notes"])]))
 
 
 def _note_missing(rows: list[dict[str, Any]]) -> None:
@@ -38,10 +47,12 @@ def _note_missing(rows: list[dict[str, Any]]) -> None:
     reasons = {why for row in rows for why in row["refused"].values()}
     counted = {why for why in reasons if why.startswith("needs ")}
     if counted:
-        needs = ", ".join(f"{p} needs {MINIMUM_N[int(p[1:])]}" for p in _PERCENTILES)
-        note(f"Percentiles are missing where too few batches were timed: {needs}.")
+        needs = tr(", ").join(
+            tr("{p} needs {n}", p=p, n=MINIMUM_N[int(p[1:])]) for p in _PERCENTILES
+        )
+        note(tr("Percentiles are missing where too few batches were timed: {needs}.", needs=needs))
     for why in sorted(reasons - counted):
-        note(f"A percentile is missing: {why}.")
+        note(tr("A percentile is missing: {why}.", why=why))
 
 
 def charts(record: dict[str, Any]) -> None:
@@ -57,7 +68,7 @@ def charts(record: dict[str, Any]) -> None:
 def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
-        note("No target ran in this process, so the machine's ceilings are not measured.")
+        note(tr("No target ran in this process, so the machine's ceilings are not measured."))
         return
     rows = [_ceiling_row(name, entry) for name, entry in ok_targets(record["targets"]).items()]
     columns = [
@@ -66,15 +77,31 @@ def ceiling(record: dict[str, Any]) -> None:
         Column("tops", "Ceiling", "10¹² operations/s", ".3f"),
         Column("by", "Fastest matrix product"),
     ]
-    table(rows, columns, f"Share of this machine's arithmetic at batch {record['batch_size']}")
+    table(
+        rows,
+        columns,
+        tr(
+            "Share of this machine's arithmetic at batch {batch_size}",
+            batch_size=record["batch_size"],
+        ),
+    )
     for precision, found in record["ceilings"].items():
         if "refused" in found:
-            note(f"There is no {precision} ceiling: {found['refused']}.")
+            note(
+                tr(
+                    "There is no {precision} ceiling: {refused}.",
+                    precision=precision,
+                    refused=found["refused"],
+                )
+            )
     beyond = [row["target"] for row in rows if "value" in row["share"] and _beyond(row)]
     if beyond:
         note(
-            f"{join_words(beyond)}: above 100 %, since the runtime's own kernels are faster than "
-            "every plain matrix product that was tried."
+            tr(
+                "{beyond}: above 100 %, since the runtime's own kernels are faster than every "
+                "plain matrix product that was tried.",
+                beyond=join_words(beyond),
+            )
         )
     say(_about_ceilings(record))
 
@@ -93,19 +120,28 @@ def _beyond(row: dict[str, Any]) -> bool:
 
 
 def _about_ceilings(record: dict[str, Any]) -> str:
-    sizes = "; ".join(
-        f"{precision} {found['size']} × {found['size']}, best of {found['n']}"
+    sizes = tr("; ").join(
+        tr(
+            "{precision} {size} × {size}, best of {n}",
+            precision=precision,
+            size=found["size"],
+            n=found["n"],
+        )
         for precision, found in record["ceilings"].items()
         if "tops" in found
     )
     memory = record["memory_bandwidth"]
-    return (
-        f"A ceiling is the best repeat of a plain matrix product ({sizes}), by the fastest library "
-        f"at hand, measured right after the targets. The network has "
-        f"{fmt_number(record['flops_per_image'] / 1e9, 4)} × 10⁹ operations per image "
-        "(convolutions and matrix products of the simplified graph). Memory moves "
-        f"{fmt_number(memory['gb_per_s'])} × 10⁹ bytes per second (best of {memory['n']} triads "
-        f"over three arrays of {fmt_bytes(memory['array_bytes'])})."
+    return tr(
+        "A ceiling is the best repeat of a plain matrix product ({sizes}), by the fastest "
+        "library at hand, measured right after the targets. The network has "
+        "{flops_per_image} × 10⁹ operations per image (convolutions and matrix products of "
+        "the simplified graph). Memory moves {gb_per_s} × 10⁹ bytes per second (best of {n} "
+        "triads over three arrays of {array_bytes}).",
+        sizes=sizes,
+        flops_per_image=fmt_number(record["flops_per_image"] / 1e9, 4),
+        gb_per_s=fmt_number(memory["gb_per_s"]),
+        n=memory["n"],
+        array_bytes=fmt_bytes(memory["array_bytes"]),
     )
 
 
@@ -113,7 +149,7 @@ def roofline(record: dict[str, Any]) -> None:
     """Chart the layers of the fastest OpenVINO build under this machine's roofs."""
     layers = record.get("layers", {"refused": "no target ran in this process"})
     if "refused" in layers:
-        note(f"No layers to show: {layers['refused']}.")
+        note(tr("No layers to show: {refused}.", refused=layers["refused"]))
         return
     roofs = {name: found["tops"] for name, found in record["ceilings"].items() if "tops" in found}
     show(
@@ -141,12 +177,18 @@ def where_time_goes(record: dict[str, Any]) -> None:
         Column("flops_share", "Share of arithmetic", "", fmt_percent),
         Column("tops", "Rate", "10¹² operations/s", ".3f"),
     ]
-    table(rows, columns, f"Where the time goes: {layers['target']}, layer by layer")
+    table(
+        rows, columns, tr("Where the time goes: {target}, layer by layer", target=layers["target"])
+    )
     say(
-        f"Means over {layers['batches']} batches on one stream of all cores, without intervals, "
-        f"since OpenVINO tells means alone. The layers add up to {sum(r['ms'] for r in rows):.1f} "
-        f"of {layers['wall_ms']:.1f} ms per batch. Activations that OpenVINO fused into a "
-        "convolution are in its time."
+        tr(
+            "Means over {batches} batches on one stream of all cores, without intervals, since "
+            "OpenVINO tells means alone. The layers add up to {total:.1f} of {wall_ms:.1f} ms per "
+            "batch. Activations that OpenVINO fused into a convolution are in its time.",
+            batches=layers["batches"],
+            total=sum(r["ms"] for r in rows),
+            wall_ms=layers["wall_ms"],
+        )
     )
 
 
@@ -154,16 +196,52 @@ def method(record: dict[str, Any]) -> None:
     """Say what the clock covers and whether the machine was quiet."""
     settings, machine = record["settings"], record["machine"]
     say(
-        f"The clock covers {record['clock']}. After {settings['warmup']} warm-up batches each "
-        f"target ran {settings['repeats']} repeats of at least {settings['seconds']} s, the "
-        "targets taking turns so that a drift of the machine meets all alike. The interval is "
-        "Student's t over the repeats."
+        tr(
+            "The clock covers {clock}. After {warmup} warm-up batches each target ran {repeats} "
+            "repeats of at least {seconds} s, the targets taking turns so that a drift of the "
+            "machine meets all alike. The interval is Student's t over the repeats.",
+            clock=record["clock"],
+            warmup=settings["warmup"],
+            repeats=settings["repeats"],
+            seconds=settings["seconds"],
+        )
     )
     say(
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB. Its "
-        f"load average over the minute before timing was {machine['load_average']}; this run's "
-        "own earlier stages count in it."
+        tr(
+            "Machine: {cpu}, {cores} cores, {memory_gib} GiB. Its load average over the minute "
+            "before timing was {load_average}; this run's own earlier stages count in it.",
+            cpu=machine["cpu"],
+            cores=machine["cores"],
+            memory_gib=machine["memory_gib"],
+            load_average=machine["load_average"],
+        )
     )
+    if record.get("load"):
+        disturbance(record["load"], record["batch_size"])
+
+
+def pipeline(run: RunFolder, batch_size: int) -> None:
+    """Show the five figures that ``4_infer`` measured."""
+    record = _earlier(run, "4_infer", batch_size)
+    if record:
+        infer.figures(record)
+
+
+def search(run: RunFolder, batch_size: int) -> None:
+    """Show what ``2_compile`` measured to choose the builds, and how long they took to make."""
+    record = _earlier(run, "2_compile", batch_size)
+    if record:
+        compile.build_times(record)
+        compile.rewrite_times(record)
+        compile.ways(record)
+        eight_bits.recipe_times(record)
+
+
+def _earlier(run: RunFolder, stage: str, batch_size: int) -> dict[str, Any] | None:
+    if run.stage(stage, batch_size).is_file():
+        return run.record(stage, batch_size)
+    say(tr("Stage {stage} was not run for this batch size.", stage=stage))
+    return None
 
 
 def rate_rows(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lresnet_utils.report.pages.common import judged_targets
 from lresnet_utils.report.show import Column, say, table
 from lresnet_utils.report.style import fmt_percent
+from lresnet_utils.report.words import tr
 from lresnet_utils.stages.evaluate import Evaluation
 
 
@@ -31,14 +32,16 @@ def operating_points(evaluation: Evaluation) -> None:
         Column("threshold", "Threshold", "squared L2", ".4f"),
     ]
     if rows:
-        table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
+        table(rows, columns, tr("True accept rate at a false accept rate (TAR@FAR)"))
         fold = next(iter(judged_targets(evaluation.record["targets"]).values()))["fold_resolution"]
         say(
-            "A TAR without an interval rests on so few impostor pairs that the true threshold may "
-            "lie below all of them. The smallest fold has "
-            f"{fold['n_impostor']} impostor pairs"
-            + (f" and resolves no FAR below {fold['far']:.2g}" if fold["far"] else "")
-            + ", so no TAR is given per fold."
+            tr(
+                "A TAR without an interval rests on so few impostor pairs that the true threshold "
+                "may lie below all of them. The smallest fold has {n_impostor} impostor pairs",
+                n_impostor=fold["n_impostor"],
+            )
+            + (tr(" and resolves no FAR below {far:.2g}", far=fold["far"]) if fold["far"] else "")
+            + tr(", so no TAR is given per fold.")
         )
 
 
@@ -60,11 +63,13 @@ def costs(evaluation: Evaluation) -> None:
         Column("fnmr", "FNMR there", "", fmt_percent),
     ]
     if rows:
-        caption = "AUC, d′, and the least cost when a miss and a false accept cost the same"
+        caption = tr("AUC, d′, and the least cost when a miss and a false accept cost the same")
         table(rows, columns, caption)
         say(
-            "The cost has no interval: its threshold is the best one for these very pairs, so it "
-            "is a lower bound. d′ only describes these scores."
+            tr(
+                "The cost has no interval: its threshold is the best one for these very pairs, "
+                "so it is a lower bound. d′ only describes these scores."
+            )
         )
 
 
@@ -84,9 +89,9 @@ def transfer(evaluation: Evaluation) -> None:
         Column("fnmr", "FNMR", "95 % interval", fmt_percent),
     ]
     if rows:
-        table(rows, columns, "At a threshold that these pairs had no part in choosing")
+        table(rows, columns, tr("At a threshold that these pairs had no part in choosing"))
     elif judged_targets(evaluation.record["targets"]):
-        say("No threshold was fixed beforehand (fixed_thresholds), so none is judged here.")
+        say(tr("No threshold was fixed beforehand (fixed_thresholds), so none is judged here."))
 
 
 def failures(evaluation: Evaluation) -> None:
@@ -105,19 +110,27 @@ def failures(evaluation: Evaluation) -> None:
     ]
     if not rows:
         return
-    table(rows, columns, "Failures to acquire and generalised rates, ISO/IEC 19795-1")
+    table(rows, columns, tr("Failures to acquire and generalised rates, ISO/IEC 19795-1"))
     lost = [
-        {"target": name, "image": f"image {image['image']}", "reason": image["reason"]}
+        {
+            "target": name,
+            "image": tr("image {image}", image=image["image"]),
+            "reason": image["reason"],
+        }
         | {"pairs": len(image["pairs"])}
         for name, entry in judged.items()
         for image in entry["failures"]["images"][:20]
     ]
     if lost:
         columns = [Column("target", "Target"), Column("image", "Image"), Column("reason", "Why")]
-        table(lost, [*columns, Column("pairs", "Pairs lost")], "Images without an embedding")
+        table(lost, [*columns, Column("pairs", "Pairs lost")], tr("Images without an embedding"))
     say(
-        "Rates at each target's mean threshold, chosen on these pairs: no interval. "
-        + ("At most 20 images are listed per target." if lost else "Every image was embedded.")
+        tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ")
+        + (
+            tr("At most 20 images are listed per target.")
+            if lost
+            else tr("Every image was embedded.")
+        )
     )
 
 
@@ -129,4 +142,4 @@ def set_health(evaluation: Evaluation) -> None:
         Column("consequence", "Consequence"),
     ]
     if evaluation.record["set_health"]:
-        table(evaluation.record["set_health"], columns, "The set of pairs itself")
+        table(evaluation.record["set_health"], columns, tr("The set of pairs itself"))

@@ -9,6 +9,7 @@ from lresnet_utils.report.displays import FaceSheetDisplay
 from lresnet_utils.report.pages.common import properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_count
+from lresnet_utils.report.words import recorded, tr
 
 _SHOWN_FAILURES = 10
 
@@ -16,18 +17,22 @@ _SHOWN_FAILURES = 10
 def contents(faces: FaceSet) -> None:
     """Show the set's counts, its hash and whom to credit."""
     about = faces.describe()
-    slots = f"{fmt_count(about['n_slots'])}, {fmt_count(about['repeated_slots'])} of them repeats"
+    slots = tr(
+        "{n_slots}, {repeated_slots} of them repeats",
+        n_slots=fmt_count(about["n_slots"]),
+        repeated_slots=fmt_count(about["repeated_slots"]),
+    )
     properties(
         [
-            ("Set", faces.name),
-            ("Distinct images", fmt_count(faces.n_images)),
-            ("Image slots in the pairs", slots),
-            ("Genuine pairs", fmt_count(about["n_genuine"])),
-            ("Impostor pairs", fmt_count(about["n_impostor"])),
-            ("SHA-256 of the .bin set", short_hash(faces.sha256)),
-            ("Credit", faces.credit or "not stated by the file"),
+            (tr("Set"), faces.name),
+            (tr("Distinct images"), fmt_count(faces.n_images)),
+            (tr("Image slots in the pairs"), slots),
+            (tr("Genuine pairs"), fmt_count(about["n_genuine"])),
+            (tr("Impostor pairs"), fmt_count(about["n_impostor"])),
+            (tr("SHA-256 of the .bin set"), short_hash(faces.sha256)),
+            (tr("Credit"), faces.credit or tr("not stated by the file")),
         ],
-        "The verification set",
+        tr("The verification set"),
     )
 
 
@@ -37,8 +42,11 @@ def samples(faces: FaceSet, count: int = 6) -> None:
     labels = faces.labels()
     show(
         FaceSheetDisplay(
-            {labels[variant]: faces.images(variant)[picked] for variant in faces.variants},
-            caption=faces.credit,
+            {
+                recorded(labels[variant]): faces.images(variant)[picked]
+                for variant in faces.variants
+            },
+            caption=recorded(faces.credit),
         )
     )
 
@@ -46,10 +54,24 @@ def samples(faces: FaceSet, count: int = 6) -> None:
 def failures(faces: FaceSet) -> None:
     """Say how many images cannot be used, and which."""
     if not faces.failures:
-        say(f"None: all {faces.n_images} distinct images were decoded, with the right size.")
+        say(
+            tr(
+                "None: all {n_images} distinct images were decoded, with the right size.",
+                n_images=faces.n_images,
+            )
+        )
         return
-    note(f"{len(faces.failures)} of {faces.n_images} distinct images cannot be used.", "warning")
+    note(
+        tr(
+            "{n} of {n_images} distinct images cannot be used.",
+            n=len(faces.failures),
+            n_images=faces.n_images,
+        ),
+        "warning",
+    )
     rows = [{"image": image, "reason": why} for image, why in faces.failures[:_SHOWN_FAILURES]]
     more = len(faces.failures) - len(rows)
-    caption = "Failures to acquire" + (f", the first {len(rows)}; {more} more" if more else "")
+    caption = tr("Failures to acquire") + (
+        tr(", the first {n}; {more} more", n=len(rows), more=more) if more else ""
+    )
     table(rows, [Column("image", "Image"), Column("reason", "Reason")], caption)

@@ -1,4 +1,4 @@
-"""The index: every batch size and target beside each other."""
+"""The index: charts and tables of every batch size and target beside each other."""
 
 from __future__ import annotations
 
@@ -13,127 +13,13 @@ from lresnet_utils.report.displays import (
     ThroughputDisplay,
 )
 from lresnet_utils.report.pages import guide as guide_page
-from lresnet_utils.report.pages.common import note_problems, properties
-from lresnet_utils.report.show import Column, facts, note, say, show, table
-from lresnet_utils.report.style import fmt_percent, fmt_rate
+from lresnet_utils.report.pages.common import properties
+from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.evaluate import SEEDED, stored_curve
+from lresnet_utils.stages.evaluate import stored_curve
 from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.summary import Results
-
-_PERCENTILES = ("p50", "p90", "p99")
-
-
-def headline(results: Results, reference: str) -> None:
-    """Show the numbers a reader came for, and what they are about."""
-    working = results.ok()
-    timed = [cell for cell in working if cell["throughput_ips"]]
-    fastest = max(timed, key=lambda cell: cell["throughput_ips"]["value"], default=None)
-    items = []
-    base = [cell for cell in results.largest() if cell["target"] == reference and cell["accuracy"]]
-    if base:
-        accuracy = base[0]["accuracy"]
-        items.append(
-            (
-                f"Accuracy, {reference}",
-                fmt_percent(accuracy["value"]),
-                f"{accuracy['errors']} of {accuracy['n']} pairs wrong; 95 % interval "
-                f"{fmt_percent(accuracy['low'])} to {fmt_percent(accuracy['high'])}",
-            )
-        )
-    if fastest:
-        rate = fastest["throughput_ips"]
-        items.append(
-            (
-                "Fastest build" + _recorded(fastest),
-                fmt_rate(rate["value"]),
-                f"{fastest['target']}, batch size {fastest['batch_size']}; {_interval(rate)}",
-            )
-        )
-    items.append(
-        (
-            "Cells with results",
-            f"{len(working)} of {len(results.cells)}",
-            "one per batch size and target",
-        )
-    )
-    facts(items)
-    say(_about(results))
-
-
-def _recorded(cell: dict[str, Any]) -> str:
-    return ", recorded elsewhere" if cell["artefact"]["options"].get("recorded") else ""
-
-
-def _interval(rate: dict[str, Any]) -> str:
-    if rate["low"] is None:
-        return f"no interval ({rate['interval'].removeprefix('none: ')})"
-    return f"95 % interval {rate['low']:.1f} to {rate['high']:.1f}, n = {rate['n']} repeats"
-
-
-def _about(results: Results) -> str:
-    params, data = results.run["params"] or {}, results.dataset
-    model = params.get("model", {})
-    text = f"Network: {model['architecture']}, weights: {model['weights']}. " if model else ""
-    if data:
-        text += (
-            f"Faces: {data['name']}, {data['n_images']} distinct images in {data['n_pairs']} "
-            f"pairs, {data['n_genuine']} genuine and {data['n_impostor']} impostor. "
-            f"{data['credit']}"
-        )
-    return text
-
-
-def cells(results: Results) -> None:
-    """Show the table of all cells, and why the ones without results have none."""
-    rows = [_row(cell) for cell in results.cells]
-    columns = [
-        Column("target", "Target"),
-        Column("batch_size", "Batch"),
-        Column("status", "Status", "", "status"),
-        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
-        Column("threshold", "Threshold", "squared L2", ".3f"),
-        Column("flipped", "Flipped", "pairs"),
-        Column("gates", "Gates"),
-        Column("throughput", "Throughput", "images/s, 95 % interval", ".1f"),
-        Column("p50", "Latency", "p50, ms", ".1f"),
-        Column("e2e", "End to end", "images/s", ".1f"),
-    ]
-    table(rows, columns, "Every batch size and target")
-    if any(cell.get("accuracy_refused") == SEEDED for cell in results.cells):
-        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
-    for remark in sorted({f"{c['target']}: {c['note']}" for c in results.ok() if c["note"]}):
-        note(remark)
-    note_problems({f"{c['target']}, batch size {c['batch_size']},": c for c in results.cells})
-
-
-def _row(cell: dict[str, Any]) -> dict[str, Any]:
-    row = {key: cell[key] for key in ("batch_size", "target", "status")}
-    if cell["status"] != "ok":
-        return row
-    threshold = cell["threshold"]
-    return row | {
-        "accuracy": cell["accuracy"] or _refusal(cell["accuracy_refused"]),
-        "threshold": threshold and threshold["value"],
-        "flipped": cell["parity"].get("flipped_pairs"),
-        "gates": _gates(cell["gates"]),
-        "throughput": cell["throughput_ips"] or _refusal(cell["throughput_refused"]),
-        "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
-        "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
-    }
-
-
-def _gates(gates: list[dict[str, Any]]) -> str | None:
-    """Return one word for the gates that could be judged; the evaluate page has them all."""
-    judged = [gate for gate in gates if gate["passed"] is not None]
-    failed = [gate["name"] for gate in judged if not gate["passed"]]
-    if failed:
-        return "failed: " + ", ".join(failed)
-    return "passed" if judged else None
-
-
-def _refusal(reason: str | None) -> dict[str, str] | None:
-    return {"refused": reason} if reason else None
 
 
 def accuracy_and_speed(results: Results) -> None:
@@ -142,7 +28,7 @@ def accuracy_and_speed(results: Results) -> None:
     if rows:
         show(AccuracySpeedDisplay(rows))
     else:
-        say("No cell has both an accuracy and a speed.")
+        say(tr("No cell has both an accuracy and a speed."))
 
 
 def speed(results: Results, baselines: list[str]) -> None:
@@ -154,8 +40,11 @@ def speed(results: Results, baselines: list[str]) -> None:
     show(ThroughputDisplay([_keys(cell) | cell["throughput_ips"] for cell in working], references))
     if references:
         say(
-            "The dashed lines are published figures of the guide, for IR-SE100 on the devices they "
-            "name; they were not measured in this run, and this run may use another network."
+            tr(
+                "The dashed lines are published figures of the guide, for IR-SE100 on the devices "
+                "they name; they were not measured in this run, and this run may use another "
+                "network."
+            )
         )
     told = [cell for cell in working if cell["latency_ms"].get("p50") is not None]
     if told:
@@ -185,7 +74,7 @@ def roc(run: RunFolder, results: Results) -> None:
     if display:
         show(display)
     else:
-        say("No pair was scored in this run, so there is no curve.")
+        say(tr("No pair was scored in this run, so there is no curve."))
 
 
 def hardest_roc(run: RunFolder, results: Results) -> None:
@@ -199,8 +88,12 @@ def hardest_roc(run: RunFolder, results: Results) -> None:
         return
     hardest = min(worst, key=lambda variant: worst[variant])
     display = _rocs(run, results, hardest)
-    words = f"ROC on the hardest images ({_labels(results).get(hardest, hardest)}). "
-    show(display, caption=words + display.reading)
+    words = tr(
+        "ROC on the hardest images ({images}). {reading}",
+        images=_labels(results).get(hardest, hardest),
+        reading=display.reading,
+    )
+    show(display, caption=words)
 
 
 def _rocs(run: RunFolder, results: Results, variant: str) -> RocDisplay | None:
@@ -233,7 +126,7 @@ def guide(results: Results, baselines: list[str]) -> None:
     """Show the guide's own tables where this run is about the guide's network."""
     params = results.run["params"] or {"model": {"architecture": None}}
     if "guide" not in baselines or params["model"]["architecture"] != "ir_se100":
-        say("Left out here: the guide's tables are about IR-SE100, and this run is not.")
+        say(tr("Left out here: the guide's tables are about IR-SE100, and this run is not."))
         return
     guide_page.accuracy()
     guide_page.throughput()
@@ -266,31 +159,31 @@ def pages(results: Results) -> None:
     if any(row["reason"] for row in rows):
         columns.append(Column("reason", "Reason"))
     if rows:
-        table(rows, columns, "The notebooks of this run")
+        table(rows, columns, tr("The notebooks of this run"))
 
 
 def provenance(results: Results) -> None:
     """Show code, packages and machine."""
     about = results.run.get("provenance")
     if not about:
-        note("The notebooks were run one by one, so no provenance was recorded.")
+        note(tr("The notebooks were run one by one, so no provenance was recorded."))
         return
     machine = about["machine"]
-    features = ", ".join(machine["flags"] or ["not told by the system"])
+    features = tr(", ").join(machine["flags"] or [tr("not told by the system")])
     rows = [
-        ("Started", about["started"]),
-        ("Code", f"lresnet_utils {about['lresnet_utils']}, {_commit(about)}"),
+        (tr("Started"), about["started"]),
+        (tr("Code"), f"lresnet_utils {about['lresnet_utils']}{tr(', ')}{_commit(about)}"),
         ("Python", about["python"]),
-        ("Machine", f"{machine['cpu']}, {machine['cores']} cores"),
-        ("CPU features", features),
-        ("Memory", f"{machine['memory_gib']} GiB"),
-        ("System", machine["os"]),
+        (tr("Machine"), tr("{cpu}, {cores} cores", cpu=machine["cpu"], cores=machine["cores"])),
+        (tr("CPU features"), features),
+        (tr("Memory"), f"{machine['memory_gib']} GiB"),
+        (tr("System"), machine["os"]),
     ]
-    properties([*rows, *about["packages"].items()], "What made this report")
+    properties([*rows, *about["packages"].items()], tr("What made this report"))
 
 
 def _commit(about: dict[str, Any]) -> str:
     if not about["commit"]:
-        return about["commit_note"]
-    note_text = f", {about['commit_note']}" if about["commit_note"] else ""
-    return f"commit {about['commit'][:12]}{note_text}"
+        return recorded(about["commit_note"])
+    told = tr("commit {commit}", commit=about["commit"][:12])
+    return told + (tr(", ") + recorded(about["commit_note"]) if about["commit_note"] else "")

@@ -8,6 +8,7 @@ from typing import Any
 from lresnet_utils.perf.guide import Guide, load_guide
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, table
+from lresnet_utils.report.words import tr
 from lresnet_utils.stages.summary import Results
 from lresnet_utils.stages.tuned import NO_SEARCH
 
@@ -18,16 +19,24 @@ def tuning(results: Results, baselines: list[str]) -> None:
     if compared:
         _measured(compared)
     else:
-        say("No build of this run was chosen by measurement, so there is no before and after.")
+        say(tr("No build of this run was chosen by measurement, so there is no before and after."))
     refused = [cell for cell in results.ok() if cell["tuning_refused"] not in (None, NO_SEARCH)]
     for cell in refused:
-        note(f"{_name(cell)}: no before and after, {cell['tuning_refused']}.")
+        note(
+            tr(
+                "{cell}: no before and after, {why}.",
+                cell=_name(cell),
+                why=cell["tuning_refused"],
+            )
+        )
     if "guide" in baselines:
         _published(load_guide())
 
 
 def _name(cell: Mapping[str, Any]) -> str:
-    return f"{cell['target']} at batch size {cell['batch_size']}"
+    return tr(
+        "{name} at batch size {batch_size}", name=cell["target"], batch_size=cell["batch_size"]
+    )
 
 
 def _measured(cells: list[dict[str, Any]]) -> None:
@@ -37,37 +46,48 @@ def _measured(cells: list[dict[str, Any]]) -> None:
         | {"n": cell["tuning"]["ratio"]["n"]}
         for cell in cells
     ]
-    interval = "95 % interval"
     columns = [
         Column("target", "Target"),
         Column("batch_size", "Batch"),
-        Column("before_ips", "Before", f"images/s, {interval}", ".1f"),
-        Column("after_ips", "After", f"images/s, {interval}", ".1f"),
-        Column("ratio", "Ratio", interval, ".2f"),
+        Column("before_ips", "Before", "images/s, 95 % interval", ".1f"),
+        Column("after_ips", "After", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "95 % interval", ".2f"),
         Column("n", "Repeats"),
     ]
-    table(rows, columns, "Before and after tuning, on this machine, measured by the Compile pages")
+    table(
+        rows, columns, tr("Before and after tuning, on this machine, measured by the Compile pages")
+    )
     _explain(cells)
 
 
 def _explain(cells: list[dict[str, Any]]) -> None:
     say(
-        "Before: the graph as simplified, run the default way; for int8 the fp32 build of the same "
-        "runtime. After: the graph and the way of running that were chosen. Both were timed in "
-        "turns; the ratio is the repeats' geometric mean, its interval Student's t on their "
-        "logarithms."
+        tr(
+            "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
+            "the same runtime. After: the graph and the way of running that were chosen. Both "
+            "were timed in turns; the ratio is the repeats' geometric mean, its interval "
+            "Student's t on their logarithms."
+        )
     )
-    say(f"{_when([cell['tuning'] for cell in cells])} {CHOSEN_BY}")
+    say(_when([cell["tuning"] for cell in cells]) + tr(" ") + tr(CHOSEN_BY))
 
 
 def _when(tunings: list[dict[str, Any]]) -> str:
     times = sorted({found["measured_at"][:16] for found in tunings})
     first, last = (time.replace("T", " ") for time in (times[0], times[-1]))
-    text = f"Measured {first} UTC" if first == last else f"Measured from {first} to {last} UTC"
+    text = (
+        tr("Measured {first} UTC", first=first)
+        if first == last
+        else tr("Measured from {first} to {last} UTC", first=first, last=last)
+    )
     earlier = sum(found["reused"] for found in tunings)
     if earlier:
-        text += f", for {earlier} of the {len(tunings)} rows by an earlier search on this machine"
-    return f"{text}."
+        text += tr(
+            ", for {earlier} of the {n} rows by an earlier search on this machine",
+            earlier=earlier,
+            n=len(tunings),
+        )
+    return text + tr(".")
 
 
 def _published(guide: Guide) -> None:
@@ -92,11 +112,18 @@ def _published(guide: Guide) -> None:
     table(
         rows,
         columns,
-        f"Published by the guide, sections 7.1 to 7.3, for IR-SE100 on {guide.npu['device']}, one "
-        "chip; not measured here",
+        tr(
+            "Published by the guide, sections 7.1 to 7.3, for IR-SE100 on {device}, one chip; "
+            "not measured here",
+            device=guide.npu["device"],
+        ),
     )
     say(
-        "The guide's table 7.3 prints four times these rates; one chip was measured. It reports "
-        "one run each, so there is no interval. Its clock: "
-        f"{guide.blocks[0].record.throughput_clock}. Source, the guide: {guide.source}."
+        tr(
+            "The guide's table 7.3 prints four times these rates; one chip was measured. It "
+            "reports one run each, so there is no interval. Its clock: {clock}. "
+            "Source, the guide: {source}.",
+            clock=guide.blocks[0].record.throughput_clock,
+            source=guide.source,
+        )
     )

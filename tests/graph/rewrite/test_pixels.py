@@ -48,7 +48,7 @@ def written(model, path):
 
 @pytest.mark.parametrize("first", [conv_first, sub_first, grouped_first, read_twice])
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
-@pytest.mark.parametrize("normalisation", ["raw", "minus1_1"])
+@pytest.mark.parametrize("normalisation", ["raw", "minus1_1", "centred_128", "zero_1"])
 def test_bytes_give_what_the_preprocessing_gives(
     first, channel_order, normalisation, net, tmp_path, operators
 ):

@@ -1,0 +1,128 @@
+"""``lresnet embed`` and ``lresnet all-pairs``: large sets from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from lresnet_utils.cluster.embed_set import embed_set
+from lresnet_utils.cluster.embedded import EmbeddedSet
+from lresnet_utils.cluster.engine import Files, open_engine
+from lresnet_utils.cluster.pairs import all_pairs_of
+from lresnet_utils.cluster.records import open_records
+from lresnet_utils.cluster.run_build import run_build
+from lresnet_utils.errors import ParamsError
+from lresnet_utils.files import write_json
+from lresnet_utils.run import RunFolder, prepare_folder
+from lresnet_utils.verify.all_pairs import AllPairs
+
+_NO_INTERVAL = "none: pairs of one person fail together, and a large set is not resampled"
+
+
+def embed(
+    run: Path,
+    source: Path,
+    *,
+    cell: str,
+    output: Path | None,
+    shard_size: int,
+    workers: int,
+    scheduler: str | None,
+    files: Files,
+) -> None:
+    """Embed a large set with a build of a run, and say what was done."""
+    if shard_size < 1:
+        raise ParamsError("A shard holds at least one picture.", where="--shard", fix="4096")
+    folder_of_run = RunFolder.open(run)
+    network = run_build(folder_of_run, cell)
+    records = open_records(source)
+    folder = output or folder_of_run.folder / "sets" / f"{records.name}.{cell.replace('/', '.')}"
+    prepare_folder(folder)
+    with (
+        open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,
+        _progress("images") as progress,
+    ):
+        found = embed_set(
+            records, network, folder, engine, shard_size=shard_size, progress=progress
+        )
+    print(_told(found))
+    print(f"Embeddings: {folder}")
+
+
+def all_pairs(
+    folder: Path,
+    *,
+    far_targets: list[float],
+    workers: int,
+    scheduler: str | None,
+    files: Files,
+) -> None:
+    """Evaluate every pair of an embedded set, print the rates and write them beside it."""
+    for far in far_targets:
+        if not 0 < far < 1:
+            raise ParamsError("False accept rates lie between 0 and 1.", where=f"--far {far}")
+    embedded = EmbeddedSet.open(folder)
+    with (
+        open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,
+        _progress("tiles") as progress,
+    ):
+        found = all_pairs_of(embedded, far_targets, engine, progress=progress)
+    record = _record(embedded, found)
+    print(_table(record))
+    print(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that moves a bar on a terminal and does nothing anywhere else."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _told(found: EmbeddedSet) -> str:
+    """Say how many pictures there are and how long those of this call took."""
+    record = found.record
+    kept = record["n_images"] - found.embedded
+    rate = f" ({found.embedded / found.seconds:.1f} images/s, one run)" if found.embedded else ""
+    return (
+        f"{record['n_images']} images: {found.embedded} embedded in {found.seconds:.1f} s{rate}, "
+        f"{kept} were there, {record['n_failed']} cannot be used"
+    )
+
+
+def _record(embedded: EmbeddedSet, found: AllPairs) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "name": embedded.record["name"],
+        "shards_sha256": embedded.record["shards_sha256"],
+        "n_images": found.n_images,
+        "n_genuine": found.n_genuine,
+        "n_impostor": found.n_impostor,
+        "interval": _NO_INTERVAL,
+        "eer": {"value": found.eer, "threshold": found.eer_threshold},
+        "tar_at_far": found.tar_at_far,
+    }
+
+
+def _table(record: dict[str, Any]) -> str:
+    lines = [
+        f"{record['n_images']} images, {record['n_genuine']} genuine and "
+        f"{record['n_impostor']} impostor pairs",
+        f"EER        {record['eer']['value']:.4%} at distance {record['eer']['threshold']:.6f}",
+    ]
+    for row in record["tar_at_far"]:
+        said = (
+            f"refused: {row['refused']}"
+            if "refused" in row
+            else f"{row['tar']:.4%} at distance {row['threshold']:.6f}, "
+            f"achieved FAR {row['achieved_far']:.3g}"
+        )
+        lines.append(f"TAR@{row['far']:<7g}{said}")
+    return "\n".join([*lines, f"Intervals: {record['interval']}"])

@@ -1,0 +1,184 @@
+"""Tasks handed to the workers of a Dask cluster, with or without a shared folder."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from lresnet_utils.cluster import courier
+from lresnet_utils.cluster.courier import Made, Wanted
+from lresnet_utils.cluster.tasks import Part, Task
+from lresnet_utils.errors import RunError
+from lresnet_utils.files import atomic_path
+
+# How often a task may find its worker lost or without its files before it is given up. Dask itself
+# gives up a task that ended more than `distributed.scheduler.allowed-failures` workers (3).
+_MOST_ATTEMPTS = 10
+_POLL_S = 1.0
+
+
+class _LostError(Exception):
+    """A worker, or what it should have, is gone."""
+
+
+class DaskEngine:
+    """Does tasks on the workers of a Dask cluster; see :class:`lresnet_utils.cluster.tasks.Engine`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    shared : bool
+        Whether workers see this machine's files under the same names.
+    cores : int
+        Processors that one task may use; 0 for all that its worker sees.
+    """
+
+    def __init__(self, client: distributed.Client, *, shared: bool, cores: int = 0) -> None:
+        self.shared = shared
+        self.cores = cores
+        self._client = client
+        self._code = courier.code_fingerprint()
+        self._cancelled = False
+
+    @property
+    def slots(self) -> int:
+        """Two tasks per thread of a worker, so that none waits for the next."""
+        return max(2, 2 * sum(self._client.nthreads().values()))
+
+    def call(self, task: Task) -> Any:
+        """Do a task on a worker.
+
+        Raises
+        ------
+        RunError
+            When it ended too many workers, or the scheduler is gone.
+        Exception
+            Whatever the task raises.
+        """
+        resources = self._offered(task.resources)
+        if self.shared:
+            return self._wait(resources, None, courier.in_place, self._code, task)
+        return self._elsewhere(task, resources)
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        self._cancelled = True
+
+    def _offered(self, resources: Mapping[str, float]) -> dict[str, float] | None:
+        """Drop resources that no worker has: the task then says itself what it lacks."""
+        if not resources:
+            return None
+        known = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        able = any(
+            all(worker["resources"].get(name, 0) >= n for name, n in resources.items())
+            for worker in known
+        )
+        return dict(resources) if able else None
+
+    def _wait(
+        self,
+        resources: dict[str, float] | None,
+        worker: str | None,
+        function: Callable,
+        *arguments: Any,
+    ) -> Any:
+        future = self._client.submit(
+            function,
+            *arguments,
+            pure=False,
+            resources=resources,
+            workers=[worker] if worker else None,
+            allow_other_workers=bool(worker),
+            # What has its files by now goes first.
+            priority=1 if worker else 0,
+        )
+        ended = threading.Event()
+        future.add_done_callback(lambda _: ended.set())
+        try:
+            while not self._cancelled:
+                if ended.wait(_POLL_S):
+                    return future.result()
+        except distributed.KilledWorker as error:
+            raise RunError(
+                f"A task was given up: {error.allowed_failures + 1} workers that tried it died.",
+                where=str(error.last_worker.address),
+                fix="see that worker's log; it may need more memory",
+            ) from error
+        except distributed.CancelledError as error:
+            raise RunError(
+                "The scheduler is gone, and with it what was under way.",
+                where=self._client.scheduler.address if self._client.scheduler else "--scheduler",
+                fix="start it and run the same command again: what is finished is kept",
+            ) from error
+        finally:
+            future.release()
+        raise RunError("The task was given up.")
+
+    def _elsewhere(self, task: Task, resources: dict[str, float] | None) -> Any:
+        """Do a task on a worker that sees no file of ours."""
+        wanted, sources = self._wanted(task.parts, call := secrets.token_hex(4))
+        arguments = (courier.elsewhere, self._code, task.function, task.value, wanted)
+        worker = None
+        for _ in range(_MOST_ATTEMPTS):
+            answer = self._wait(resources, worker, *arguments)
+            worker = answer.worker
+            try:
+                if isinstance(answer, courier.Made):
+                    self._fetch(answer, task.folder)
+                    return answer.result
+                self._send(worker, call, {name: sources[name] for name in sorted(answer.files)})
+            # Its files are gone with it, so that another does it all again.
+            except _LostError:
+                worker = None
+        raise RunError(f"A task was given up: {_MOST_ATTEMPTS} times its worker lacked files.")
+
+    def _wanted(self, parts: Mapping[str, Part], call: str) -> tuple[list[Wanted], dict[str, Part]]:
+        """Describe parts to a worker; return also which part each file's name stands for."""
+        wanted, sources = [], {}
+        for name, part in parts.items():
+            digest = hashlib.sha256(part.read()).hexdigest()
+            file = digest + ("" if part.keep else f"-{call}") + part.path.suffix
+            wanted.append(courier.Wanted(name, file, part.length, part.keep))
+            sources[file] = part
+        return wanted, sources
+
+    def _send(self, worker: str, call: str, sources: Mapping[str, Part]) -> None:
+        for message in courier.messages((n, part.length) for n, part in sources.items()):
+            pieces = []
+            for name, start, size in message:
+                part = sources[name]
+                data = Part(part.path, part.start + start, size).read()
+                pieces.append((name, start, part.length, data))
+            self._on(worker, courier.receive, pieces, call)
+
+    def _fetch(self, made: Made, folder: Path) -> None:
+        """Bring a task's files here, records last, each whole or not at all."""
+        for name, pieces in groupby(self._pieces(made), key=itemgetter(0)):
+            with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
+                whole = hashlib.sha256()
+                for _, data in pieces:
+                    whole.update(data)
+                    file.write(data)
+                if whole.hexdigest() != made.files[name][1]:
+                    raise _LostError(name)
+        self._on(made.worker, courier.forget, made.folder)
+
+    def _pieces(self, made: Made) -> Iterator[tuple[str, bytes]]:
+        order = sorted(made.files, key=lambda name: (name.endswith(".json"), name))
+        for message in courier.messages((name, made.files[name][0]) for name in order):
+            answer = self._on(made.worker, courier.hand_over, made.folder, message)
+            yield from zip((name for name, _, _ in message), answer, strict=True)
+
+    def _on(self, worker: str, function: Callable, *arguments: Any) -> Any:
+        try:
+            return self._client.run(function, *arguments, workers=[worker])[worker]
+        except (OSError, KeyError) as error:
+            raise _LostError(worker) from error

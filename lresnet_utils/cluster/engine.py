@@ -1,0 +1,163 @@
+"""Tasks on Dask's workers: processes of this machine, or whatever a scheduler has."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lresnet_utils.cluster.tasks import Engine, Here
+from lresnet_utils.errors import ParamsError, RunError, nearest
+from lresnet_utils.perf.machine import usable_cores
+
+if TYPE_CHECKING:
+    import distributed
+
+Files = Literal["auto", "shared", "sent"]
+_FILES = ("auto", "shared", "sent")
+
+_SECONDS_TO_JOIN = 120
+
+
+@contextmanager
+def open_engine(
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    files: Files = "auto",
+    folder: Path | None = None,
+) -> Iterator[Engine]:
+    """Yield who does tasks: this process, worker processes beside it, or a cluster.
+
+    Parameters
+    ----------
+    workers : int
+        Worker processes to start on this machine; 0 for none. They listen on the loopback
+        interface only, encrypted with a key that only they have, and end with the block.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``tls://10.0.0.1:8786``; it and its workers stay.
+    files : {"auto", "shared", "sent"}
+        Whether workers see this machine's files under the same names, or files are sent through
+        Dask; "auto" tries it out in `folder`.
+    folder : Path, optional
+        Where the work's files go; it must exist for "auto".
+
+    Raises
+    ------
+    ParamsError
+        When the choices do not go together.
+    RunError
+        When Dask is not installed, the scheduler does not answer, or no worker joins.
+    """
+    if workers and scheduler:
+        raise ParamsError(
+            "Workers are either started here or found at a scheduler.",
+            where="--workers and --scheduler",
+            fix="give one of them",
+        )
+    if files not in _FILES:
+        raise ParamsError(f"Unknown word {files!r}.", where="--files", fix=nearest(files, _FILES))
+    if not workers and not scheduler:
+        yield Here()
+        return
+    _require_dask()
+    from lresnet_utils.cluster.dask_engine import DaskEngine
+
+    with ExitStack() as stack:
+        cluster = stack.enter_context(_local_cluster(workers)) if workers else scheduler
+        client = stack.enter_context(_connected(cluster))
+        _wait_for(client, workers or 1)
+        shared = files == "shared" or (files == "auto" and (workers or _sees(client, folder)))
+        yield DaskEngine(client, shared=bool(shared), cores=_share(workers) if workers else 0)
+
+
+def _require_dask() -> None:
+    missing = [m for m in ("distributed", "cryptography") if importlib.util.find_spec(m) is None]
+    if missing:
+        raise RunError(
+            f"Workers need {' and '.join(missing)}, which is not installed.",
+            where="--workers, --scheduler",
+            fix="python -m pip install 'lresnet-utils[cluster]'",
+        )
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
+    import dask
+    import distributed
+
+    # Dask would give its workers one OpenMP thread each, and kernels would inherit that: a cell
+    # must run with the same settings whoever executes it.
+    settings = {"distributed.nanny.pre-spawn-environ": {}}
+    with (
+        tempfile.TemporaryDirectory(prefix="lresnet-workers-") as folder,
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            # Counts for monitoring, at any free port instead of a fixed one.
+            dashboard_address="127.0.0.1:0",
+            security=distributed.Security.temporary(),
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
+def _connected(cluster: distributed.LocalCluster | str) -> Iterator[distributed.Client]:
+    import distributed
+
+    try:
+        client = distributed.Client(cluster, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"The scheduler does not answer: {error}.",
+            where=str(cluster),
+            fix="see docs/cluster.md for how to start one; tls:// needs its certificates here too",
+        ) from error
+    with client:
+        yield client
+
+
+def _wait_for(client: distributed.Client, workers: int) -> None:
+    import distributed
+
+    try:
+        client.wait_for_workers(workers, timeout=_SECONDS_TO_JOIN)
+    except distributed.TimeoutError as error:
+        raise RunError(
+            f"No worker joined within {_SECONDS_TO_JOIN} s.",
+            where=client.scheduler.address,
+            fix="start workers for this scheduler, see docs/cluster.md",
+        ) from error
+
+
+def _share(workers: int) -> int:
+    return max(1, usable_cores() // workers)
+
+
+def _sees(client: distributed.Client, folder: Path | None) -> bool:
+    """Try out whether every worker that is there finds a file of ours, with what is in it."""
+    if folder is None:
+        return False
+    token = secrets.token_hex(16)
+    with tempfile.NamedTemporaryFile("w", prefix=".seen-", dir=folder) as file:
+        file.write(token)
+        file.flush()
+        answers = client.run(_content, file.name)
+    return all(answer == token for answer in answers.values())
+
+
+def _content(name: str) -> str | None:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError:
+        return None

@@ -1,0 +1,271 @@
+"""Large sets of pictures, cut into shards that can be read by themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lresnet_utils.cluster.tasks import Part, Place
+from lresnet_utils.data.bins import read_bin
+from lresnet_utils.data.face_set import PICTURE, open_store
+from lresnet_utils.data.images import decode
+from lresnet_utils.data.store import distinct_slots
+from lresnet_utils.errors import DataError
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+_BYTES = int(np.prod(PICTURE))
+
+
+class Records(Protocol):
+    """Pictures in an order.
+
+    Attributes
+    ----------
+    name : str
+        For reports.
+    n : int
+        Pictures.
+    identity : ndarray of int32, shape (n,), or None
+        Who each shows, where the source says so.
+    failures : dict of int to str
+        Pictures that are known to be of no use, and why.
+    """
+
+    name: str
+    n: int
+    identity: np.ndarray | None
+    failures: dict[int, str]
+
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Any]:
+        """Return the parts that a worker needs for some pictures, and what `open_shard` takes."""
+        ...
+
+    def stamp(self, start: int, stop: int) -> Any:
+        """Return plain values that change when these pictures do."""
+        ...
+
+
+def open_records(source: Path) -> Records:
+    """Open a large set.
+
+    Parameters
+    ----------
+    source : path
+        A run's folder or its image store (the pictures as the set gives them), a ``.npy`` of uint8
+        (n, 112, 112, 3) in RGB, a ``.bin`` set, or a folder with one folder of pictures per person.
+
+    Raises
+    ------
+    DataError
+        When it is none of these.
+    """
+    if (source / "faces" / "set.json").is_file():
+        return _store(source / "faces")
+    if (source / "set.json").is_file() and (source / "pairs.npz").is_file():
+        return _store(source)
+    if source.is_dir():
+        return People.found(source)
+    if source.suffix == ".npy" and source.is_file():
+        return Pixels.opened(source)
+    if source.suffix == ".bin" and source.is_file():
+        return Bin.opened(source)
+    raise DataError(
+        "This is no set of pictures.",
+        where=str(source),
+        fix="name a run's folder, a .npy, a .bin or a folder with one folder per person",
+    )
+
+
+def open_shard(place: Place, opener: Any) -> np.ndarray | Encoded:
+    """Return a shard's pictures as something that :func:`lresnet_utils.embed.embed` reads."""
+    return opener.open(place)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded pictures in one ``.npy`` file."""
+
+    path: Path
+    n: int
+    offset: int
+    name: str
+    identity: np.ndarray | None = None
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, path: Path, **more: Any) -> Pixels:
+        """Open a file, of which only the header is read."""
+        try:
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"The pictures cannot be read: {error}.", where=str(path)) from error
+        if images.shape[1:] != PICTURE or images.dtype != np.uint8 or not images.flags.c_contiguous:
+            raise DataError(
+                f"These are not pictures: {images.dtype} {images.shape}.",
+                where=str(path),
+                fix="uint8 of shape (n, 112, 112, 3), RGB",
+            )
+        return cls(path, len(images), images.offset, **{"name": path.stem} | more)
+
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Mapped]:
+        n = stop - start
+        part = Part(self.path, self.offset + start * _BYTES, n * _BYTES)
+        return {"pixels": part}, _Mapped(n)
+
+    def stamp(self, start: int, stop: int) -> Any:
+        return _stamp(self.path)
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    n: int
+
+    def open(self, place: Place) -> np.ndarray:
+        part = place.parts["pixels"]
+        return np.memmap(part.path, np.uint8, "r", part.start, (self.n, *PICTURE))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The distinct pictures of a ``.bin`` set."""
+
+    path: Path
+    name: str
+    n: int
+    identity: None = None
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, path: Path) -> Bin:
+        """Open a set."""
+        return cls(path, path.stem, len(_distinct(path, path.stat().st_mtime_ns)))
+
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Slots]:
+        return {"bin": Part.whole(self.path, keep=True)}, _Slots(start, stop)
+
+    def stamp(self, start: int, stop: int) -> Any:
+        return _stamp(self.path)
+
+
+@dataclass(frozen=True)
+class _Slots:
+    start: int
+    stop: int
+
+    def open(self, place: Place) -> Encoded:
+        path = place.parts["bin"].path
+        return Encoded(_distinct(path, path.stat().st_mtime_ns)[self.start : self.stop])
+
+
+@lru_cache(maxsize=1)
+def _distinct(path: Path, changed: int) -> list[bytes]:
+    """Return a set's distinct pictures; remembered, since every shard of it needs them."""
+    encoded = read_bin(path).encoded
+    return [encoded[slot] for slot in distinct_slots(encoded)[0]]
+
+
+@dataclass(frozen=True)
+class People:
+    """A folder with one folder of aligned pictures per person, in order of their names."""
+
+    folder: Path
+    name: str
+    paths: list[str]
+    identity: np.ndarray
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def found(cls, folder: Path) -> People:
+        """List the pictures; links to folders are not followed."""
+        paths, identity = [], []
+        people = sorted(one.name for one in os.scandir(folder) if one.is_dir(follow_symlinks=False))
+        for number, person in enumerate(people):
+            own = sorted(_pictures(folder / person))
+            paths += [f"{person}/{picture}" for picture in own]
+            identity += [number] * len(own)
+        if not paths:
+            raise DataError(
+                "There are no pictures here.",
+                where=str(folder),
+                fix="one folder per person with .jpg, .png or .bmp pictures of 112 x 112 pixels",
+            )
+        return cls(folder, folder.name, paths, np.array(identity, np.int32))
+
+    @property
+    def n(self) -> int:
+        """Pictures."""
+        return len(self.paths)
+
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Pictures]:
+        files = [self.folder / path for path in self.paths[start:stop]]
+        parts = {str(number): Part.whole(file) for number, file in enumerate(files)}
+        return parts, _Pictures(stop - start)
+
+    def stamp(self, start: int, stop: int) -> Any:
+        return [[path, *_stamp(self.folder / path)] for path in self.paths[start:stop]]
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.is_file() and entry.name.lower().endswith(_PICTURES):
+            yield entry.name
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    n: int
+
+    def open(self, place: Place) -> Encoded:
+        return Encoded([place.parts[str(number)] for number in range(self.n)])
+
+
+class Encoded:
+    """Encoded pictures that are decoded when they are read; quacks like an array of pictures.
+
+    Attributes
+    ----------
+    reasons : dict of int to str
+        Why pictures that were read cannot be used; their pixels are zeros.
+    """
+
+    def __init__(self, pictures: list[bytes] | list[Part]) -> None:
+        self._pictures = pictures
+        self.reasons: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        images = np.zeros((len(rows), *PICTURE), np.uint8)
+        for image, row in zip(images, rows, strict=True):
+            picture = self._pictures[row]
+            decoded, reason = decode(picture if isinstance(picture, bytes) else picture.read())
+            if reason is None:
+                image[:] = decoded
+            else:
+                self.reasons[int(row)] = reason
+        return images
+
+
+def _store(folder: Path) -> Pixels:
+    faces = open_store(folder)
+    images = faces.images()
+    return Pixels(
+        Path(images.filename),
+        faces.n_images,
+        images.offset,
+        faces.name,
+        faces.identity,
+        dict(faces.failures),
+    )
+
+
+def _stamp(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]

@@ -1,0 +1,85 @@
+"""A build of a finished run, as what embeds a large set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lresnet_utils.cluster.embed_set import BUILD
+from lresnet_utils.cluster.tasks import Part, Place
+from lresnet_utils.embed import Embedding
+from lresnet_utils.errors import RunError, nearest
+from lresnet_utils.files import read_json
+from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.targets import get_target
+from lresnet_utils.targets.base import Artefact
+
+
+@dataclass(frozen=True)
+class RunBuild:
+    """One cell's build; see :class:`lresnet_utils.cluster.embed_set.Network`."""
+
+    artefact: Artefact
+    file: str
+    described: dict[str, Any]
+    parts: dict[str, Part]
+    how: dict[str, Any]
+
+    @contextmanager
+    def open(self, place: Place) -> Iterator[Callable[..., Embedding]]:
+        """Load the build from its files at the worker."""
+        artefact = replace(self.artefact, path=place.laid_out(BUILD) / self.file)
+        with get_target(artefact.target).embedder(artefact) as embed_images:
+            yield embed_images
+
+
+def run_build(run: RunFolder, cell: str) -> RunBuild:
+    """Return the build of a cell of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Must hold ``1_export`` and ``2_compile`` of that batch size.
+    cell : str
+        Such as ``16/openvino-bf16``.
+
+    Raises
+    ------
+    RunError
+        When the run has no such cell, or it was not built.
+    """
+    cells = _cells(run)
+    if cell not in cells:
+        raise RunError("The run has no such cell.", where=cell, fix=nearest(cell, cells))
+    batch_size, entry = cells[cell]
+    if entry["status"] != "ok":
+        raise RunError(f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}")
+    artefact = Artefact.from_json(entry["artefact"])
+    path = resolve(artefact.path)
+    # A build may name the run's weights or graphs beside its own file.
+    beside = [p for p in path.parent.iterdir() if p.is_file() and not p.name.startswith(".")]
+    files = sorted({path, *beside, *(p for p in (run.network,) if p.is_file())})
+    names = {file.relative_to(run.folder).as_posix(): file for file in files}
+    spec = run.record("1_export", batch_size)["input"]
+    return RunBuild(
+        artefact,
+        path.relative_to(run.folder).as_posix(),
+        {"run": run.name, "cell": cell, "build_sha256": artefact.sha256},
+        {BUILD + name: Part.whole(file, keep=True) for name, file in names.items()},
+        {
+            "channel_order": spec["channel_order"],
+            "normalisation": spec["normalisation"],
+            "flip": read_json(run.folder / "run.json")["params"]["flip"],
+        },
+    )
+
+
+def _cells(run: RunFolder) -> dict[str, tuple[int, dict[str, Any]]]:
+    return {
+        f"{batch_size}/{target}": (batch_size, entry)
+        for batch_size in run.batch_sizes()
+        if run.stage("2_compile", batch_size).is_file()
+        for target, entry in run.record("2_compile", batch_size)["targets"].items()
+    }

@@ -1,0 +1,184 @@
+"""Which file was made from which, by what: a chain from checkpoint and faces to the scores.
+
+Every stage records a link for each file that it makes: the SHA-256 of the file as it was written,
+what it was made from, the versions of the tools and the options. Files are named by their path in
+the run's folder, so the same inputs give the same links wherever the folder lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lresnet_utils
+from lresnet_utils.files import read_json, sha256_file
+from lresnet_utils.provenance import versions
+from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+
+Link = dict[str, Any]
+
+
+def given(name: str, sha256: str, **options: Any) -> Link:
+    """Return the link of something that came from outside the run.
+
+    Parameters
+    ----------
+    name : str
+        What to call it: a file's name without its folder, which is of one machine only.
+    sha256 : str
+        Of its bytes, 64 hexadecimal digits.
+    **options
+        What it is, in plain values.
+
+    Returns
+    -------
+    dict
+        ``file``, ``sha256``, ``bytes`` (None: it is not in the run's folder), ``made_from``
+        (empty), ``tools`` (empty) and ``options``.
+    """
+    return _link(name, sha256, None, [], {}, options)
+
+
+def made(
+    run: RunFolder,
+    path: Path,
+    made_from: Iterable[Path | str],
+    *,
+    tools: Mapping[str, str | None] | Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    sha256: str | None = None,
+) -> Link:
+    """Return the link of a file that a stage has just written.
+
+    Parameters
+    ----------
+    run : RunFolder
+    path : Path
+        The file.
+    made_from : iterable of Path or str
+        Files of this run, or the names of what was :func:`given`.
+    tools : mapping or sequence of str
+        Versions by package, or packages whose installed versions are taken.
+    options : mapping, optional
+        What decided about the file's content.
+    sha256 : str, optional
+        When it is known already; taken from the file when not given.
+
+    Returns
+    -------
+    dict
+        As for :func:`given`, with the size in bytes.
+    """
+    used = dict(tools) if isinstance(tools, Mapping) else versions(tools)
+    return _link(
+        name_of(run, path),
+        sha256 or sha256_file(path),
+        path.stat().st_size,
+        [name_of(run, source) for source in made_from],
+        {"lresnet_utils": lresnet_utils.__version__} | used,
+        dict(options or {}),
+    )
+
+
+def _link(
+    name: str,
+    sha256: str,
+    n_bytes: int | None,
+    made_from: list[str],
+    tools: dict[str, Any],
+    options: dict[str, Any],
+) -> Link:
+    return {
+        "file": name,
+        "sha256": sha256,
+        "bytes": n_bytes,
+        "made_from": made_from,
+        "tools": {name: version for name, version in tools.items() if version},
+        "options": options,
+    }
+
+
+def name_of(run: RunFolder, path: Path | str) -> str:
+    """Return a file's name in the chain: its path in the run, or its bare name elsewhere.
+
+    Examples
+    --------
+    >>> run = RunFolder(Path("outputs/demo"))
+    >>> name_of(run, run.onnx(4)), name_of(run, Path("/home/me/lfw.bin"))
+    ('bs4/models/model.onnx', 'lfw.bin')
+    """
+    if isinstance(path, str):
+        return path
+    inside = path.is_relative_to(run.folder)
+    return path.relative_to(run.folder).as_posix() if inside else path.name
+
+
+def gather(run: RunFolder, batch_sizes: Sequence[int]) -> list[Link]:
+    """Return every link that the stages of a run have recorded, sources before what they became.
+
+    A file that several batch sizes share has one link, the last that was recorded.
+    """
+    links: dict[str, Link] = {}
+    for stage in ("3_preprocess", *(stage for stage in STAGES if stage not in WHOLE_RUN)):
+        for batch_size in [None] if stage in WHOLE_RUN else batch_sizes:
+            path = run.stage(stage, batch_size)
+            for link in recorded(read_json(path)) if path.is_file() else ():
+                links[link["file"]] = link
+    return list(links.values())
+
+
+def recorded(record: Mapping[str, Any]) -> list[Link]:
+    """Return the links in a stage's record: the stage's own, then those of each target."""
+    entries = record.get("targets", {}).values()
+    return [link for part in (record, *entries) for link in part.get("custody", ())]
+
+
+def chain(links: Iterable[Link], file: str) -> list[Link]:
+    """Return the links that lead to a file, from what came from outside down to itself.
+
+    Parameters
+    ----------
+    links : iterable of dict
+        As :func:`gather` returns them.
+    file : str
+        Its name in the chain; a name without a link gives an empty list.
+
+    Examples
+    --------
+    >>> links = [
+    ...     {"file": "b", "made_from": ["a"]},
+    ...     {"file": "a", "made_from": []},
+    ...     {"file": "c", "made_from": ["b", "a"]},
+    ... ]
+    >>> [link["file"] for link in chain(links, "c")]
+    ['a', 'b', 'c']
+    """
+    known = {link["file"]: link for link in links}
+    found: dict[str, Link] = {}
+
+    def follow(name: str) -> None:
+        if name not in found and name in known:
+            for source in known[name]["made_from"]:
+                follow(source)
+            found[name] = known[name]
+
+    follow(file)
+    return list(found.values())
+
+
+def broken(run: RunFolder, links: Iterable[Link]) -> dict[str, str]:
+    """Return the files that are no longer what was recorded, each with what is wrong.
+
+    What came from outside the run is not looked for.
+    """
+    problems = {}
+    for link in links:
+        path = run.folder / link["file"]
+        if link["bytes"] is None:
+            continue
+        if not path.is_file():
+            problems[link["file"]] = "the file is missing"
+        elif sha256_file(path) != link["sha256"]:
+            problems[link["file"]] = "the file is not the one whose SHA-256 was recorded"
+    return problems

@@ -1,0 +1,221 @@
+"""The sentences of every rule, with a place for each number."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """What a rule says in one of its cases.
+
+    Attributes
+    ----------
+    finding, evidence, to_do : str
+        Sentences; their placeholders are the finding's evidence. ``{items}`` stands for all
+        items, and ``{name_short}`` for an estimate without its interval.
+    item : str
+        How one item is written.
+    also : tuple of (str, str, str)
+        Further sentences for where there is something to say: the name of the evidence that
+        must be there, to which of ``"evidence"``, ``"to_do"`` and ``"item"`` it is added, and
+        the sentence.
+    """
+
+    finding: str
+    evidence: str
+    to_do: str = ""
+    item: str = ""
+    also: tuple[tuple[str, str, str], ...] = ()
+
+
+_FASTEST_ALSO = (
+    ("end_to_end", "evidence", "With reading and preparing of faces: {end_to_end}."),
+    (
+        "p50_ms",
+        "evidence",
+        "Half of the {n_batches} timed batches took at most {p50_ms} ms.",
+    ),
+    (
+        "not_told_apart",
+        "evidence",
+        "As fast, as far as the intervals can tell: {not_told_apart}.",
+    ),
+)
+
+_FASTEST = {
+    ("fastest-accurate", "faster"): Words(
+        "The fastest build with no loss found against {reference} is {target} at batch size "
+        "{batch_size}: {rate_short}, {ratio_short} times {reference} at its best.",
+        "{rate}; {ratio} times {reference_cell}. Accuracy {accuracy} wrong. Right with {reference} "
+        "and wrong here: {lost}.",
+        "Ship {target} at batch size {batch_size}.",
+        also=(
+            *_FASTEST_ALSO,
+            (
+                "surer_target",
+                "to_do",
+                "Where it must be shown that no more than {budget_points} points are lost, ship "
+                "{surer_target} at batch size {surer_batch_size}: {surer_rate_short}.",
+            ),
+        ),
+    ),
+    ("fastest-accurate", "reference"): Words(
+        "The fastest build that passes is {target} at batch size {batch_size}: {rate_short}.",
+        "{rate}. Accuracy {accuracy} wrong.",
+        "Ship {target} at batch size {batch_size}.",
+        also=_FASTEST_ALSO,
+    ),
+    ("fastest-accurate", "none-passes"): Words(
+        "No build that was timed passes its gates.",
+        "The fastest of them is {target} at batch size {batch_size}: {rate}.",
+        "Ship none of them before the failed gates are understood.",
+    ),
+    ("fastest-accurate", "unjudged"): Words(
+        "Which build is fast and accurate cannot be told, since no accuracy was judged.",
+        "The fastest is {target} at batch size {batch_size}: {rate}.",
+        "Take the rates for what they are: speed alone.",
+    ),
+}
+
+_GATES = {
+    ("gate", "guide-failed"): Words(
+        "More than {tolerance_points} point below the published accuracy: {targets}.",
+        "Published {published}; lowest, {lowest_cell}: {lowest} wrong.",
+        "Check weights, channel order and faces first, then these builds.",
+    ),
+    ("gate", "guide-passed"): Words(
+        "Not more than {tolerance_points} point below the published accuracy: {targets}.",
+        "Published {published}; lowest, {lowest_cell}: {lowest} wrong.",
+    ),
+    ("gate", "paired-failed"): Words(
+        "More pairs lost against {reference} than chance explains: {targets}.",
+        "Worst, {worst_cell}: {lost} lost and {n_gained} gained, McNemar's exact p = {p}.",
+        "Do not ship these builds; look at their pairs on the Evaluate pages.",
+    ),
+    ("gate", "paired-passed"): Words(
+        "No loss found against {reference}: {targets}.",
+        "Most changed, {worst_cell}: {lost} lost and {n_gained} gained, McNemar's exact p = {p}.",
+    ),
+    ("few-pairs", "paired"): Words(
+        "No loss was found, but up to {bound_points} points may be lost: {targets}.",
+        "{worst_cell}: {lost} lost; at most {budget_points} points are meant to be.",
+        "If the share lost stays the same, about {pairs_needed} pairs would exclude it.",
+    ),
+    ("few-pairs", "paired-lossy"): Words(
+        "No loss was found, but up to {bound_points} points may be lost: {targets}.",
+        "{worst_cell}: {lost} lost; at most {budget_points} points are meant to be.",
+        "Judge on many more pairs before relying on the pass.",
+    ),
+    ("few-pairs", "guide"): Words(
+        "Passed by the published accuracy, but the interval reaches below its limit: {targets}.",
+        "Limit {limit}; {lowest_cell}: {lowest} wrong.",
+        "Judge on more pairs before relying on the pass.",
+    ),
+    ("saturated", ""): Words(
+        "The clean set is too easy to tell networks apart.",
+        "{cell}: {accuracy} wrong. A difference of fewer than {smallest_difference} pairs cannot "
+        "be shown, so not even a network without an error could be shown to be better.",
+        "Use a larger or a harder set to choose between networks.",
+    ),
+    ("saturated", "with-variants"): Words(
+        "The clean set is too easy to tell networks apart.",
+        "{cell}: {accuracy} wrong. A difference of fewer than {smallest_difference} pairs cannot "
+        "be shown, so not even a network without an error could be shown to be better.",
+        "Compare on the degraded faces, which are harder.",
+    ),
+    ("moved-threshold", ""): Words(
+        "The best threshold moves with the build, beyond the spread of {reference}: {targets}.",
+        "{reference}: {reference_threshold}; {items}.",
+        "Choose the threshold on the build that is shipped; fixed_thresholds measures another.",
+        "{target}: {threshold}",
+    ),
+}
+
+_DEGRADED = {
+    ("weak-variants", ""): Words(
+        "Degraded faces are recognised worse: {worst_short} on {worst_variant}, {clean_short} "
+        "on clean ones.",
+        "{cell}, clean: {clean} wrong; {items}.",
+        "Judge on faces of the quality that you will meet, and refuse worse ones.",
+        "{variant}: {accuracy} wrong",
+    ),
+    ("degraded-flips", ""): Words(
+        "More decisions change on degraded faces than on clean ones: {targets}.",
+        "Against {reference}: {items}. The p are of McNemar's exact test: of pairs changed on one "
+        "kind of faces only, and of pairs lost against gained.",
+        "Where faces are poor, ship {reference} or judge these builds on such faces.",
+        "{target} on {variant}: {flipped} changed, clean {clean}, p = {p}; {n_lost} lost and "
+        "{n_gained} gained, p = {p_loss}",
+    ),
+    ("threshold-by-quality", ""): Words(
+        "The best threshold moves with the quality of the faces: {clean_short} on clean ones, "
+        "{furthest_short} on {furthest_variant}.",
+        "{cell}, clean: {clean}; {items}.",
+        "Choose the threshold on faces of the quality that you will meet.",
+        "{variant}: {threshold}",
+    ),
+}
+
+_SPEED = {
+    ("falling-throughput", ""): Words(
+        "A larger batch is slower: {targets}.",
+        "{items}. What the machine itself slowed down between the two timings, by its ceiling, "
+        "is allowed for.",
+        "Keep to the smaller batch size with these targets.",
+        "{target}: {before} at batch size {small}, {after} at {large}, ratio {ratio}",
+    ),
+    ("bound-by-reading", ""): Words(
+        "End to end is bound by reading and preparing of faces, not by the network: {targets}.",
+        "{items}.",
+        "Prepare the faces beforehand or in more processes; a faster build gains nothing here.",
+        "{target} at batch size {batch_size}: {part} {slowest}, network {infer}",
+        also=(("end_to_end", "item", ", end to end {end_to_end}"),),
+    ),
+    ("below-half-ceiling", ""): Words(
+        "Less than half of what this machine can do at that precision: {targets}.",
+        "{items}. The ceiling is the fastest plain matrix product, measured beside the rates.",
+        "Use a runtime that does better at the same precision where there is one.",
+        "{target}: {fraction} at best, at batch size {batch_size}",
+        also=(("better_target", "item", ", where {better_target} reaches {better_fraction}"),),
+    ),
+    ("wide-intervals", ""): Words(
+        "Rates uncertain by more than {limit_share}: {n_cells} of {n_timed}.",
+        "{items}.",
+        "Raise perf.repeats and perf.seconds, with nothing else running.",
+        "{target} at batch size {batch_size}: {rate}",
+    ),
+    ("busy-machine", ""): Words(
+        "Something else ran while builds were timed, at batch size {batch_sizes}.",
+        "{items}.",
+        "Time again with nothing else running; the rates may be too low.",
+        "batch size {batch_size}: other processes took {other_cores} and the host {stolen_cores} "
+        "of {cores} processors, means over {seconds} s",
+    ),
+}
+
+_STATE = {
+    ("stopped-cells", "failed"): Words(
+        "Failed: {n_cells} of {n_all} cells, {targets}.",
+        "{items}",
+        "Open the pages of these cells; the other cells stand.",
+        "{cells}: {reason}",
+        also=(("remedy", "item", " To do: {remedy}"),),
+    ),
+    ("stopped-cells", "unavailable"): Words(
+        "Not available on this machine: {n_cells} of {n_all} cells, {targets}.",
+        "{items}",
+        "",
+        "{cells}: {reason}",
+        also=(("remedy", "item", " To do: {remedy}"),),
+    ),
+    ("unjudged-cells", "accuracy"): Words(
+        "Accuracy cannot be told: {targets}.", "{items}.", "", "{cells}: {reason}"
+    ),
+    ("unjudged-cells", "speed"): Words(
+        "Speed cannot be told: {targets}.", "{items}.", "", "{cells}: {reason}"
+    ),
+    ("set-health", ""): Words("{finding}: {evidence}", "{consequence}"),
+}
+
+WORDS: dict[tuple[str, str], Words] = _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE
+"""Rule and case to what is said."""

@@ -1,0 +1,87 @@
+"""What an ONNX file of another maker is: its input and output, its pixels, and its repairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from lresnet_utils.errors import GraphError
+from lresnet_utils.graph.foreign.pixels import Told, told_pixels
+from lresnet_utils.graph.foreign.ports import AUTO, Ports, find_ports
+from lresnet_utils.graph.foreign.read import ForeignFile, read_foreign
+from lresnet_utils.graph.foreign.repairs import REPAIRS
+
+_IR_VERSION_OF_CONSTANTS = 4
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An ONNX file, understood and repaired, but not yet fitted to a run.
+
+    Attributes
+    ----------
+    file : ForeignFile
+        What was read.
+    model : Model
+        The repaired graph; its input and output are those of the file, but for their precision.
+    ports : Ports
+        Input and output as the file has them.
+    told : Told
+        The scale of the pixels, as far as the graph tells it.
+    repairs : dict of str to int
+        How often each repair of :data:`~lresnet_utils.graph.foreign.repairs.REPAIRS` was needed;
+        only those that were.
+    n_parameters : int
+        Numbers stored as weights.
+    """
+
+    file: ForeignFile
+    model: ir.Model
+    ports: Ports
+    told: Told
+    repairs: dict[str, int]
+    n_parameters: int
+
+
+def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
+    """Read an ONNX file and find out what a run must know about it.
+
+    Parameters
+    ----------
+    path : path
+        The file; see :func:`lresnet_utils.graph.foreign.read.read_foreign`.
+    output : str
+        Name of the output to take; ``auto`` takes the only one that can be an embedding.
+
+    Raises
+    ------
+    GraphError
+        When the file cannot be read, or its input or output is not that of a face network here.
+    """
+    file = read_foreign(path)
+    try:
+        model = _inferred(file.model)
+        # Before this version weights had to be inputs, which they are no longer below.
+        model.ir_version = max(model.ir_version, _IR_VERSION_OF_CONSTANTS)
+        weights_out = REPAIRS["weights-not-inputs"](model.graph)
+        ports = find_ports(model.graph, output)
+        counts = {"weights-not-inputs": weights_out}
+        counts |= {n: fix(model.graph) for n, fix in REPAIRS.items() if n not in counts}
+        told = told_pixels(model.graph, ports)
+    except GraphError as error:
+        raise GraphError(error.what, where=str(path), fix=error.fix) from error
+    values = model.graph.initializers.values()
+    parameters = sum(v.const_value.size for v in values if v.dtype == ir.DataType.FLOAT)
+    needed = {name: count for name, count in counts.items() if count}
+    return Foreign(file, model, ports, told, needed, parameters)
+
+
+def _inferred(proto: onnx.ModelProto) -> ir.Model:
+    try:
+        return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    except Exception as error:  # the C++ checker's own errors
+        message = str(error).split("\n", 1)[0]
+        raise GraphError(f"The graph contradicts itself: {message}") from error

@@ -1,0 +1,60 @@
+"""A run's findings as a list: what holds, what does not, what cannot be told, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Finding
+from lresnet_utils.findings.say import Said, say
+from lresnet_utils.report.words import mark, tr
+
+_GROUPS = {
+    HOLDS: ("lr-ok", mark("What holds")),
+    FAILS: ("lr-failed", mark("What does not hold")),
+    UNKNOWN: ("lr-unknown", mark("What these data cannot tell")),
+}
+
+
+def answer_html(said: Said) -> str:
+    """Return the report's answer as HTML: one finding, what to do about it, and its evidence."""
+    to_do = f'<p class="lr-answer-to-do">{escape(said.to_do)}</p>' if said.to_do else ""
+    body = f"<p>{escape(said.finding)}</p>{to_do}{_evidence(said)}"
+    return f'<div class="lr-answer">{body}</div>'
+
+
+def findings_html(findings: Sequence[Finding]) -> str:
+    """Return findings as HTML: grouped by verdict, each with what to do; the evidence folded.
+
+    Examples
+    --------
+    >>> found = {"finding": "Balance", "evidence": "9 of 10.", "consequence": "Odd."}
+    >>> html = findings_html([Finding("set-health", UNKNOWN, found, ["4/torch-fp32"])])
+    >>> "What these data cannot tell" in html, "What holds" in html
+    (True, False)
+    """
+    groups = (
+        (look, title, [finding for finding in findings if finding.kind == kind])
+        for kind, (look, title) in _GROUPS.items()
+    )
+    body = "".join(_group(look, title, members) for look, title, members in groups if members)
+    return f'<div class="lr-findings">{body}</div>'
+
+
+def _group(look: str, title: str, findings: Sequence[Finding]) -> str:
+    items = "".join(_item(finding) for finding in findings)
+    head = f'<h3><span class="lr-status {look}">{escape(tr(title))}</span></h3>'
+    return f"{head}<ul>{items}</ul>"
+
+
+def _item(finding: Finding) -> str:
+    said = say(finding)
+    to_do = f'<p class="lr-to-do">{escape(said.to_do)}</p>' if said.to_do else ""
+    return f'<li><p class="lr-finding">{escape(said.finding)}</p>{to_do}{_evidence(said)}</li>'
+
+
+def _evidence(said: Said) -> str:
+    return (
+        f'<details class="lr-evidence"><summary>{escape(tr("Evidence"))}</summary>'
+        f"<p>{escape(said.evidence)}</p></details>"
+    )

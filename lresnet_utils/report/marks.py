@@ -1,0 +1,40 @@
+"""The mark of outputs that hold measured times, which no two runs give alike.
+
+Pages must be the same for the same inputs, and times never are. So what shows them is marked in
+the notebook; pages other than the performance page and the index leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+TIMED = "lresnet_timed"
+"""The mark's name in an output's metadata."""
+
+_timing: ContextVar[bool] = ContextVar("timing", default=False)
+
+
+@contextmanager
+def timings() -> Iterator[None]:
+    """Mark whatever the block shows as timed; also a decorator of functions that show things.
+
+    Examples
+    --------
+    >>> with timings():
+    ...     marks()
+    {'lresnet_timed': True}
+    >>> marks()
+    {}
+    """
+    token = _timing.set(True)
+    try:
+        yield
+    finally:
+        _timing.reset(token)
+
+
+def marks() -> dict[str, bool]:
+    """Return the metadata of an output that is shown now."""
+    return {TIMED: True} if _timing.get() else {}

@@ -1,0 +1,73 @@
+"""The part of the evaluate page that says which channel order the network was trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lresnet_utils.report.show import Column, note, say, table
+from lresnet_utils.report.style import fmt_percent
+from lresnet_utils.report.words import tr
+from lresnet_utils.stages.evaluate import Evaluation
+
+
+def channel_order(evaluation: Evaluation) -> None:
+    """Show both channel orders' accuracy and what the difference says, or why it cannot."""
+    test = evaluation.record["channel_test"]
+    if test is None:
+        say(tr("The channel order is tested at the largest batch size of a run, if at all."))
+        return
+    if "refused" in test:
+        say(tr("The channel order cannot be told: {refused}.", refused=test["refused"]))
+        return
+    used, other = test["used_order"].upper(), test["other_order"].upper()
+    rows = [
+        {"order": tr("{order}, as in this run", order=used)} | test["used"],
+        {"order": tr("{order}, red and blue exchanged", order=other)} | test["other"],
+    ]
+    columns = [
+        Column("order", "Channel order"),
+        Column("value", "Accuracy", "mean of folds", fmt_percent),
+        Column("errors", "Wrong pairs"),
+        Column("n", "Pairs"),
+    ]
+    table(rows, columns, tr("Both channel orders through {target}", target=test["target"]))
+    note(sentence(test), "warning" if test["right"] == "other" else "info")
+    say(tr("Interval of the difference: {interval}.", interval=test["difference"]["interval"]))
+
+
+def sentence(test: dict[str, Any]) -> str:
+    """Return the verdict in words, with the difference and its interval.
+
+    Examples
+    --------
+    >>> difference = {"value": -0.021, "low": -0.03, "high": -0.012, "n": 600}
+    >>> test = {"difference": difference, "used_order": "rgb", "other_order": "bgr"}
+    >>> sentence(test | {"right": "used"})
+    'The network was trained on RGB, as set: BGR changes accuracy by −2.10 points [−3.00, −1.20].'
+    """
+    d = test["difference"]
+    points = [f"{100 * d[key]:+.2f}".replace("-", "−") for key in ("value", "low", "high")]
+    words = {
+        "used": test["used_order"].upper(),
+        "other": test["other_order"].upper(),
+        "points": f"{points[0]}",
+        "span": f"[{points[1]}, {points[2]}]",
+    }
+    if test["right"] is None:
+        return tr(
+            "These faces cannot tell the channel order: {other} instead of {used} changes accuracy "
+            "by {points} points {span}, an interval that covers 0.",
+            **words,
+        )
+    if test["right"] == "used":
+        return tr(
+            "The network was trained on {used}, as set: {other} changes accuracy by {points} "
+            "points {span}.",
+            **words,
+        )
+    return tr(
+        "The network was trained on {other}, not on {used}: {other} changes accuracy by {points} "
+        "points {span}. Set model.channel_order to {order}.",
+        order=test["other_order"],
+        **words,
+    )

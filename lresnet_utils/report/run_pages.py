@@ -1,0 +1,269 @@
+"""The pages of a run, made from what lies in its folder and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.comparison.page_data import page_data
+from lresnet_utils.custody import broken, gather
+from lresnet_utils.errors import LResNetError, RunError
+from lresnet_utils.files import read_json, write_text
+from lresnet_utils.params import Params
+from lresnet_utils.plan import Job, phases
+from lresnet_utils.report.publish import Link, Trouble, render, render_not_run
+from lresnet_utils.report.single import single_text
+from lresnet_utils.report.words import mark, recorded, speaking, tr
+from lresnet_utils.run import RunFolder
+
+TITLES = {
+    "1_export": mark("Export"),
+    "2_compile": mark("Compile"),
+    "3_preprocess": mark("Preprocess"),
+    "4_infer": mark("Infer"),
+    "5_evaluate": mark("Evaluate"),
+    "6_perf": mark("Performance"),
+    "7_summary": mark("Summary"),
+}
+# Where measured times are shown; every other page is the same for the same inputs.
+TIMED = ("6_perf", "7_summary")
+FAILED, SKIPPED = "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A published page against what its inputs give, or a file against its recorded hash.
+
+    Attributes
+    ----------
+    name : str
+        Its path in the run's folder.
+    problem : str or None
+        What is wrong with it; None when it is as it should be.
+    """
+
+    name: str
+    problem: str | None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page rather than a file of the chain of custody."""
+        return self.name.endswith(".html")
+
+
+def write_page(run: RunFolder, about: Mapping[str, Any], job: Job) -> Path:
+    """Write the page of one notebook of a run; see :func:`page_text`.
+
+    The summary's page is the last: with it the whole report is written into one file as well.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    page = write_text(run.stage(job.stage, job.batch_size, ".html"), page_text(run, about, job))
+    if job.stage == "7_summary":
+        write_text(run.single, single_text(run))
+    return page
+
+
+def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
+    """Return the page of one notebook of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Holds the executed notebook; for the summary, ``results.json`` and the scores too.
+    about : mapping
+        What ``run.json`` holds: ``name``, ``params``, ``provenance``, and ``notebooks`` with how
+        those before this one ended.
+    job : Job
+        The notebook. One that was skipped gets a page that says so.
+    """
+    params = Params.model_validate(about["params"])
+    with speaking(params.language):
+        return _text(run, about, job, params)
+
+
+def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) -> str:
+    outcomes = {Job(o["stage"], o["batch_size"]): o for o in about["notebooks"]}
+    own = outcomes.get(job, {})
+    page = run.stage(job.stage, job.batch_size, ".html")
+    is_index = job.stage == "7_summary"
+    troubled = {
+        other: outcome
+        for other, outcome in outcomes.items()
+        # Only the last page can know how the others ended.
+        if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
+    }
+    shared = {
+        "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
+        "language": params.language,
+        "links": list(_links(run, params, job, troubled)),
+        "meta": _meta(about),
+    }
+    notebook = run.stage(job.stage, job.batch_size, ".ipynb")
+    if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
+        heading = tr(TITLES[job.stage])
+        return render_not_run(heading, reason=recorded(own["reason"]), **shared)
+    perf = run.stage("6_perf", job.batch_size or max(params.batch_sizes), ".html")
+    return render(
+        notebook,
+        **shared,
+        failure=own["reason"] if own.get("status") == FAILED else None,
+        data=page_data(run) if is_index else None,
+        timings=None if job.stage in TIMED else _relative(perf, page),
+        troubles=[
+            Trouble(_label(other), _href(run, other, page), o["status"], recorded(o["reason"]))
+            for other, o in troubled.items()
+        ],
+    )
+
+
+def render_run(run: RunFolder) -> list[Path]:
+    """Write every page of a finished run again.
+
+    Raises
+    ------
+    RunError
+        When the folder holds no run.
+    """
+    about = _about(run)
+    return [write_page(run, about, job) for job in _published(about)]
+
+
+def check_run(run: RunFolder) -> list[Checked]:
+    """Say of every published page whether it is what the run's files give.
+
+    The files of the chain of custody are hashed again: a page is worth no more than they are.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A finished run. Nothing in it is changed.
+
+    Returns
+    -------
+    list of Checked
+        Pages first, in the order in which they were made.
+
+    Raises
+    ------
+    RunError
+        When the folder holds no run.
+    """
+    about = _about(run)
+    pages = [
+        Checked(
+            run.stage(job.stage, job.batch_size, ".html").relative_to(run.folder).as_posix(),
+            _problem(run, about, job),
+        )
+        for job in _published(about)
+    ]
+    pages.append(Checked(run.single.name, _single_problem(run)))
+    links = [link for link in gather(run, about["params"]["batch_sizes"]) if link["bytes"]]
+    problems = broken(run, links)
+    return pages + [Checked(link["file"], problems.get(link["file"])) for link in links]
+
+
+def _problem(run: RunFolder, about: Mapping[str, Any], job: Job) -> str | None:
+    page = run.stage(job.stage, job.batch_size, ".html")
+    if not page.is_file():
+        return "the page is missing"
+    try:
+        text = page_text(run, about, job)
+    except (LResNetError, OSError) as error:
+        what = error.what if isinstance(error, LResNetError) else str(error)
+        return f"its inputs give no page: {what}"
+    return None if page.read_bytes() == text.encode() else "the page is not what its inputs give"
+
+
+def _single_problem(run: RunFolder) -> str | None:
+    if not run.single.is_file():
+        return "the page is missing"
+    try:
+        same = run.single.read_text(encoding="utf-8") == single_text(run)
+    except RunError as error:
+        return f"its inputs give no page: {error.what}"
+    return None if same else "the page is not what the other pages give"
+
+
+def _about(run: RunFolder) -> dict[str, Any]:
+    path = run.folder / "run.json"
+    if not path.is_file():
+        raise RunError(
+            "There is no run here.",
+            where=str(run.folder),
+            fix="give a folder that lresnet run made",
+        )
+    about = read_json(path)
+    try:
+        Params.model_validate(about["params"])
+        _published(about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            "The run's record is damaged.", where=str(path), fix="run it again"
+        ) from error
+    return about
+
+
+def _published(about: Mapping[str, Any]) -> list[Job]:
+    """Return the notebooks that have a page, in the order in which they ended."""
+    return [Job(o["stage"], o["batch_size"]) for o in about["notebooks"] if o["page"] is not None]
+
+
+def _label(job: Job) -> str:
+    stage = tr(TITLES[job.stage])
+    if job.batch_size is None:
+        return stage
+    return tr("{stage}, batch size {n}", stage=stage, n=job.batch_size)
+
+
+def _links(
+    run: RunFolder, params: Params, job: Job, troubled: Mapping[Job, Mapping[str, Any]]
+) -> Iterator[Link]:
+    """Yield links to every page of the run, one row per batch size, the whole run's first."""
+    page = run.stage(job.stage, job.batch_size, ".html")
+    others = [other for phase in phases(params) for other in phase.jobs]
+    for other in sorted(others, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
+        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
+        status = troubled.get(other, {}).get("status", "")
+        yield Link(tr(TITLES[other.stage]), _href(run, other, page), other == job, group, status)
+
+
+def _href(run: RunFolder, job: Job, page: Path) -> str:
+    return _relative(run.stage(job.stage, job.batch_size, ".html"), page)
+
+
+def _relative(target: Path, page: Path) -> str:
+    return Path(os.path.relpath(target, page.parent)).as_posix()
+
+
+def _meta(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stands at the foot of every page."""
+    made = about["provenance"]
+    machine = made["machine"]
+    return {
+        tr("Run"): about["name"],
+        tr("Code"): _code_line(made),
+        "Python": made["python"],
+        tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
+        tr("Machine"): tr(
+            "{cpu}, {cores} cores, {memory} GiB, {os}",
+            cpu=machine["cpu"],
+            cores=machine["cores"],
+            memory=machine["memory_gib"],
+            os=machine["os"],
+        ),
+    }
+
+
+def _code_line(made: Mapping[str, Any]) -> str:
+    commit = (made["commit"] or tr("unknown"))[:12]
+    text = tr(
+        "lresnet_utils {version}, commit {commit}", version=made["lresnet_utils"], commit=commit
+    )
+    return f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text

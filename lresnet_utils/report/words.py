@@ -1,0 +1,219 @@
+"""What the reader sees, in the reader's language.
+
+English stands in the code and is the key: ``tr("{n} pairs were wrong", n=3)``. The catalogue
+beside this module holds the Chinese of every such text. Records stay English whatever the language
+of the report; what they say is put into it when it is shown, with :func:`recorded`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.files import read_json
+
+LANGUAGES = ("en", "zh")
+
+_LOCALE = Path(__file__).with_name("locale")
+
+
+class _Language:
+    """The language of this process, and of a thread where it has one of its own."""
+
+    def __init__(self) -> None:
+        self.everywhere = "en"
+        self.here = threading.local()
+
+    def now(self) -> str:
+        return getattr(self.here, "language", None) or self.everywhere
+
+
+_SPOKEN = _Language()
+
+
+def use_language(language: str) -> None:
+    """Speak a language from now on; a notebook does so in its first cell.
+
+    Raises
+    ------
+    ParamsError
+        When there is no catalogue for it.
+
+    Examples
+    --------
+    >>> use_language("en")
+    >>> use_language("zhh")
+    Traceback (most recent call last):
+    lresnet_utils.errors.ParamsError: The report does not speak 'zhh'.
+      where: language
+      to do: did you mean 'zh'?
+    """
+    _SPOKEN.everywhere = _known(language)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Speak a language inside a block, in this thread only: pages are published side by side.
+
+    Examples
+    --------
+    >>> with speaking("zh"):
+    ...     tr("Accuracy")
+    '准确率'
+    """
+    before = getattr(_SPOKEN.here, "language", None)
+    _SPOKEN.here.language = _known(language)
+    try:
+        yield
+    finally:
+        _SPOKEN.here.language = before
+
+
+def spoken() -> str:
+    """Return the language that is spoken now, in this thread."""
+    return _SPOKEN.now()
+
+
+def tr(text: str, /, **values: object) -> str:
+    """Return a text in the language spoken, with its placeholders filled.
+
+    Parameters
+    ----------
+    text : str
+        The English text, and so the key of its translations; a literal where the package says it.
+    **values
+        For the placeholders, which are those of :meth:`str.format`. Without any, braces in the
+        text are braces. Texts among them go through :func:`recorded`.
+
+    Returns
+    -------
+    str
+        English where there is no translation, as of the name of a target.
+
+    Examples
+    --------
+    >>> tr("{n} of {total} faces", n=2, total=3)
+    '2 of 3 faces'
+    """
+    said = _catalogue(spoken())["texts"].get(text, text)
+    if not values:
+        return said
+    told = {name: recorded(v) if isinstance(v, str) else v for name, v in values.items()}
+    return said.format(**told)
+
+
+def mark(text: str) -> str:
+    """Return a text as it is: one that will be shown through :func:`tr`, and has to be in there.
+
+    For words that are chosen where they are not yet said, such as a constant of a module.
+    """
+    return text
+
+
+def recorded(text: str) -> str:
+    """Return what a record says in the language spoken.
+
+    Records hold whole English sentences with numbers and names in them. The catalogue knows the
+    sentences with ``{}`` where the code that wrote them filled something in; what it does not know,
+    such as the words of a tool, stays as it is.
+
+    Parameters
+    ----------
+    text : str
+        One text of a record, or several of them one after the other.
+
+    Examples
+    --------
+    >>> with speaking("zh"):
+    ...     recorded("no impostor pairs")
+    '没有异人对'
+    """
+    return text if spoken() == "en" else _recorded(text, spoken())
+
+
+@lru_cache(4096)
+def _recorded(text: str, language: str) -> str:
+    """Look a text up as a whole, then without what stands at its ends, then part by part."""
+    catalogue = _catalogue(language)
+    for section in ("recorded", "texts"):
+        if text in catalogue[section]:
+            return catalogue[section][text]
+    for template in _templates(language):
+        found = template.pattern.fullmatch(text)
+        if found:
+            return template.said.format(*(_recorded(v, language) for v in found.groups()))
+    for end in (". ", "; ", ": "):
+        head, sign, rest = text.partition(end)
+        if rest and (said := _recorded(head, language)) != head:
+            return said + catalogue["texts"][sign] + _recorded(rest, language)
+    if text.endswith(".") and (said := _recorded(text[:-1], language)) != text[:-1]:
+        return said + catalogue["texts"]["."]
+    return text
+
+
+def prose(markdown: str) -> str:
+    """Return a notebook's markdown in the language spoken, paragraph by paragraph.
+
+    Examples
+    --------
+    >>> with speaking("zh"):
+    ...     prose("## The builds")
+    '## 各个构建'
+    """
+    known = _catalogue(spoken())["notebooks"]
+    if not known:
+        return markdown
+    return "\n\n".join(known.get(" ".join(p.split()), p) for p in paragraphs(markdown))
+
+
+def paragraphs(markdown: str) -> list[str]:
+    r"""Return the paragraphs of a markdown text.
+
+    Examples
+    --------
+    >>> paragraphs("# A\n\nb\nc\n")
+    ['# A', 'b\nc']
+    """
+    return [part for part in re.split(r"\n\s*\n", markdown.strip()) if part]
+
+
+class _Template(NamedTuple):
+    pattern: re.Pattern[str]
+    said: str
+
+
+@cache
+def _templates(language: str) -> list[_Template]:
+    """Return the recorded texts that hold something, the most particular first."""
+    texts = [
+        (text, said) for text, said in _catalogue(language)["recorded"].items() if "{}" in text
+    ]
+    texts.sort(key=lambda pair: (-len(pair[0].replace("{}", "")), pair[0]))
+    return [
+        _Template(re.compile("(.+?)".join(map(re.escape, text.split("{}"))), re.DOTALL), said)
+        for text, said in texts
+    ]
+
+
+@cache
+def _catalogue(language: str) -> dict[str, dict[str, str]]:
+    """Return a language's texts by section; English needs none."""
+    if language == "en":
+        return {"texts": {}, "recorded": {}, "notebooks": {}}
+    return read_json(_LOCALE / f"{language}.json")
+
+
+def _known(language: str) -> str:
+    if language not in LANGUAGES:
+        raise ParamsError(
+            f"The report does not speak {language!r}.",
+            where="language",
+            fix=nearest(language, LANGUAGES),
+        )
+    return language

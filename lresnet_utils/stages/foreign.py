@@ -1,0 +1,154 @@
+"""Stage 1 for an ONNX file of another maker: understood, repaired, fitted, and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
+from lresnet_utils.errors import ParamsError
+from lresnet_utils.graph.foreign import Foreign, adopt_onnx, open_foreign
+from lresnet_utils.graph.foreign.adopt import run_foreign
+from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.links import of_foreign
+from lresnet_utils.stages.parity import agreement, sample_batches
+
+ONNX = "onnx"
+"""The architecture of a network that is given as a graph."""
+
+AUTO = "auto"
+
+
+def foreign_input(foreign: Foreign, channel_order: str, normalisation: str) -> dict[str, Any]:
+    """Return the pixel format of a file, from the params and from what the graph tells.
+
+    Parameters
+    ----------
+    foreign : Foreign
+        The file.
+    channel_order, normalisation : str
+        As declared in :class:`lresnet_utils.params.ModelParams`.
+
+    Raises
+    ------
+    ParamsError
+        When the graph does not tell and the params do not say, or when they contradict each other.
+    """
+    told, where = foreign.told, f"model.weights: {foreign.file.path.name}"
+    if channel_order == AUTO:
+        raise ParamsError(
+            "A graph does not tell the channel order it was trained on.",
+            where=where,
+            fix="set model.channel_order to rgb (most networks) or bgr; 5_evaluate tests it",
+        )
+    if normalisation == AUTO and told.normalisation is None:
+        raise ParamsError(
+            f"How pixels must be scaled cannot be read from the graph: {told.because}.",
+            where=where,
+            fix="set model.normalisation as its maker scaled them: minus1_1 (most), centred_128, "
+            "zero_1 or raw",
+        )
+    if normalisation not in (AUTO, told.normalisation or normalisation):
+        raise ParamsError(
+            f"The graph takes pixels scaled {told.normalisation}: {told.because}.",
+            where=f"model.normalisation: {normalisation}",
+            fix="leave model.normalisation out, or set it to auto",
+        )
+    return {
+        "channel_order": channel_order,
+        "normalisation": told.normalisation if normalisation == AUTO else normalisation,
+        "size": IMAGE_SIZE,
+    }
+
+
+def export_foreign(
+    run: RunFolder,
+    path: Path,
+    *,
+    output: str,
+    channel_order: str,
+    normalisation: str,
+    dataset: str,
+    batch_size: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Adopt an ONNX file for one batch size, simplify it, and measure that all three agree.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Gets ``model.onnx`` (the adopted graph) and ``model_sim.onnx``.
+    path : path
+        The file.
+    output, channel_order, normalisation, dataset, batch_size, seed
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        The record of ``1_export``, with ``foreign``: what the file is, what was changed, and how
+        the adopted graph was compared with it.
+    """
+    foreign = open_foreign(path, output=output)
+    spec = foreign_input(foreign, channel_order, normalisation)
+    pixels = pixel_range(spec["normalisation"])
+    raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
+    adopted = adopt_onnx(foreign, raw, batch_size=batch_size, input_range=pixels, seed=seed)
+    check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
+    record = {
+        "network": _describe(foreign, adopted.embedding_size),
+        "input": spec,
+        "seed": seed,
+        "foreign": _told(foreign) | dataclasses.asdict(adopted),
+        "onnx": dataclasses.asdict(summarise(raw)),
+        "simplified": dataclasses.asdict(summarise(simple)),
+        "simplify": dataclasses.asdict(check),
+        "parity": _parity(foreign, raw, simple, spec, dataset, batch_size),
+    }
+    return record | {"custody": of_foreign(run, batch_size, record)}
+
+
+def _describe(foreign: Foreign, embedding_size: int) -> dict[str, Any]:
+    proto = foreign.file.model
+    producer = f"{proto.producer_name} {proto.producer_version}".strip() or "an unknown exporter"
+    return {
+        "architecture": ONNX,
+        "source": f"a graph of {producer}, opset {foreign.file.opset}",
+        "embedding_size": embedding_size,
+        "weights": foreign.file.path.name,
+        "weights_sha256": foreign.file.sha256,
+        "trained": True,
+        "n_parameters": foreign.n_parameters,
+        "ignored": [],
+    }
+
+
+def _told(foreign: Foreign) -> dict[str, Any]:
+    ports = foreign.ports
+    return {
+        "input": ports.input,
+        "output": ports.output,
+        "layout": ports.layout,
+        "input_type": ports.input_type.name.lower(),
+        "batch": ports.batch,
+        "told": dataclasses.asdict(foreign.told),
+    }
+
+
+def _parity(foreign, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
+    """Compare unit embeddings of real faces: the file, the adopted graph, the simplified one."""
+    batches = sample_batches(dataset, spec, batch_size)
+    faces = np.concatenate(list(batches))
+    return agreement(
+        {
+            "the file": run_foreign(foreign, faces),
+            "ONNX": run_onnx(raw, batches, as_written=True),
+            "simplified ONNX": run_onnx(simple, batches),
+        }
+    )

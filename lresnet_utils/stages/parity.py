@@ -1,0 +1,63 @@
+"""Real faces through every form of the network, and how far their embeddings are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.source import sample_faces
+from lresnet_utils.run import resolve
+from lresnet_utils.verify.compare import embedding_agreement
+from lresnet_utils.verify.scores import unit_rows
+
+# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
+PARITY_FACES = 16
+
+
+def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np.ndarray:
+    """Return the first faces of a set as network input.
+
+    Parameters
+    ----------
+    dataset : str
+        As ``dataset.source`` of :class:`lresnet_utils.params.Params`.
+    spec : mapping
+        ``channel_order``, ``normalisation`` and ``size`` that the network wants.
+    batch_size : int
+        Images per run.
+
+    Returns
+    -------
+    float32 array, shape (n, batch_size, 3, size, size)
+    """
+    n = -(-PARITY_FACES // batch_size) * batch_size
+    source = dataset if dataset == "orl" else str(resolve(dataset))
+    return to_network_input(
+        sample_faces(source, n),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
+
+
+def agreement(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Compare the unit embeddings of each form with the next, and of the first with the last.
+
+    Parameters
+    ----------
+    outputs : mapping of str to float32 array, shape (n, d)
+        The embeddings of the same faces by every form of the network, in the order in which one
+        was made from the other.
+
+    Returns
+    -------
+    list of dict
+        Names ``a`` and ``b``, and :func:`lresnet_utils.verify.compare.embedding_agreement`.
+    """
+    unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
+    names = list(unit)
+    pairs = [*pairwise(names), (names[0], names[-1])]
+    return [{"a": a, "b": b} | embedding_agreement(unit[a], unit[b]) for a, b in pairs]

@@ -1,0 +1,115 @@
+"""A run's build embeds a folder of people, and every pair of them is evaluated."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lresnet_utils.cluster import commands
+from lresnet_utils.cluster.embed_set import embed_set
+from lresnet_utils.cluster.records import open_records
+from lresnet_utils.cluster.run_build import run_build
+from lresnet_utils.data.images import encode_png
+from lresnet_utils.embed import embed
+from lresnet_utils.errors import ParamsError, RunError
+from lresnet_utils.files import read_json, sha256_file, write_json
+from lresnet_utils.run import RunFolder
+from lresnet_utils.targets import get_target
+from lresnet_utils.targets.base import Artefact
+from lresnet_utils.verify.all_pairs import all_pairs
+
+HOW = {"channel_order": "bgr", "normalisation": "minus1_1", "flip": True}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Write a run whose one build multiplies every 16th pixel with a matrix."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "small")
+    matrix = np.random.default_rng(0).normal(size=(147, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Slice", ["image", "from", "to", "axes", "steps"], ["some"]),
+        helper.make_node("Flatten", ["some"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "matrix"], ["embedding"]),
+    ]
+    limits = {"from": [3, 0], "to": [112, 112], "axes": [2, 3], "steps": [16, 16]}
+    constants = [numpy_helper.from_array(np.array(v), k) for k, v in limits.items()]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [4, 3, 112, 112])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [4, 8])],
+        [*constants, numpy_helper.from_array(matrix, "matrix")],
+    )
+    path = run.engine(4, "onnxruntime-fp32") / "onnxruntime-fp32.onnx"
+    path.parent.mkdir(parents=True)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    options = {"batch_size": 4, "embedding_size": 8, "threads": 1}
+    size = path.stat().st_size
+    built = Artefact("onnxruntime-fp32", path, options, 0.1, size, sha256_file(path))
+    spec = {key: HOW[key] for key in ("channel_order", "normalisation")}
+    run.write_record("1_export", 4, {"input": spec})
+    entries = {
+        "onnxruntime-fp32": {"status": "ok", "reason": None, "artefact": built.to_json()},
+        "ascend-fp16": {"status": "unavailable", "reason": "atc is not installed"},
+    }
+    run.write_record("2_compile", 4, {"targets": entries})
+    write_json(run.folder / "run.json", {"params": {"flip": True}})
+    return run
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Write three noisy pictures of each of four people; return the folder and the pictures."""
+    rng = np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp("sets") / "people"
+    images = []
+    for person in range(4):
+        face = rng.integers(40, 216, (112, 112, 3))
+        for number in range(3):
+            images.append((face + rng.integers(-40, 40, face.shape)).astype(np.uint8))
+            path = folder / f"p{person}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(images[-1]))
+    return folder, np.stack(images)
+
+
+def test_embedding_and_evaluating_from_the_command_line(run, people, capsys):
+    folder, images = people
+    none = {"workers": 0, "scheduler": None, "files": "auto"}
+    for told in ("12 embedded", "0 embedded"):
+        commands.embed(
+            run.folder, folder, cell="4/onnxruntime-fp32", output=None, shard_size=5, **none
+        )
+        assert told in capsys.readouterr().out
+    output = run.folder / "sets" / "people.4.onnxruntime-fp32"
+    commands.all_pairs(output, far_targets=[0.1, 1e-6], **none)
+    told = capsys.readouterr().out
+    assert "12 images, 12 genuine and 54 impostor pairs" in told
+    assert "TAR@1e-06  refused" in told
+
+    entry = run.record("2_compile", 4)["targets"]["onnxruntime-fp32"]
+    with get_target("onnxruntime-fp32").load(Artefact.from_json(entry["artefact"])) as session:
+        expected = embed(images, session, **HOW).vectors
+    rates = all_pairs(expected, np.repeat(np.arange(4), 3), [0.1, 1e-6])
+    record = read_json(output / "all_pairs.json")
+    assert record["eer"] == {"value": rates.eer, "threshold": rates.eer_threshold}
+    assert record["tar_at_far"] == rates.tar_at_far
+
+
+def test_a_build_is_sent_to_workers_that_do_not_see_it(engines, run, people, tmp_path):
+    network, records = run_build(run, "4/onnxruntime-fp32"), open_records(people[0])
+    found = [
+        embed_set(records, network, tmp_path / files, engines(2, files), shard_size=4)
+        for files in ("shared", "sent")
+    ]
+    assert len({one.record["shards_sha256"] for one in found}) == 1
+
+
+def test_what_cannot_be_done_is_told(run, people, tmp_path):
+    with pytest.raises(RunError, match="did you mean '4/onnxruntime-fp32'"):
+        run_build(run, "4/onnxruntime-fp23")
+    with pytest.raises(RunError, match="not built: atc is not installed"):
+        run_build(run, "4/ascend-fp16")
+    with pytest.raises(ParamsError, match="between 0 and 1"):
+        commands.all_pairs(tmp_path, far_targets=[2.0], workers=0, scheduler=None, files="auto")

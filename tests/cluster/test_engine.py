@@ -1,0 +1,142 @@
+"""Tasks end well, or with three lines: on workers that share our files and on others."""
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import distributed
+import pytest
+
+from lresnet_utils.cluster import courier
+from lresnet_utils.cluster.dask_engine import DaskEngine
+from lresnet_utils.cluster.engine import open_engine
+from lresnet_utils.cluster.tasks import Here, Part, Task, spread
+from lresnet_utils.errors import DataError, LResNetError, ParamsError, RunError
+
+
+@pytest.fixture(autouse=True)
+def _known_to_workers(by_value):
+    by_value(sys.modules[__name__])
+
+
+def join(place, name):
+    """Write all parts one after the other."""
+    path = place.folder / "made" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(place.parts[key].read() for key in sorted(place.parts)))
+    return path.stat().st_size
+
+
+def refuse(place, value):
+    raise DataError("Not this one.", where="here", fix="another")
+
+
+def lost(place, value):
+    # What the scheduler makes of a task whose workers died, without the time that takes.
+    raise distributed.KilledWorker("task", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
+
+
+def sleep(place, seconds):
+    time.sleep(seconds)
+
+
+def where(place, value):
+    return distributed.get_worker().address
+
+
+def pid(place, value):
+    return os.getpid(), place.laid_out().joinpath("a/b.txt").read_text()
+
+
+@pytest.mark.parametrize("files", ["here", "shared", "sent"])
+def test_parts_arrive_whole_and_files_come_back(engines, monkeypatch, tmp_path, files):
+    monkeypatch.setattr(courier, "PIECE_BYTES", 1000)
+    (tmp_path / "in").write_bytes(os.urandom(5000))
+    (tmp_path / "empty").touch()
+    whole = Part.whole(tmp_path / "in", keep=True)
+    parts = {"1": whole, "2": Part(tmp_path / "in", 77, 1001), "3": Part.whole(tmp_path / "empty")}
+    engine = Here() if files == "here" else engines(2, files)
+    tasks = [Task(join, f"{i}", tmp_path / "out", parts) for i in range(5)]
+    assert list(spread(engine, tasks)) == [6001] * 5
+    data = (tmp_path / "in").read_bytes()
+    for i in range(5):
+        assert (tmp_path / "out" / "made" / f"{i}").read_bytes() == data + data[77:1078]
+    assert len(list((tmp_path / "out").rglob("*"))) == 6
+
+
+def test_laid_out_parts_have_their_names_at_home_and_elsewhere(engines, tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    path.parent.mkdir()
+    path.write_text("content")
+    task = Task(pid, None, tmp_path, {"a/b.txt": Part.whole(path)})
+    for files in ("shared", "sent"):
+        number, content = engines(2, files).call(task)
+        assert content == "content" and number != os.getpid()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b.txt"]
+
+
+def test_an_error_of_a_task_keeps_its_three_lines(engines, tmp_path):
+    with pytest.raises(DataError) as raised:
+        engines(2, "sent").call(Task(refuse, None, tmp_path))
+    assert str(raised.value) == "Not this one.\n  where: here\n  to do: another"
+
+
+def test_a_task_that_ends_every_worker_is_given_up(engines, tmp_path):
+    with pytest.raises(RunError, match="given up: 4 workers that tried it died"):
+        engines(2, "shared").call(Task(lost, None, tmp_path))
+
+
+def test_what_is_under_way_can_be_given_up(engines, tmp_path):
+    engine = engines(2, "shared")
+    started = time.monotonic()
+    tasks = [Task(sleep, 2, tmp_path), Task(refuse, None, tmp_path)] * 2
+    with pytest.raises(DataError):
+        list(spread(engine, tasks))
+    assert time.monotonic() - started < 30
+    with pytest.raises(RunError, match="given up"):
+        engine.call(Task(sleep, 0, tmp_path))
+
+
+def test_resources_choose_the_worker_where_some_worker_has_them(tmp_path):
+    device = {"cls": distributed.Worker, "options": {"resources": {"tensorrt": 1}, "nthreads": 1}}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+    plain = {"cls": distributed.Worker, "options": {"nthreads": 1}}
+    with (
+        distributed.SpecCluster({"plain": plain, "able": device}, scheduler) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        engine = DaskEngine(client, shared=True)
+        assert engine._offered({"tensorrt": 1, "ascend": 1}) is None
+        able = cluster.workers["able"].address
+        wanted = {"tensorrt": 1}
+        assert {engine.call(Task(where, None, tmp_path, resources=wanted)) for _ in range(4)} == {
+            able
+        }
+        assert engine.call(Task(where, None, tmp_path, resources={"ascend": 1}))
+
+
+def test_another_version_at_a_worker_is_refused(engines, tmp_path, monkeypatch):
+    engine = engines(2, "shared")
+    monkeypatch.setattr(engine, "_code", "0" * 16)
+    with pytest.raises(RunError, match="another version"):
+        engine.call(Task(sleep, 0, tmp_path))
+
+
+def test_what_cannot_be_opened_is_told(monkeypatch):
+    for asked, said in (
+        ({"workers": 1, "scheduler": "tcp://127.0.0.1:1"}, "either started here or found"),
+        ({"files": "shard"}, "did you mean 'shared'"),
+    ):
+        with pytest.raises(ParamsError, match=said), open_engine(**asked):
+            pass
+    monkeypatch.setattr("lresnet_utils.cluster.engine.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LResNetError) as raised, open_engine(workers=1):
+        pass
+    assert len(str(raised.value).splitlines()) == 3
+    assert "pip install 'lresnet-utils[cluster]'" in str(raised.value)
+
+
+def test_nothing_is_started_without_workers():
+    with open_engine() as engine:
+        assert isinstance(engine, Here)

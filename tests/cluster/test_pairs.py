@@ -1,0 +1,55 @@
+"""All pairs of a set in shards give the numbers of all pairs in memory, to the last bit."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from lresnet_utils.cluster import pairs
+from lresnet_utils.cluster.embedded import EmbeddedSet
+from lresnet_utils.cluster.pairs import all_pairs_of
+from lresnet_utils.cluster.tasks import Here
+from lresnet_utils.files import write_json
+from lresnet_utils.verify.all_pairs import all_pairs
+
+FARS = [0.1, 0.01, 1e-9]
+BINS = 1 << 12
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """Write 150 embeddings of 12 people in shards of 16; three failed, one shard wholly."""
+    rng = np.random.default_rng(0)
+    identity = rng.integers(0, 12, 150).astype(np.int32)
+    x = rng.normal(size=(12, 32))[identity] + rng.normal(size=(150, 32))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    failed = np.r_[np.arange(32, 48), 7, 60, 149]
+    x[failed] = 0
+    folder = tmp_path_factory.mktemp("set")
+    (folder / "shards").mkdir()
+    for number, start in enumerate(range(0, 150, 16)):
+        np.save(folder / "shards" / f"{number:06d}.npy", x[start : start + 16])
+    np.save(folder / "identity.npy", identity)
+    about = {"n_images": 150, "n_failed": len(failed), "shard_size": 16}
+    write_json(folder / "embedded.json", about)
+    kept = np.setdiff1d(np.arange(150), failed)
+    return EmbeddedSet.open(folder), all_pairs(x[kept], identity[kept], FARS, bins=BINS)
+
+
+@pytest.mark.parametrize(
+    ("side", "files"),
+    [(16, "here"), (48, "here"), (1000, "here"), (48, "shared"), (48, "sent")],
+)
+def test_equal_to_all_pairs_in_memory(engines, monkeypatch, sample, side, files):
+    embedded, expected = sample
+    monkeypatch.setattr(pairs, "_SIDE", side)
+    engine = Here() if files == "here" else engines(2, files)
+    told = []
+    found = all_pairs_of(
+        embedded, FARS, engine, bins=BINS, progress=lambda *done: told.append(done)
+    )
+    for field in fields(found):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b, field.name
+    assert found.n_images == 131
+    assert told[-1][0] == told[-1][1] == len(told)

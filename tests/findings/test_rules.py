@@ -1,0 +1,338 @@
+"""Every rule speaks where it must and is silent where it must be."""
+
+import copy
+import re
+
+import pytest
+
+from lresnet_utils.findings import RULES, accuracy, degraded, find, speed, state, timing
+from lresnet_utils.findings.say import said_json, say
+from lresnet_utils.findings.words import WORDS
+from lresnet_utils.verify.gates import guide_gate, paired_gate
+from lresnet_utils.verify.intervals import clopper_pearson
+
+N = 6000
+
+
+def rate(value, half=2.0, n=5):
+    return {"value": value, "low": value - half, "high": value + half, "n": n, "interval": "t"}
+
+
+def share(errors, n=N):
+    low, high = clopper_pearson(n - errors, n)
+    value = (n - errors) / n
+    return {"value": value, "low": low, "high": high, "n": n, "errors": errors, "interval": "cp"}
+
+
+def threshold(value, spread=0.02):
+    return {"value": value, "folds": [value - spread, value + spread], "interval": None}
+
+
+def flips(lost=(), gained=(), p=1.0, n=N):
+    return {"lost": list(lost), "gained": list(gained), "mcnemar_p": p, "n_pairs": n}
+
+
+def cell(target, batch_size=16, *, ips=100.0, errors=20, lost=0, published=None, **changes):
+    """Return a cell that nothing is wrong with, apart from what is asked for."""
+    parity = flips(range(lost)) | {"reference": "torch-fp32"}
+    own = target == "torch-fp32"
+    found = share(errors)
+    gates = [
+        guide_gate(found["value"], published, n_pairs=N),
+        paired_gate(lost, 0, N, refused="the reference itself" if own else None),
+    ]
+    clean = {"accuracy": found, "threshold": threshold(1.24)}
+    part = {"images_per_second": 5000.0, "n": 400}
+    return {
+        "batch_size": batch_size,
+        "target": target,
+        "status": "ok",
+        "reason": None,
+        "artefact": {"options": {}},
+        "accuracy": found,
+        "accuracy_refused": None,
+        "threshold": threshold(1.24),
+        "variants": {"aligned": clean},
+        "parity": parity | {"variants": {"aligned": parity}},
+        "gates": [gate.to_json() for gate in gates],
+        "stages": {
+            "data_read": part,
+            "preprocess": part,
+            "infer": part | {"images_per_second": ips},
+        }
+        | {"e2e": part | {"images_per_second": ips}},
+        "throughput_ips": rate(ips),
+        "throughput_refused": None,
+        "latency_ms": {"p50": 3.0, "n": 80},
+        "ceiling": {"fraction": 0.7, "low": 0.68, "high": 0.72, "precision": "fp32", "tops": 1.0},
+    } | changes
+
+
+def results(*cells, **params):
+    given = {"reference": "torch-fp32", "published_accuracy": None, "build": {"budget_points": 0.2}}
+    return {"run": {"params": given | params}, "dataset": {}, "cells": list(cells)}
+
+
+def stopped(status, target="tensorrt-fp16", reason="no trtexec", remedy="install it"):
+    head = {"batch_size": 16, "target": target}
+    return head | {"status": status, "reason": reason, "remedy": remedy}
+
+
+def told(rule, run):
+    """Return what a rule finds, having read each finding aloud."""
+    found = rule(run)
+    for finding in found:
+        said = " ".join(say(finding))
+        assert not re.search(r"[{}]|None|\bnan\b| ,|\.\.", said), said
+    return found
+
+
+def test_the_fastest_build_is_the_fastest_that_fails_no_gate():
+    slow, good = cell("torch-fp32"), cell("openvino-fp32", ips=200.0)
+    bad = cell("openvino-int8", ips=400.0, lost=40)
+    (found,) = told(speed.fastest_accurate, results(slow, good, bad))
+    assert (found.kind, found.case, found.cells) == ("holds", "faster", ["16/openvino-fp32"])
+    assert found.evidence["ratio"]["value"] == pytest.approx(2.0)
+    assert "surer_target" not in found.evidence
+    (found,) = told(speed.fastest_accurate, results(bad))
+    assert (found.kind, found.case) == ("does not hold", "none-passes")
+
+
+def test_the_reference_may_be_the_fastest_itself():
+    (found,) = told(speed.fastest_accurate, results(cell("torch-fp32"), cell("a-fp32", ips=50.0)))
+    assert (found.case, found.cells) == ("reference", ["16/torch-fp32"])
+
+
+def test_a_build_without_accuracy_is_never_the_fastest_accurate_one():
+    refused = {"accuracy": None, "accuracy_refused": "random weights", "gates": []}
+    (found,) = told(speed.fastest_accurate, results(cell("torch-fp32", **refused)))
+    assert (found.kind, found.case) == ("cannot tell", "unjudged")
+    (said,) = told(state.unjudged_cells, results(cell("torch-fp32", **refused)))
+    assert said.evidence["items"][0]["reason"] == "random weights"
+    assert told(state.unjudged_cells, results(cell("torch-fp32"))) == []
+    assert told(speed.fastest_accurate, results(stopped("failed"))) == []
+
+
+def test_a_surer_build_is_named_only_where_the_fastest_may_lose_too_much():
+    # Five lost of 3,000 with none gained are no significant loss, but may be 0.39 %.
+    risky = cell("openvino-int8", ips=400.0, lost=5)
+    small = {"parity": risky["parity"] | flips(range(5), n=3000)}
+    run = results(cell("torch-fp32"), cell("openvino-fp32", ips=200.0), risky | small)
+    (found,) = told(speed.fastest_accurate, run)
+    assert (found.evidence["target"], found.evidence["surer_target"]) == (
+        "openvino-int8",
+        "openvino-fp32",
+    )
+
+
+def test_equal_rates_are_not_told_apart():
+    run = results(cell("torch-fp32"), cell("a-fp32", ips=200.0), cell("b-fp32", ips=199.0))
+    (found,) = told(speed.fastest_accurate, run)
+    assert found.evidence["not_told_apart"] == ["16/b-fp32"]
+
+
+def test_gates_name_the_builds_that_pass_and_those_that_fail():
+    run = results(cell("torch-fp32"), cell("a-fp32", lost=1), cell("b-int8", lost=30))
+    failed, passed = told(accuracy.gates, run)
+    assert (failed.kind, failed.case, failed.cells) == (
+        "does not hold",
+        "paired-failed",
+        ["16/b-int8"],
+    )
+    assert (passed.kind, passed.evidence["lost"]["errors"]) == ("holds", 1)
+    assert told(accuracy.gates, results(cell("torch-fp32"))) == []
+
+
+@pytest.mark.parametrize(("errors", "kind"), [(20, "holds"), (90, "does not hold")])
+def test_the_published_accuracy_is_a_gate_where_there_is_one(errors, kind):
+    run = results(cell("torch-fp32", errors=errors, published=0.998), published_accuracy=0.998)
+    (found,) = told(accuracy.gates, run)
+    assert (found.kind, found.evidence["published"]) == (kind, 0.998)
+
+
+def test_a_pass_on_few_pairs_is_named_and_one_on_many_is_not():
+    many = cell("a-int8", lost=3)
+    assert told(accuracy.passed_for_few_pairs, results(cell("torch-fp32"), many)) == []
+    few = many | {"parity": many["parity"] | flips(range(3), n=3600)}
+    (found,) = told(accuracy.passed_for_few_pairs, results(cell("torch-fp32"), few))
+    assert found.evidence["lost"]["high"] > 0.002
+    needed = found.evidence["pairs_needed"]
+    assert clopper_pearson(round(3 / 3600 * needed), needed)[1] < 0.0021
+    lossy = many | {"parity": many["parity"] | flips(range(13), range(20, 31))}
+    (found,) = told(accuracy.passed_for_few_pairs, results(cell("torch-fp32"), lossy))
+    assert (found.case, found.evidence["pairs_needed"]) == ("paired-lossy", None)
+    low = cell("torch-fp32", errors=65, published=0.998)
+    (found,) = told(accuracy.passed_for_few_pairs, results(low, published_accuracy=0.998))
+    assert found.case == "guide"
+
+
+def test_a_set_is_saturated_when_no_better_network_could_be_told():
+    (found,) = told(accuracy.saturated, results(cell("torch-fp32", errors=5)))
+    assert (found.kind, found.case) == ("cannot tell", "")
+    assert told(accuracy.saturated, results(cell("torch-fp32", errors=6))) == []
+
+
+def test_a_threshold_moves_only_when_each_lies_beyond_the_others_spread():
+    base = cell("torch-fp32")
+    moved = cell("a-int8", threshold=threshold(1.18))
+    (found,) = told(accuracy.moved_thresholds, results(base, moved))
+    assert found.evidence["targets"] == ["a-int8"]
+    wide = cell("a-int8", threshold=threshold(1.18, spread=0.1))
+    assert told(accuracy.moved_thresholds, results(base, wide)) == []
+
+
+def test_degraded_faces_that_cost_accuracy_or_move_the_threshold_are_named():
+    def base(errors, at):
+        poor = {"accuracy": share(errors), "threshold": threshold(at)}
+        whole = cell("torch-fp32")
+        return results(whole | {"variants": whole["variants"] | {"noise40": poor}})
+
+    (found,) = told(degraded.weak_variants, base(600, 1.24))
+    assert found.evidence["worst_variant"] == "noise40"
+    (moved,) = told(degraded.moved_by_quality, base(20, 0.9))
+    assert moved.evidence["furthest"]["value"] == 0.9
+    for rule in (degraded.weak_variants, degraded.moved_by_quality):
+        assert told(rule, base(22, 1.25)) == []
+        assert told(rule, results(cell("torch-fp32"))) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "changed", "speaks"),
+    [("a-int8", 12, True), ("a-int8", 5, False), ("a-fp32", 12, False)],
+)
+def test_low_precision_flips_more_on_degraded_faces(target, changed, speaks):
+    found = cell(target)
+    poor = flips(range(100, 100 + changed // 2), range(200, 200 + changed - changed // 2))
+    found["parity"]["variants"]["res28"] = poor
+    heard = told(degraded.flips_on_degraded, results(cell("torch-fp32"), found))
+    assert [finding.cells for finding in heard] == ([["16/" + target]] if speaks else [])
+
+
+def test_pairs_that_flip_on_both_kinds_are_no_sign_of_degradation():
+    """Thirty on either kind, mostly the same pairs: the counts differ, the decisions do not."""
+    found = cell("a-int8")
+    found["parity"]["variants"] = {"aligned": flips(range(30)), "res28": flips(range(33))}
+    assert told(degraded.flips_on_degraded, results(cell("torch-fp32"), found)) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "half", "tops", "speaks"),
+    [(80.0, 2.0, 1.0, True), (98.0, 2.0, 1.0, False), (80.0, 2.0, 0.8, False)],
+    ids=["slower", "within the intervals", "the machine itself was slower"],
+)
+def test_throughput_falls_only_beyond_noise_and_drift(after, half, tops, speaks):
+    small, large = cell("a-fp32", 1), cell("a-fp32", 4, ips=after)
+    large["throughput_ips"] = rate(after, half)
+    large["ceiling"] = large["ceiling"] | {"tops": tops}
+    found = told(speed.falling_throughput, results(small, large))
+    assert bool(found) is speaks
+    if speaks:
+        assert found[0].cells == ["1/a-fp32", "4/a-fp32"]
+
+
+def test_a_rate_without_interval_never_falls():
+    """As in a recorded log, which has one figure per batch size."""
+    one = {"value": 100.0, "low": None, "high": None, "n": 1, "interval": "none: one log"}
+    cells = [
+        cell("replay", b, throughput_ips=one | {"value": v}) for b, v in ((16, 149), (32, 144))
+    ]
+    assert told(speed.falling_throughput, results(*cells)) == []
+
+
+def test_reading_is_named_where_it_is_the_slowest_part():
+    bound = cell("replay")
+    bound["stages"]["data_read"] = {"images_per_second": 60.0, "n": 400}
+    (found,) = told(speed.bound_by_reading, results(bound))
+    assert found.evidence["items"][0]["part"] == "data_read"
+    assert told(speed.bound_by_reading, results(cell("a-fp32"), cell("b-fp32", stages=None))) == []
+
+
+def test_a_target_below_half_of_the_ceiling_at_every_batch_size_is_named_with_a_better_one():
+    low = {"ceiling": {"fraction": 0.4, "low": 0.3, "high": 0.45, "precision": "fp32", "tops": 1.0}}
+    run = results(cell("a-fp32", 1, **low), cell("a-fp32", 4, **low), cell("b-fp32"))
+    (found,) = told(speed.far_below_ceiling, run)
+    assert found.evidence["targets"] == ["a-fp32"]
+    assert found.evidence["items"][0]["better_target"] == "b-fp32"
+    assert told(speed.far_below_ceiling, results(cell("a-fp32", 1, **low), cell("a-fp32", 4))) == []
+    reached = {"ceiling": low["ceiling"] | {"high": 0.51}}
+    assert told(speed.far_below_ceiling, results(cell("a-fp32", **reached))) == []
+
+
+def test_a_wide_interval_and_a_busy_machine_make_rates_uncertain():
+    wide = cell("a-fp32", throughput_ips=rate(100.0, 11.0))
+    (found,) = told(timing.wide_intervals, results(wide, cell("b-fp32")))
+    assert found.cells == ["16/a-fp32"]
+    assert told(timing.wide_intervals, results(cell("b-fp32"))) == []
+
+    def loaded(load):
+        return results(cell("a-fp32")) | {"timing": [{"batch_size": 16, "load": load}]}
+
+    shares = {"other_cores": 0.5, "stolen_cores": 0.0, "cores": 2, "seconds": 9.0}
+    (found,) = told(timing.busy_machine, loaded(shares | {"busy": True}))
+    assert found.evidence["items"] == [{"batch_size": 16} | shares]
+    for quiet in (shares | {"busy": False}, {"seconds": 0.2, "refused": "too short"}, None):
+        assert told(timing.busy_machine, loaded(quiet)) == []
+
+
+def test_cells_without_results_are_gathered_by_reason():
+    run = results(cell("torch-fp32"), stopped("failed"), stopped("unavailable", "ascend-fp16"))
+    failed, gone = told(state.stopped_cells, run)
+    assert (failed.kind, gone.kind) == ("does not hold", "cannot tell")
+    assert gone.evidence["items"] == [
+        {"cells": ["16/ascend-fp16"], "reason": "no trtexec", "remedy": "install it"}
+    ]
+    assert told(state.stopped_cells, results(cell("torch-fp32"))) == []
+
+
+def test_what_is_odd_about_the_set_is_passed_on_and_the_harmless_is_not():
+    odd = {
+        "finding": "Repeated images",
+        "evidence": "400 images.",
+        "consequence": "So.",
+        "pairs": [],
+    }
+    run = results(cell("torch-fp32"))
+    (found,) = told(state.set_health, run | {"set_health": [odd | {"harmless": False}]})
+    assert found.evidence["consequence"] == "So."
+    assert told(state.set_health, run | {"set_health": [odd | {"harmless": True}]}) == []
+
+
+@pytest.fixture
+def troubled():
+    """Return results in which every rule has something to say, but for what excludes another."""
+    base, int8 = cell("torch-fp32", errors=3), cell("a-int8", 16, ips=80.0, lost=3)
+    base["variants"]["noise40"] = {"accuracy": share(600), "threshold": threshold(0.9)}
+    int8["parity"] |= flips(range(3), n=3600)
+    int8["parity"]["variants"]["noise40"] = flips(range(100, 120), range(200, 220))
+    int8["threshold"] = threshold(1.1)
+    int8["stages"]["preprocess"] = {"images_per_second": 9.0, "n": 400}
+    low = {"ceiling": {"fraction": 0.2, "low": 0.2, "high": 0.2, "precision": "int8", "tops": 1.0}}
+    wide = cell("b-bf16", throughput_ips=rate(50.0, 20.0), accuracy_refused="none", accuracy=None)
+    load = {"other_cores": 0.5, "stolen_cores": 0.1, "cores": 2, "seconds": 9.0, "busy": True}
+    odd = {"finding": "Class balance", "evidence": "x", "consequence": "y", "harmless": False}
+    cells = (base, cell("a-int8", 4, **low), int8 | low, wide, stopped("failed"))
+    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd]}
+    return results(*cells) | extra
+
+
+def test_every_rule_speaks_in_whole_sentences_and_changes_nothing(troubled):
+    before = copy.deepcopy(troubled)
+    found = find(troubled)
+    assert troubled == before
+    assert len({finding.rule for finding in found}) == len(RULES)
+    for finding in found:
+        said = say(finding)
+        assert said.finding.endswith(".") or finding.rule == "set-health"
+        assert said_json(finding)["finding"] == said.finding
+        assert set(finding.cells) <= {f"{c['batch_size']}/{c['target']}" for c in troubled["cells"]}
+
+
+def test_a_run_without_anything_has_no_findings():
+    assert find({"run": {"params": None}, "dataset": {}, "cells": []}) == []
+
+
+def test_all_words_belong_to_a_rule_and_all_placeholders_to_its_evidence(troubled):
+    """A misspelt placeholder would show only where its rule speaks."""
+    known = {(finding.rule, finding.case) for finding in find(troubled)}
+    assert known <= set(WORDS)
+    assert {rule for rule, _ in WORDS} == {rule for rule, _ in known}

@@ -1,0 +1,83 @@
+"""The chain of custody against files made here: hashes, order, and what was changed since."""
+
+import hashlib
+
+import pytest
+
+from lresnet_utils.custody import broken, chain, gather, given, made, name_of, recorded
+from lresnet_utils.run import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    run.onnx(4).parent.mkdir(parents=True)
+    run.network.write_bytes(b"weights")
+    run.onnx(4).write_bytes(b"graph")
+    return run
+
+
+@pytest.fixture
+def links(run):
+    return [
+        given("packaged", "00" * 32, architecture="sface"),
+        made(run, run.network, ["packaged"], tools=("numpy",)),
+        made(run, run.onnx(4), [run.network], tools={"torch": "2.9"}, options={"opset": 18}),
+    ]
+
+
+def test_a_link_names_file_hash_source_tools_and_options(run, links):
+    graph = links[2]
+    assert graph["file"] == "bs4/models/model.onnx"
+    assert graph["sha256"] == hashlib.sha256(b"graph").hexdigest()
+    assert (graph["bytes"], graph["made_from"]) == (5, ["network.pt"])
+    assert graph["tools"]["torch"] == "2.9" and graph["tools"]["lresnet_utils"]
+    assert graph["options"] == {"opset": 18}
+    assert links[0] == {
+        "file": "packaged",
+        "sha256": "00" * 32,
+        "bytes": None,
+        "made_from": [],
+        "tools": {},
+        "options": {"architecture": "sface"},
+    }
+
+
+def test_links_do_not_tell_where_the_folder_lies(run, links, tmp_path):
+    moved = RunFolder(tmp_path / "elsewhere" / "s")
+    moved.onnx(4).parent.mkdir(parents=True)
+    moved.network.write_bytes(b"weights")
+    moved.onnx(4).write_bytes(b"graph")
+    again = made(
+        moved, moved.onnx(4), [moved.network], tools={"torch": "2.9"}, options={"opset": 18}
+    )
+    assert again == links[2]
+    assert name_of(run, tmp_path / "lfw.bin") == "lfw.bin"
+
+
+def test_gathered_in_the_order_of_making_with_shared_files_once(run, links):
+    run.write_record("1_export", 4, {"custody": links})
+    run.write_record("1_export", 16, {"custody": links[:2]})
+    run.write_record("3_preprocess", None, {"custody": [given("faces", "11" * 32)]})
+    build = made(run, run.onnx(4), [run.network])
+    run.write_record("2_compile", 4, {"targets": {"a": {"custody": [build]}, "b": {}}})
+    assert recorded(run.record("2_compile", 4)) == [build]
+    names = [link["file"] for link in gather(run, [4, 16])]
+    assert names == ["faces", "packaged", "network.pt", "bs4/models/model.onnx"]
+    assert gather(run, [16])[1:] == links[:2]
+
+
+def test_a_chain_leads_from_what_was_given_to_the_file(links):
+    assert chain(reversed(links), "bs4/models/model.onnx") == links
+    assert chain(links, "network.pt") == links[:2]
+    assert chain(links, "unknown") == []
+
+
+def test_changed_and_missing_files_are_named(run, links):
+    assert broken(run, links) == {}
+    run.onnx(4).write_bytes(b"grape")
+    run.network.unlink()
+    assert broken(run, links) == {
+        "network.pt": "the file is missing",
+        "bs4/models/model.onnx": "the file is not the one whose SHA-256 was recorded",
+    }
