@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import write_json
@@ -235,3 +236,43 @@ def all_pairs(
         scheduler=scheduler,
         files=files,
     )
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(help="orl, a .bin, a folder of people or LFW, a .csv.")],
+    out: Annotated[Path, typer.Argument(help="The .bin to write.")],
+    pairs: Annotated[str, typer.Option(help="Which pairs, as dataset.pairs.")] = "auto",
+    align: Annotated[str, typer.Option(help="auto, always or never, as dataset.align.")] = "auto",
+    folds: Annotated[int, typer.Option(help="Folds of pairs that are drawn.", min=2)] = 10,
+) -> None:
+    """Write a set as a .bin that InsightFace's own scripts read."""
+    from lresnet_utils.data.pack import pack as write
+
+    print(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
+
+
+@app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Which; without it, all are listed.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder below which the files go.")] = Path(),
+) -> None:
+    """Download a known set or checkpoint, check it, and say what may be done with it."""
+    from lresnet_utils.data.fetch import fetch as get
+    from lresnet_utils.data.known_files import find_source, known_sources
+
+    if name is None:
+        for source in known_sources().values():
+            way = "" if source.files[0].url else " (by hand: needs a browser)"
+            print(f"{source.name}: {source.title}{way}")
+        return
+    source = find_source(name)
+    print(f"{source.title}, from {source.origin}\nTerms: {source.licence}")
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.n, bar.total = done, total
+            bar.refresh()
+
+        for fetched in get(source, to, progress):
+            print(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")

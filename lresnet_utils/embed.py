@@ -159,7 +159,8 @@ def embed(
     overlap(batches, parts, session.lanes)
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
-    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *(p.seconds for p in parts))))
+    spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
+    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *spent)))
     return Embedding(vectors, *result.finish(), rates)
 
 

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,7 +89,8 @@ class Inference:
                 self._changed.notify_all()
 
 
-class Parts(NamedTuple):
+@dataclass(frozen=True)
+class Parts:
     """The four parts.
 
     Attributes

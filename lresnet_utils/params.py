@@ -6,6 +6,7 @@ and the report's parameter tables all come from these classes or are tested agai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,11 +48,47 @@ class ModelParams(_Strict):
     )
 
 
+class MoreSet(_Strict):
+    """A further set, evaluated by its own pairs and folds."""
+
+    name: str = Field(max_length=40, description="what the report calls the set")
+    source: str = Field(description="as dataset.source")
+    pairs: str = Field("auto", description="as dataset.pairs")
+    align: Literal["auto", "always", "never"] = Field("auto", description="as dataset.align")
+
+    @property
+    def key(self) -> str:
+        """The set's name in file names and in ``results.json``.
+
+        Examples
+        --------
+        >>> MoreSet(name="CFP-FP", source="data/cfp_fp.bin").key
+        'cfp_fp'
+        """
+        return re.sub(r"\W+", "_", self.name.lower()).strip("_")
+
+
 class DatasetParams(_Strict):
     """The faces and pairs that decide accuracy."""
 
     name: str = Field("ORL", max_length=40, description="what the report calls the set")
-    source: str = Field("orl", description="'orl' (packaged demo faces), 'none' or a .bin file")
+    source: str = Field(
+        "orl",
+        description="'orl' (packaged faces), 'none', a .bin, a folder of people or LFW, or a .csv",
+    )
+    pairs: str = Field(
+        "auto",
+        description="auto; of people: balanced, all; of LFW: view2, view1_train, view1_test, "
+        "unrestricted; of a .csv of templates: the .csv of their pairs",
+    )
+    align: Literal["auto", "always", "never"] = Field(
+        "auto", description="find and align faces in folders; auto: not where they are 112x112"
+    )
+    more: list[MoreSet] = Field(
+        [],
+        max_length=20,
+        description="further sets {name, source, pairs, align}, at the largest batch size only",
+    )
     guide_files: Literal["no", "relative", "absolute"] = Field(
         "no", description="also write the guide's .bin files, with such paths in lfw.info"
     )
@@ -59,6 +96,14 @@ class DatasetParams(_Strict):
         ["plain", "res28", "noise40"],
         description="degraded copies, embedded at the largest batch size only",
     )
+
+    @field_validator("more")
+    @classmethod
+    def _sets_are_distinct(cls, value: list[MoreSet]) -> list[MoreSet]:
+        keys = [item.key for item in value]
+        if not all(keys) or len(set(keys)) != len(keys):
+            raise ValueError("each further set needs a name of its own, with a letter or digit")
+        return value
 
 
 class PerfParams(_Strict):
@@ -89,7 +134,13 @@ class Params(_Strict):
         None, gt=0, le=1, description="accuracy that the guide's rule compares with; null: none"
     )
     folds: int = Field(
+<<<<<<< HEAD
         10, ge=2, le=1000, description="cross-validation folds, contiguous as in the guide"
+=======
+        10,
+        ge=2,
+        description="folds, contiguous as in the guide; a set that comes in its own keeps them",
+>>>>>>> main
     )
     far_targets: list[float] = Field(
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"
@@ -267,6 +318,8 @@ def _explain(error: dict[str, Any], path: str) -> tuple[str, str]:
 
 
 def _names_in(section: str) -> list[str]:
+    if section.startswith("dataset.more."):
+        return list(MoreSet.model_fields)
     fields = Params.model_fields
     if not section:
         return list(fields)

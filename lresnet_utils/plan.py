@@ -109,12 +109,13 @@ def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
     RunError
         When the notebook is missing or asks for a parameter that is not declared.
     """
-    # Degraded copies and the other channel order do not depend on the batch size: one is enough.
+    # Degraded copies, further sets and the other channel order do not depend on the batch size.
     extra = job.batch_size in (None, max(params.batch_sizes))
     special = {
         "run_dir": run.shown(),
         "batch_size": job.batch_size,
         "variants": params.dataset.variants if extra else [],
+        "more": [item.model_dump() for item in params.dataset.more] if extra else [],
         "channel_test": params.model.channel_test and extra,
     }
     flat = flat_names()

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import torch
 
-from lresnet_utils.data.bins import read_bin
 from lresnet_utils.data.degrade import VARIANTS
-from lresnet_utils.data.source import ORL
+from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
 from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
 from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
-from lresnet_utils.params import Params
+from lresnet_utils.params import DatasetParams, MoreSet, Params
 from lresnet_utils.plan import NO_FACES
 from lresnet_utils.run import RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
@@ -44,16 +43,22 @@ def check(params: Params, run: RunFolder) -> None:
         The first thing that is wrong.
     """
     _check_names(params)
-    missing = [path for path in _files(params) if not path.is_file()]
+    missing = [path for path in _files(params) if not path.exists()]
     if missing:
         raise _missing(missing)
     _check_weights(params)
     for given in params.fixed_thresholds:
         if isinstance(given, str):
             threshold_of(resolve(given), given)
-    if params.dataset.source not in (ORL, NO_FACES):
-        pairs = len(read_bin(resolve(params.dataset.source)).same)
-        _check_folds(params, pairs)
+    if "plain" in params.dataset.variants and params.dataset.source not in (ORL, NO_FACES):
+        raise ParamsError(
+            "The variant 'plain' exists for the packaged faces only.",
+            where="dataset.variants",
+            fix="leave 'plain' out, for example dataset.variants: [res28, noise40]",
+        )
+    if params.dataset.source != NO_FACES:
+        for given in (params.dataset, *params.dataset.more):
+            _check_set(given, params.folds)
     prepare_folder(run.folder)
 
 
@@ -74,6 +79,12 @@ def _check_names(params: Params) -> None:
         able = get_target("replay", params.tools).available()
         if not able.ok:
             raise ParamsError(f"replay: {able.reason}.", where="tools", fix=able.remedy)
+    if params.dataset.source == NO_FACES and params.dataset.more:
+        raise ParamsError(
+            "Further sets need a first one.",
+            where="dataset.more",
+            fix="name one of them as dataset.source",
+        )
     for variant in params.dataset.variants:
         if variant not in VARIANTS:
             raise ParamsError(
@@ -103,14 +114,18 @@ def _check_graph_targets(params: Params) -> None:
 def _files(params: Params) -> list[Path]:
     weights, source = params.model.weights, params.dataset.source
     files = [] if weights in ("packaged", "seeded", RECORDED) else [resolve(weights)]
-    return files if source in (ORL, NO_FACES) else [*files, resolve(source)]
+    sets = [] if source in (ORL, NO_FACES) else [source]
+    sets += [item.source for item in params.dataset.more if item.source != ORL]
+    return [*files, *(resolve(path) for path in sets)]
 
 
 def _missing(paths: list[Path]) -> CheckpointError | DataError:
     kind = DataError if len(paths) == 1 and paths[0].suffix == ".bin" else CheckpointError
     hints = [f"{path.name}: {_SOURCES[path.name]}" for path in paths if path.name in _SOURCES]
     return kind(
-        "A file that the run needs is missing." if len(paths) == 1 else "Two files are missing.",
+        "A file that the run needs is missing."
+        if len(paths) == 1
+        else f"{len(paths)} files that the run needs are missing.",
         where=", ".join(str(path) for path in paths),
         fix="put it there"
         + (f" ({'; '.join(hints)})" if hints else "")
@@ -155,10 +170,14 @@ def _check_weights(params: Params) -> None:
     load_into(module, read_state_dict(path), where=str(path), assign=True)
 
 
-def _check_folds(params: Params, pairs: int) -> None:
-    if params.folds > pairs:
+def _check_set(given: DatasetParams | MoreSet, folds: int) -> None:
+    """See that a set's lists, labels and files are there and fit together."""
+    source = given.source if given.source == ORL else resolve(given.source)
+    pairs = given.pairs if given.pairs in PAIR_WORDS else str(resolve(given.pairs))
+    if not pairs.endswith(".csv") and pairs not in PAIR_WORDS:
         raise ParamsError(
-            f"{params.folds} folds need at least as many pairs; the set has {pairs}.",
-            where="folds",
-            fix="ask for fewer folds",
+            f"Unknown pairs {given.pairs!r}.",
+            where="dataset.pairs",
+            fix=nearest(given.pairs, PAIR_WORDS),
         )
+    check_source(source, pairs, given.align, folds)

@@ -98,6 +98,10 @@ class RunFolder:
         """The image store that ``3_preprocess`` fills."""
         return self.folder / "faces"
 
+    def more_faces(self, key: str) -> Path:
+        """Return the image store of a further set."""
+        return self.folder / "more_faces" / key
+
     @property
     def network(self) -> Path:
         """The network's weights as a bare state dict, the same for every batch size."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from lresnet_utils.cluster.tasks import Part, Place
 from lresnet_utils.data.bins import read_bin
+from lresnet_utils.data.collection import digests, distinct
 from lresnet_utils.data.face_set import PICTURE, open_store
 from lresnet_utils.data.images import decode
-from lresnet_utils.data.store import distinct_slots
 from lresnet_utils.errors import DataError
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -167,7 +167,7 @@ class _Slots:
 def _distinct(path: Path, changed: int) -> list[bytes]:
     """Return a set's distinct pictures; remembered, since every shard of it needs them."""
     encoded = read_bin(path).encoded
-    return [encoded[slot] for slot in distinct_slots(encoded)[0]]
+    return [encoded[slot] for slot in distinct(list(digests(encoded)))[0]]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class PackedPairs:
     Attributes
     ----------
     sha256 : str
-        Fingerprint of the pairs, see :func:`lresnet_utils.data.store.pairs_fingerprint`.
+        Fingerprint of the pairs, see :func:`lresnet_utils.data.collection.fingerprint`.
     left, right : ndarray of int32, shape (n,)
         Images of each pair.
     same : ndarray of bool, shape (n,)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import IMAGE_SIZE
+from lresnet_utils.data.templates import Templates
 from lresnet_utils.errors import DataError, nearest
 from lresnet_utils.files import read_arrays, read_json
 from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
@@ -28,11 +29,11 @@ class FaceSet:
     name, source, credit : str
         `source` as in the params file; `credit` may be empty.
     sha256 : str
-        Of the ``.bin`` file that it was made from.
+        Of the ``.bin`` file that it was made from, or of the pairs' content.
     n_images, n_pairs : int
         Distinct pictures, and pairs of them.
     left, right : ndarray of int32, shape (n_pairs,)
-        Indices of pictures.
+        Indices of pictures; of one that stands for each side where pairs are of templates.
     same : ndarray of bool, shape (n_pairs,)
         Whether both show the same person.
     variants : tuple of str
@@ -43,6 +44,8 @@ class FaceSet:
         The whole of ``set.json``.
     identity : ndarray of int32, shape (n_images,), or None
         The person in each picture, where the source says so.
+    templates : Templates or None
+        Where a side of a pair is several pictures.
     """
 
     folder: Path
@@ -59,6 +62,60 @@ class FaceSet:
     failures: tuple[tuple[int, str], ...]
     record: dict[str, Any]
     identity: np.ndarray | None = None
+    templates: Templates | None = None
+
+    @property
+    def folds(self) -> int | None:
+        """The folds that the set comes in; None leaves their number to the run."""
+        return self.record.get("folds")
+
+    def slots(self) -> np.ndarray:
+        """Return the pictures in the order in which a tool should embed them, repeats and all."""
+        if self.templates is not None:
+            return np.arange(self.n_images)
+        return np.stack([self.left, self.right], axis=1).ravel()
+
+    def compared(self) -> tuple[np.ndarray, np.ndarray, int, np.ndarray | None]:
+        """Return what the pairs compare: the pictures, or the templates where there are any.
+
+        Returns
+        -------
+        left, right : ndarray of int32, shape (n_pairs,)
+            The two sides of each pair.
+        n : int
+            Pictures or templates in all.
+        identity : ndarray of int32, shape (n,), or None
+            The person in each.
+        """
+        if self.templates is None:
+            return self.left, self.right, self.n_images, self.identity
+        own = self.templates
+        first = own.image[np.unique(own.template, return_index=True)[1]]
+        identity = None if self.identity is None else self.identity[first]
+        return own.left, own.right, own.count, identity
+
+    def pooled(self, vectors: np.ndarray, failed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the embeddings of what :meth:`compared` names, from those of the pictures.
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (n_images, d)
+            Unit embeddings of the pictures.
+        failed : ndarray of bool, shape (n_images,)
+
+        Returns
+        -------
+        vectors, failed
+            As given, or one row per template.
+        """
+        return (vectors, failed) if self.templates is None else self.templates.pool(vectors, failed)
+
+    def pairs_with(self, image: int) -> np.ndarray:
+        """Tell which pairs a picture takes part in: ndarray of bool, shape (n_pairs,)."""
+        if self.templates is None:
+            return (self.left == image) | (self.right == image)
+        own = self.templates.template[self.templates.image == image]
+        return np.isin(self.templates.left, own) | np.isin(self.templates.right, own)
 
     def images(self, variant: str = "aligned") -> np.ndarray:
         """Return the pixels of one variant, mapped from disk and read-only.
@@ -132,6 +189,7 @@ def open_store(folder: Path | str) -> FaceSet:
             failures=tuple((item["image"], item["reason"]) for item in record["failures"]),
             record=record,
             identity=pairs.get("identity"),
+            templates=_templates(pairs),
         )
         if not _is_record(face_set):
             raise ValueError("a value of the record is impossible")
@@ -142,6 +200,7 @@ def open_store(folder: Path | str) -> FaceSet:
     return face_set
 
 
+<<<<<<< HEAD
 def _is_record(found: FaceSet) -> bool:
     """See that `set.json` holds what a store's does; a variant is part of a file's name."""
     texts = (found.name, found.source, found.credit, *found.labels().values())
@@ -173,6 +232,15 @@ def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
         and set(pairs) <= {*rows, "identity"}
         and (people is None or (people.shape == (found.n_images,) and people.dtype.kind == "i"))
     )
+=======
+def _templates(arrays: dict[str, np.ndarray]) -> Templates | None:
+    found = {
+        name.removeprefix("template_"): value
+        for name, value in arrays.items()
+        if name.startswith("template_")
+    }
+    return Templates(**found | {"count": int(found["count"])}) if found else None
+>>>>>>> main
 
 
 def image_file(folder: Path, variant: str) -> Path:

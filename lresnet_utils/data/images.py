@@ -1,4 +1,8 @@
-"""Encoded pictures from strangers to 112x112 RGB, or the reason why not."""
+"""Encoded pictures from strangers to RGB, or the reason why not.
+
+Every limit on what a stranger's picture may cost is here: bytes before a file is read, pixels
+before it is decoded.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ import numpy as np
 from lresnet_utils.data.complaints import decoded_with_complaint
 from lresnet_utils.data.network_input import IMAGE_SIZE
 
+# A photograph of 50 megapixels is at most this large as JPEG, PNG or BMP; it takes 150 MB decoded.
+MAX_BYTES = 160 * 2**20
+MAX_PIXELS = 50_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
@@ -61,6 +68,42 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
     if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
         return None, "damaged: it ends too soon"
     return _quietly_decoded(encoded)
+
+
+def decode_photograph(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
+    """Decode one picture of any size, as :func:`decode` does one of 112x112.
+
+    Parameters
+    ----------
+    encoded : bytes
+        The file's content.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (height, width, 3), RGB, or None
+        Turned upright where the file says how it was held.
+    reason : str or None
+        Why there is no image, such as more than :data:`MAX_PIXELS` pixels.
+
+    Examples
+    --------
+    >>> decode_photograph(encode_png(np.zeros((30, 20, 3), np.uint8)))[0].shape
+    (30, 20, 3)
+    """
+    if not encoded:
+        return None, "empty"
+    try:
+        width, height = picture_size(encoded)
+    except ValueError as error:
+        return None, str(error)
+    if width < 1 or height < 1:
+        return None, "damaged: it has no pixels"
+    if width * height > MAX_PIXELS:
+        return None, f"{width}x{height} pixels are more than {MAX_PIXELS:,}"
+    image = _quietly_decoded(encoded)
+    if image is None or sorted(image.shape[:2]) != sorted((width, height)):
+        return None, "damaged: it cannot be decoded"
+    return image, None
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -6,7 +6,6 @@ A folder of plain NumPy files that any stage opens in an instant and reads piece
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,9 +14,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lresnet_utils.data.bins import BinSet, read_bin
+from lresnet_utils.data.collection import (
+    Collection,
+    EncodedFaces,
+    Faces,
+    FileFaces,
+    digests,
+    distinct,
+    fingerprint,
+)
 from lresnet_utils.data.degrade import VARIANTS, Variant
 from lresnet_utils.data.face_set import PICTURE, FaceSet, image_file, open_store
-from lresnet_utils.data.images import decode
 from lresnet_utils.errors import DataError, ParamsError, RunError, nearest
 from lresnet_utils.files import (
     atomic_path,
@@ -79,133 +86,150 @@ def build_store(
     RunError
         When the store cannot be written.
     """
-    bin_path, folder = Path(bin_path), Path(folder)
-    chosen = _chosen(variants, plain_bin)
+    bin_path = Path(bin_path)
+    _chosen(variants, plain_bin is not None)
     content = read_bin(bin_path)
     plain = _matching(plain_bin, content) if plain_bin is not None else None
-    slots, image_of_slot = distinct_slots(content.encoded, plain.encoded if plain else None)
-    _forget(folder)
-    failures = _write_images(folder, chosen, content, plain, slots, progress)
-    if len(failures) == len(slots):
-        reason = failures[0]["reason"]
-        raise DataError(f"No picture of the set can be used ({reason}).", where=str(bin_path))
+    keys = list(zip(*(digests(s.encoded) for s in (content, plain) if s), strict=True))
+    slots, image_of_slot = distinct(keys)
     left, right = image_of_slot.reshape(-1, 2).T
-    known = {} if people is None else {"identity": np.asarray(people, np.int32)[slots]}
-    write_arrays(folder / "pairs.npz", left=left, right=right, same=content.same, **known)
+    collection = Collection(
+        faces=EncodedFaces([content.encoded[slot] for slot in slots]),
+        keys=[keys[slot][0] for slot in slots],
+        left=left,
+        right=right,
+        same=content.same,
+        people=None if people is None else np.asarray(people, np.int32)[slots],
+    )
+    return write_store(
+        collection,
+        folder,
+        variants=variants,
+        plain=plain and EncodedFaces([plain.encoded[slot] for slot in slots]),
+        name=name or bin_path.stem,
+        source=source or bin_path.as_posix(),
+        credit=credit,
+        sha256=sha256_file(bin_path),
+        plain_sha256=sha256_file(plain_bin) if plain_bin is not None else None,
+        progress=progress,
+    )
+
+
+def write_store(
+    collection: Collection,
+    folder: Path | str,
+    *,
+    name: str,
+    source: str,
+    variants: Iterable[str] = (),
+    plain: Faces | None = None,
+    credit: str = "",
+    sha256: str | None = None,
+    plain_sha256: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FaceSet:
+    """Decode a collection into an image store; memory holds one picture at a time.
+
+    Parameters
+    ----------
+    collection : Collection
+        Distinct pictures and pairs.
+    folder : path
+        The store; made, or its files replaced.
+    name, source, credit : str
+        For reports.
+    variants : iterable of str
+        Beside ``'aligned'``, which is always made.
+    plain : Faces, optional
+        The same pictures not aligned, the source of ``'plain'``.
+    sha256, plain_sha256 : str, optional
+        Of the files that the pictures came from; that of the pairs' content when not given.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each picture.
+
+    Returns
+    -------
+    FaceSet
+
+    Raises
+    ------
+    DataError, ParamsError, RunError
+        As :func:`build_store` does.
+    """
+    folder = Path(folder)
+    chosen = _chosen(variants, plain is not None)
+    _forget(folder)
+    failures = _write_images(folder, chosen, collection.faces, plain, progress)
+    n_images, n_pairs = len(collection.faces), len(collection.same)
+    if len(failures) == n_images:
+        reason = failures[0]["reason"]
+        raise DataError(f"No picture of the set can be used ({reason}).", where=source)
+    write_arrays(folder / "pairs.npz", **_pair_arrays(collection))
+    of_pairs = pairs_fingerprint(collection)
+    slots = np.concatenate([collection.left, collection.right])
+    if collection.templates is not None:
+        slots = collection.templates.image
     write_json(
         folder / "set.json",
         {
             "schema": _SCHEMA,
-            "name": name or bin_path.stem,
-            "source": source or bin_path.as_posix(),
+            "name": name,
+            "source": source,
             "credit": credit,
-            "sha256": sha256_file(bin_path),
-            "pairs_sha256": pairs_fingerprint(
-                [content.encoded[slot] for slot in slots], left, right, content.same
-            ),
-            "plain_sha256": sha256_file(plain_bin) if plain_bin is not None else None,
-            "n_images": len(slots),
-            "n_slots": len(content.encoded),
-            "repeated_slots": len(content.encoded) - len(slots),
-            "n_pairs": len(content.same),
-            "n_genuine": int(content.same.sum()),
-            "n_impostor": int((~content.same).sum()),
+            "sha256": sha256 or of_pairs,
+            "pairs_sha256": of_pairs,
+            "plain_sha256": plain_sha256,
+            "n_images": n_images,
+            "n_slots": len(slots),
+            "repeated_slots": len(slots) - len(np.unique(slots)),
+            "n_pairs": n_pairs,
+            "n_genuine": int(collection.same.sum()),
+            "n_impostor": int((~collection.same).sum()),
             "variants": [_described(variant) for variant in chosen],
             "failures": failures,
-        },
+        }
+        | _about(collection),
     )
     return open_store(folder)
 
 
-def distinct_slots(
-    encoded: list[bytes], plain: list[bytes] | None = None
-) -> tuple[list[int], np.ndarray]:
-    """Find the distinct pictures among the slots of a set, by the SHA-256 of their bytes.
-
-    Parameters
-    ----------
-    encoded : list of bytes
-        Two slots for each pair.
-    plain : list of bytes, optional
-        The same slots of a second set; pictures are then equal when both are.
-
-    Returns
-    -------
-    slots : list of int
-        The first slot of each distinct picture, ascending.
-    image_of_slot : ndarray of int32, shape (len(encoded),)
-        The picture in each slot, as an index into `slots`.
-
-    Examples
-    --------
-    >>> slots, image_of_slot = distinct_slots([b"x", b"y", b"x", b"z"])
-    >>> slots, image_of_slot.tolist()
-    ([0, 1, 3], [0, 1, 0, 2])
-    """
-    keys = list(
-        zip(*(_digests(column) for column in (encoded, plain) if column is not None), strict=True)
-    )
-    images: dict[tuple[bytes, ...], int] = {}
-    slots: list[int] = []
-    image_of_slot = np.empty(len(encoded), np.int32)
-    for slot, key in enumerate(keys):
-        if key not in images:
-            images[key] = len(slots)
-            slots.append(slot)
-        image_of_slot[slot] = images[key]
-    return slots, image_of_slot
+def pairs_fingerprint(collection: Collection) -> str:
+    """Hash what the pairs of a collection are, see :func:`collection.fingerprint`."""
+    templates = collection.templates
+    if templates is None:
+        return fingerprint(collection.keys, collection.left, collection.right, collection.same)
+    keys = templates.keys(collection.keys)
+    return fingerprint(keys, templates.left, templates.right, collection.same)
 
 
-def pairs_fingerprint(
-    encoded: list[bytes], left: np.ndarray, right: np.ndarray, same: np.ndarray
-) -> str:
-    """Hash what the pairs are: the content of both pictures and the label of each, in order.
-
-    Two runs can be compared pair by pair when their fingerprints are equal, whatever their
-    sets are called and however the files were packed.
-
-    Parameters
-    ----------
-    encoded : list of bytes
-        The distinct pictures.
-    left, right : ndarray of int, shape (n,)
-        The pictures of each pair.
-    same : ndarray of bool, shape (n,)
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> one = pairs_fingerprint([b"x", b"y"], np.array([0]), np.array([1]), np.array([True]))
-    >>> two = pairs_fingerprint([b"y", b"x"], np.array([1]), np.array([0]), np.array([True]))
-    >>> one == two
-    True
-    """
-    digests = list(_digests(encoded))
-    whole = hashlib.sha256()
-    for a, b, label in zip(left, right, same, strict=True):
-        whole.update(digests[a] + digests[b] + bytes([bool(label)]))
-    return whole.hexdigest()
+def _pair_arrays(collection: Collection) -> dict[str, np.ndarray]:
+    arrays = {"left": collection.left, "right": collection.right, "same": collection.same}
+    if collection.people is not None:
+        arrays["identity"] = collection.people
+    if collection.templates is not None:
+        rows = vars(collection.templates).items()
+        arrays |= {f"template_{name}": np.asarray(value, np.int32) for name, value in rows}
+    return arrays
 
 
-def _digests(encoded: list[bytes]) -> Iterator[bytes]:
-    # A picture that a set repeats is one object, so hashing takes as long as the file, not longer.
-    known: dict[int, bytes] = {}
-    for picture in encoded:
-        if id(picture) not in known:
-            known[id(picture)] = hashlib.sha256(picture).digest()
-        yield known[id(picture)]
+def _about(collection: Collection) -> dict[str, Any]:
+    """Return what sets from other sources than a ``.bin`` file tell beside the counts."""
+    about = dict(collection.about)
+    if collection.folds is not None:
+        about["folds"] = collection.folds
+    if isinstance(collection.faces, FileFaces):
+        about["n_aligned"] = len(collection.faces.aligned)
+    if collection.templates is not None:
+        about["n_templates"] = collection.templates.count
+    return about
 
 
-def _chosen(names: Iterable[str], plain_bin: Path | str | None) -> list[Variant]:
+def _chosen(names: Iterable[str], has_plain: bool) -> list[Variant]:
     chosen = []
     for name in dict.fromkeys(["aligned", *names]):
         if name not in VARIANTS:
             raise ParamsError(f"Unknown variant {name!r}.", fix=nearest(name, VARIANTS))
-        if name == "plain" and plain_bin is None:
+        if name == "plain" and not has_plain:
             raise ParamsError(
                 "The variant 'plain' needs pictures that were not aligned; this set has none.",
                 where="dataset variants",
@@ -225,36 +249,35 @@ def _matching(plain_bin: Path | str, content: BinSet) -> BinSet:
 def _write_images(
     folder: Path,
     chosen: list[Variant],
-    content: BinSet,
-    plain: BinSet | None,
-    slots: list[int],
+    faces: Faces,
+    plain: Faces | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[dict[str, Any]]:
     failures = []
     with ExitStack() as stack:
         files = [
-            stack.enter_context(_image_array(image_file(folder, variant.name), len(slots)))
+            stack.enter_context(_image_array(image_file(folder, variant.name), len(faces)))
             for variant in chosen
         ]
-        for index, slot in enumerate(slots):
-            pictures, reason = _pictures(chosen, content, plain, slot, index)
+        for index in range(len(faces)):
+            pictures, reason = _pictures(chosen, faces, plain, index)
             if reason:
                 failures.append({"image": index, "reason": reason})
             for file, picture in zip(files, pictures, strict=True):
                 file.write(np.ascontiguousarray(picture).data)
             if progress:
-                progress(index + 1, len(slots))
+                progress(index + 1, len(faces))
     return failures
 
 
 def _pictures(
-    chosen: list[Variant], content: BinSet, plain: BinSet | None, slot: int, index: int
+    chosen: list[Variant], faces: Faces, plain: Faces | None, index: int
 ) -> tuple[list[np.ndarray], str | None]:
     """Return one picture in every variant, or zeros and the reason."""
-    aligned, reason = decode(content.encoded[slot])
+    aligned, reason = faces.face(index)
     not_aligned = None
     if reason is None and any(variant.name == "plain" for variant in chosen):
-        not_aligned, reason = decode(plain.encoded[slot])
+        not_aligned, reason = plain.face(index)
         reason = reason and f"not aligned: {reason}"
     if reason is not None:
         return [np.zeros(PICTURE, np.uint8)] * len(chosen), reason

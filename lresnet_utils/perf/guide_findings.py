@@ -66,7 +66,7 @@ def _reading(guide: Guide) -> Finding:
     bound = [block for block in guide.blocks if block.bound_by_reading]
     before, after = guide.block(16, tuned=False), guide.block(16, tuned=True)
     rates = "; ".join(
-        f"batch {block.record.batch_size}{' tuned' if block.tuned else ''}: reading "
+        f"{'tuned, ' if block.tuned else ''}batch {block.record.batch_size}: reading "
         f"{block.record.stages['data_read'].rate}, chip {block.record.throughput_ips}, "
         f"end to end {block.record.stages['e2e'].rate}"
         for block in bound

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.report.scripts import page_scripts
+from lresnet_utils.report.words import tr
 
 LAST = 400
 """Number of the slider's last threshold, 4.00; the first is 0.00."""
@@ -48,12 +52,21 @@ def explorer_html(
         When the targets were scored on different pairs.
     """
     data = packed_scores(scores, start)
+    words = {text: said for text in _texts() if (said := tr(text)) != text}
+    data |= {"words": words} if words else {}
     # An inert data block; "<" is escaped so that no name in it can end the block.
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return (
         f'<div class="lr-explorer"><div class="lr-x-static">{static}</div>'
         f'<script type="application/json">{text}</script></div>'
     )
+
+
+@cache
+def _texts() -> list[str]:
+    """Return the English texts of the script, which asks for them as ``tr("...")``."""
+    script = next(script for script in page_scripts() if "explorer" in script.marker)
+    return sorted(set(re.findall(r'\btr\("([^"]+)"', script.text)))
 
 
 def packed_scores(

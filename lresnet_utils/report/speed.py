@@ -97,7 +97,7 @@ class ThroughputDisplay(Display):
     def _reference_rows(self) -> list[tuple[str, float]]:
         """Return label and value of the references at the only batch size."""
         return [
-            (ref["label"], value)
+            (recorded(ref["label"]), value)
             for ref in self.references
             for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             if size in self.batch_sizes

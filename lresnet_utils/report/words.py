@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.files import read_json
@@ -139,22 +138,35 @@ def recorded(text: str) -> str:
 
 @lru_cache(4096)
 def _recorded(text: str, language: str) -> str:
-    """Look a text up as a whole, then without what stands at its ends, then part by part."""
+    """Look a text up: as a whole, or else the way that leaves the fewest English words."""
     catalogue = _catalogue(language)
     for section in ("recorded", "texts"):
         if text in catalogue[section]:
             return catalogue[section][text]
-    for template in _templates(language):
-        found = template.pattern.fullmatch(text)
+    ways = [*_by_parts(text, language), *_by_template(text, language), text]
+    return min(ways, key=lambda said: len(re.findall("[A-Za-z]{2,}", said)))
+
+
+def _by_parts(text: str, language: str) -> Iterator[str]:
+    """Cut a text between its clauses, once at each place, and before what stands in brackets."""
+    signs = _catalogue(language)["recorded"]
+    if text.endswith("."):
+        yield _recorded(text[:-1], language) + signs["."]
+    for found in re.finditer(r"(?<=\.) |; |: ", text):
+        head, rest = text[: found.start()], text[found.end() :]
+        yield _recorded(head, language) + signs.get(found[0], "") + _recorded(rest, language)
+    aside = re.fullmatch(r"(.+) \((.+)\)", text, re.DOTALL)
+    if aside:
+        head, inside = (_recorded(part, language) for part in aside.groups())
+        yield head + signs[" ({})"].format(inside)
+
+
+def _by_template(text: str, language: str) -> Iterator[str]:
+    """Take the values out of a text and fill them into the translation of its template."""
+    for pattern, said in _templates(language):
+        found = pattern.fullmatch(text)
         if found:
-            return template.said.format(*(_recorded(v, language) for v in found.groups()))
-    for end in (". ", "; ", ": "):
-        head, sign, rest = text.partition(end)
-        if rest and (said := _recorded(head, language)) != head:
-            return said + catalogue["texts"][sign] + _recorded(rest, language)
-    if text.endswith(".") and (said := _recorded(text[:-1], language)) != text[:-1]:
-        return said + catalogue["texts"]["."]
-    return text
+            yield said.format(*(_recorded(value, language) for value in found.groups()))
 
 
 def prose(markdown: str) -> str:
@@ -183,21 +195,16 @@ def paragraphs(markdown: str) -> list[str]:
     return [part for part in re.split(r"\n\s*\n", markdown.strip()) if part]
 
 
-class _Template(NamedTuple):
-    pattern: re.Pattern[str]
-    said: str
-
-
 @cache
-def _templates(language: str) -> list[_Template]:
-    """Return the recorded texts that hold something, the most particular first."""
+def _templates(language: str) -> list[tuple[re.Pattern[str], str]]:
+    """Return the recorded texts that hold something, as patterns, with what is said."""
     texts = [
         (text, said) for text, said in _catalogue(language)["recorded"].items() if "{}" in text
     ]
-    texts.sort(key=lambda pair: (-len(pair[0].replace("{}", "")), pair[0]))
     return [
-        _Template(re.compile("(.+?)".join(map(re.escape, text.split("{}"))), re.DOTALL), said)
+        (re.compile("(.*?)".join(map(re.escape, text.split("{}"))), re.DOTALL), said)
         for text, said in texts
+        if text != " ({})"
     ]
 
 

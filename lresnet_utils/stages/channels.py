@@ -110,13 +110,14 @@ def judge_order(
     """
     path = run.embeddings(batch_size, tested["target"], OTHER_ORDER)
     arrays = run.arrays(path, stage="4_infer", batch_size=batch_size)
-    other = score_pairs(arrays["vectors"], arrays["failed"], faces.left, faces.right)
+    left, right, _, _ = faces.compared()
+    other = score_pairs(*faces.pooled(arrays["vectors"], arrays["failed"]), left, right)
     try:
         found = order_difference(
             used,
             other,
-            faces.left,
-            faces.right,
+            left,
+            right,
             faces.same,
             folds=folds,
             replicates=replicates,

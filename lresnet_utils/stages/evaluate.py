@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import write_arrays
-from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.channels import judge_order
-from lresnet_utils.stages.infer import CLEAN, open_faces
-from lresnet_utils.stages.links import of_scores
-from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
+from lresnet_utils.stages.infer import CLEAN, open_faces, set_variant
+from lresnet_utils.stages.judge import Judge, changed_sides, fixed_threshold, health, judge_sets
+from lresnet_utils.stages.preprocess import open_more
+from lresnet_utils.stages.scored import Scored
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
-from lresnet_utils.verify.compare import embedding_agreement, flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.compare import embedding_agreement
 from lresnet_utils.verify.curves import Roc, roc
-from lresnet_utils.verify.export import write_csv, write_four_columns
-from lresnet_utils.verify.failures import failure_summary
 from lresnet_utils.verify.gates import guide_gate, paired_gate
-from lresnet_utils.verify.health import set_health
-from lresnet_utils.verify.identities import PairIdentities, pair_identities
-from lresnet_utils.verify.protocol import fold_numbers
-from lresnet_utils.verify.scores import score_pairs
-from lresnet_utils.verify.transfer import rates_at_threshold, threshold_of
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"
@@ -85,151 +78,67 @@ def evaluate(
         The record and the arrays that its figures are drawn from.
     """
     faces = open_faces(run)
-    trained = run.record("1_export", batch_size)["network"]["trained"]
+    network = run.record("1_export", batch_size)["network"]
     embedded = carried(run, "4_infer", batch_size, targets)
+    how = {"far_targets": far_targets, "replicates": bootstrap, "seed": seed}
+    fixed = [fixed_threshold(given) for given in fixed_thresholds]
+
+    def judge_of(own: FaceSet, clean: str = CLEAN) -> Judge:
+        options = how | {"folds": own.folds or folds}
+        return Judge(run, own, batch_size, network.get("architecture", ""), options, fixed, clean)
+
+    judge = judge_of(faces)
     base = _vectors(run, batch_size, reference) if _has(embedded, reference) else None
-    scored: dict[tuple[str, str], Scored] = {}
-    entries: dict[str, Any] = {}
-    if trained:
-        identities = _identities(faces)
-        thresholds = [_fixed(given) for given in fixed_thresholds]
-        options = {"folds": folds, "far_targets": far_targets}
-        options |= {"replicates": bootstrap, "seed": seed}
-        work = _Work(run, faces, identities, batch_size, options, thresholds, scored)
     # The reference comes first: the others' flipped pairs are counted against its decisions.
-    for name in sorted(embedded, key=lambda name: name != reference):
-        if embedded[name]["status"] != OK:
-            entries[name] = not_ok(embedded[name])
-            continue
-        if trained:
-            entries[name] = attempt(lambda n=name: work.accuracy(n, embedded[n]["variants"]))
-        else:
-            entries[name] = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
-        if entries[name]["status"] == OK:
-            parity = _parity(run, batch_size, name, reference, base, scored, faces)
-            entries[name]["parity"] = parity
-            entries[name]["gates"] = _gates(
-                entries[name], published_accuracy, reference, name == reference
-            )
+    entries = {
+        name: _entry(judge, name, embedded[name], network["trained"], reference, base)
+        for name in sorted(embedded, key=lambda name: name != reference)
+    }
+    for name, entry in entries.items():
+        if entry["status"] == OK:
+            entry["gates"] = _gates(entry, published_accuracy, reference, name == reference)
+    there = {key for entry in embedded.values() for key in entry.get("sets", {})}
+    sets = open_more(run).items() if network["trained"] else ()
+    more = {key: judge_of(own, set_variant(key)) for key, own in sets if key in there}
     record = {
-        "trained": trained,
+        "trained": network["trained"],
         "reference": reference,
-        "folds": folds,
+        "folds": judge.options["folds"],
         "n_pairs": faces.n_pairs,
-        "set_health": _health(faces, folds, scored, reference) if scored else [],
-        "channel_test": _channel_test(run, faces, batch_size, scored, options) if trained else None,
+        "set_health": health(judge, reference) if judge.scored else [],
+        "channel_test": _channel_test(judge) if network["trained"] else None,
+        "sets": judge_sets(more, entries, embedded, reference),
         "targets": {name: entries[name] for name in targets},
     }
-    return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, scored)
+    return Evaluation(run.write_record("5_evaluate", batch_size, record), faces, judge.scored)
 
 
-def _channel_test(run, faces, batch_size, scored, options) -> dict[str, Any] | None:
+def _channel_test(judge: Judge) -> dict[str, Any] | None:
     """Judge the channel order, where ``4_infer`` embedded the other one."""
+    run, batch_size = judge.run, judge.batch_size
     tested = run.record("4_infer", batch_size).get("channel_test")
-    own = tested and scored.get((tested.get("target"), CLEAN))
+    own = tested and judge.scored.get((tested.get("target"), CLEAN))
     if own is None:
         return tested
-    how = {key: options[key] for key in ("folds", "replicates", "seed")}
+    how = {key: judge.options[key] for key in ("folds", "replicates", "seed")}
     used = own.distances, own.acquired
-    return judge_order(run, faces, tested, used, batch_size=batch_size, **how)
+    return judge_order(run, judge.faces, tested, used, batch_size=batch_size, **how)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What evaluating one target needs, gathered once."""
-
-    run: RunFolder
-    faces: FaceSet
-    identities: PairIdentities
-    batch_size: int
-    options: dict[str, Any]
-    fixed: list[tuple[str, Any]]
-    scored: dict[tuple[str, str], Scored]
-
-    def accuracy(self, target: str, variants: dict[str, Any]) -> dict[str, Any]:
-        """Score every variant of a target; the clean one carries the headline numbers."""
-        for variant in variants:
-            self.scored[target, variant] = self._score(target, variant)
-        clean = self.scored[target, CLEAN]
-        failures = failure_summary(
-            clean.distances,
-            self.faces.same,
-            clean.protocol.mean_threshold,
-            acquired=clean.acquired,
-            failed=clean.failed,
-        )
-        reasons = variants[CLEAN].get("failures", {})
-        images = _failed_images(self.faces, clean.failed, reasons)
-        return headline(clean) | {
-            **points(clean, self.faces.same, self.options["far_targets"]),
-            "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
-            "failures": asdict(failures) | {"images": images},
-            "variants": {v: headline(self.scored[target, v]) for v in variants},
-            "custody": of_scores(
-                self.run, self.batch_size, target, variants, self.options["folds"]
-            ),
-        }
-
-    def _score(self, target: str, variant: str) -> Scored:
-        path = self.run.embeddings(self.batch_size, target, variant)
-        arrays = self.run.arrays(path, stage="4_infer", batch_size=self.batch_size)
-        left, right, same = self.faces.left, self.faces.right, self.faces.same
-        distances, acquired = score_pairs(arrays["vectors"], arrays["failed"], left, right)
-        people, failed = self.identities, arrays["failed"]
-        scored = scored_pairs(distances, acquired, failed, same, people, **self.options)
-        path = self.run.scores(self.batch_size, target, variant)
-        write_arrays(path, distances=distances, acquired=acquired, same=same)
-        write_csv(path.with_suffix(".csv"), distances, same, left, right, people, scored.folds())
-        write_four_columns(path.with_suffix(".txt"), distances, same, right, people)
-        return scored
-
-    def _at(self, target: str, clean: Scored, source: str, find: Any) -> dict[str, Any]:
-        """Judge a target at one threshold that was fixed beforehand."""
-        try:
-            threshold = find(target, self.batch_size)
-        except EvaluationError as error:
-            return {"source": source, "refused": error.what}
-        used = clean.acquired
-        distances, same = clean.distances[used], self.faces.same[used]
-        people = self.identities.take(used)
-        return {"source": source} | rates_at_threshold(distances, same, threshold, people)
-
-
-def _fixed(given: float | str) -> tuple[str, Any]:
-    if isinstance(given, str):
-        return given, threshold_of(resolve(given), given)
-    return "fixed beforehand", lambda target, batch_size: float(given)
-
-
-def _identities(faces: FaceSet) -> PairIdentities:
-    return pair_identities(faces.left, faces.right, faces.same, faces.n_images, faces.identity)
-
-
-def _health(faces: FaceSet, folds: int, scored: dict, reference: str) -> list[dict[str, Any]]:
-    """Examine the set; doubtful labels as the reference sees them, or the first target."""
-    clean = {target: s for (target, variant), s in scored.items() if variant == CLEAN}
-    judge = clean.get(reference) or next(iter(clean.values()), None)
-    found = set_health(
-        faces.left,
-        faces.right,
-        faces.same,
-        fold_numbers(faces.n_pairs, folds),
-        _identities(faces),
-        judge and judge.distances,
-    )
-    return [finding.to_json() for finding in found]
-
-
-def _failed_images(faces: FaceSet, failed: np.ndarray, reasons: dict[str, str]) -> list[dict]:
-    """Name each image that gave no embedding, why, and the pairs that it takes along."""
-    return [
-        {
-            "image": int(image),
-            "reason": reasons.get(str(image), "no embedding"),
-            "pairs": np.flatnonzero((faces.left == image) | (faces.right == image)),
-        }
-        for image in np.flatnonzero(failed)
-    ]
+def _entry(
+    judge: Judge, name: str, embedded: dict, trained: bool, reference: str, base: dict | None
+) -> dict[str, Any]:
+    """Judge one target; the reference must have been judged before."""
+    if embedded["status"] != OK:
+        return not_ok(embedded)
+    if trained:
+        entry = attempt(lambda: judge.accuracy(name, embedded["variants"]))
+    else:
+        entry = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
+    if entry["status"] == OK:
+        run, batch_size = judge.run, judge.batch_size
+        entry["parity"] = _parity(run, batch_size, name, reference, base, judge.scored, judge.faces)
+    return entry
 
 
 def _has(embedded: dict[str, Any], target: str) -> bool:
@@ -255,7 +164,7 @@ def _parity(run, batch_size, name, reference, base, scored, faces) -> dict[str, 
     variants = sorted(
         {v for t, v in scored if t == name} & {v for t, v in scored if t == reference}
     )
-    per_variant = {v: _flips(scored[reference, v], scored[name, v], faces) for v in variants}
+    per_variant = {v: changed_sides(scored[reference, v], scored[name, v], faces) for v in variants}
     return parity | per_variant[CLEAN] | {"variants": per_variant}
 
 
@@ -279,24 +188,6 @@ def _gates(entry: dict[str, Any], published: float | None, reference: str, own: 
         ),
     ]
     return [gate.to_json() for gate in gates]
-
-
-def _flips(base: Scored, own: Scored, faces: FaceSet) -> dict[str, Any]:
-    flips = flipped_pairs(
-        base.distances,
-        base.pair_thresholds(),
-        own.distances,
-        own.pair_thresholds(),
-        faces.same,
-        base.acquired & own.acquired,
-    )
-    return {
-        "flipped_pairs": len(flips.indices),
-        "lost": flips.lost,
-        "gained": flips.gained,
-        "mcnemar_p": mcnemar_exact(len(flips.lost), len(flips.gained)),
-        "n_pairs": flips.n,
-    }
 
 
 def stored_curve(run: RunFolder, batch_size: int, target: str, variant: str = CLEAN) -> Roc | None:

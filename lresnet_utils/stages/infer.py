@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.files import stream_arrays
 from lresnet_utils.run import RunFolder
@@ -18,6 +19,7 @@ from lresnet_utils.stages.channels import (
     why_not,
 )
 from lresnet_utils.stages.links import of_embeddings
+from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -32,7 +34,8 @@ def infer(
     batch_size: int,
     targets: list[str],
     flip: bool = True,
-    variants: list[str] = (),
+    variants: Sequence[str] = (),
+    more: Sequence[Mapping[str, str]] = (),
     channel_test: bool = False,
 ) -> dict[str, Any]:
     """Embed the set with every target that was built, and time the five parts of doing so.
@@ -41,19 +44,21 @@ def infer(
     ----------
     run : RunFolder
         Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets one
-        embeddings file per target and variant, and ``4_infer.json``.
-    batch_size, targets, flip, variants, channel_test
+        embeddings file per target, variant and further set, and ``4_infer.json``.
+    batch_size, targets, flip, variants, more, channel_test
         As declared in :class:`lresnet_utils.params.Params`; `variants` besides the set as it is.
 
     Returns
     -------
     dict
-        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant the
-        number of images embedded and the failures to acquire with their reasons, and ``custody``.
+        ``targets``: per target the status, ``stages`` (rates of the clean set), per variant and
+        further set the number of images embedded and the failures to acquire with their reasons,
+        and ``custody``.
         ``channel_test``: which target embedded the set in the other channel order, or why none
         did; None where it was not asked for.
     """
     faces = open_faces(run)
+    sets = open_more(run) if more else {}
     exported = run.record("1_export", batch_size)
     spec = exported["input"]
     built = carried(run, "2_compile", batch_size, targets)
@@ -65,7 +70,7 @@ def infer(
         artefact = Artefact.from_json(entry["artefact"])
         entries[name] = attempt(
             lambda name=name, artefact=artefact: _embed_variants(
-                run, faces, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
+                run, faces, sets, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
             )
         )
     record = {"flip": flip, "n_images": faces.n_images, "targets": entries, "channel_test": None}
@@ -86,7 +91,7 @@ def _embed_other_order(run, faces, built, entries, exported, batch_size, flip) -
     spec = spec | {"channel_order": other}
     artefact = Artefact.from_json(built[name]["artefact"])
     entry = attempt(
-        lambda: _embed(run, faces, name, artefact, spec, batch_size, flip, {OTHER_ORDER: CLEAN})
+        lambda: _embed(run, name, artefact, spec, batch_size, flip, {OTHER_ORDER: (faces, CLEAN)})
     )
     if entry["status"] != OK:
         return {"refused": f"{name}: {entry['reason']}"}
@@ -105,25 +110,35 @@ def open_faces(run: RunFolder) -> FaceSet:
     return open_store(run.faces)
 
 
-def _embed_variants(run, faces, name, artefact, spec, batch_size, flip, variants) -> dict[str, Any]:
-    """Embed the set as it is and its degraded copies; see `_embed`."""
-    able = variants if get_target(name).embeds_variants else [CLEAN]
-    return _embed(run, faces, name, artefact, spec, batch_size, flip, {v: v for v in able})
+def set_variant(key: str) -> str:
+    """Return the name of a further set among a target's files of embeddings and scores."""
+    return f"set_{key}"
 
 
-def _embed(run, faces, name, artefact, spec, batch_size, flip, stored) -> dict[str, Any]:
-    """Embed image variants, each into a file of its own name, and count; the first is timed."""
+def _embed_variants(
+    run, faces, sets, name, artefact, spec, batch_size, flip, variants
+) -> dict[str, Any]:
+    """Embed the set as it is, its degraded copies and the further sets; see `_embed`."""
+    stored = {variant: (faces, variant) for variant in variants}
+    stored |= {set_variant(key): (own, CLEAN) for key, own in sets.items()}
+    if not get_target(name).embeds_variants:
+        stored, sets = {CLEAN: (faces, CLEAN)}, {}
+    entry = _embed(run, name, artefact, spec, batch_size, flip, stored)
+    return entry | {"sets": {key: entry["variants"].pop(set_variant(key)) for key in sets}}
+
+
+def _embed(run, name, artefact, spec, batch_size, flip, stored) -> dict[str, Any]:
+    """Embed image variants of sets, each into a file of its own name; the first is timed."""
     results = {}
     target = get_target(name)
-    slots = np.stack([faces.left, faces.right], axis=1).ravel()
     with target.embedder(artefact) as embed_images:
-        for stored_as, variant in stored.items():
+        for stored_as, (faces, variant) in stored.items():
             with stream_arrays(run.embeddings(batch_size, name, stored_as)) as file:
                 with file.table("vectors", faces.n_images) as write:
                     result = embed_images(
                         faces.images(variant),
                         folder=run.engine(batch_size, name) / f"infer_{stored_as}",
-                        slots=slots,
+                        slots=faces.slots(),
                         channel_order=spec["channel_order"],
                         normalisation=spec["normalisation"],
                         flip=flip,
@@ -132,11 +147,12 @@ def _embed(run, faces, name, artefact, spec, batch_size, flip, stored) -> dict[s
                     )
                 file.add("failed", result.failed)
             results[stored_as] = result
+    pictures = {key: image_file(own.folder, variant) for key, (own, variant) in stored.items()}
     options = {"flip": flip, "batch_size": batch_size} | {
         key: spec[key] for key in ("channel_order", "normalisation")
     }
     return {
-        "custody": of_embeddings(run, batch_size, target, artefact, stored, options),
+        "custody": of_embeddings(run, batch_size, target, artefact, pictures, options),
         "stages": next(iter(results.values())).stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }

@@ -23,12 +23,17 @@ def of_faces(run: RunFolder, faces: FaceSet) -> list[Link]:
     variants = {variant["name"]: variant for variant in about["variants"]}
     tools = (*_PICTURES, *_PACKAGED.get(source, ()))
     return [
-        given(name, faces.sha256, form=".bin set", pairs_sha256=about["pairs_sha256"]),
-        made(run, run.faces / "pairs.npz", [name], tools=("numpy",)),
+        given(
+            name,
+            faces.sha256,
+            form=about.get("kind", ".bin set"),
+            pairs_sha256=about["pairs_sha256"],
+        ),
+        made(run, faces.folder / "pairs.npz", [name], tools=("numpy",)),
         *(
             made(
                 run,
-                image_file(run.faces, variant),
+                image_file(faces.folder, variant),
                 [name],
                 tools=tools,
                 options={"variant": variant, "made": variants[variant]["description"]},
@@ -139,34 +144,39 @@ def of_embeddings(
     batch_size: int,
     target: Target,
     artefact: Artefact,
-    stored: Mapping[str, str],
+    pictures: Mapping[str, Path],
     options: Mapping[str, Any],
 ) -> list[Link]:
     """Return the links from a build and the pictures to a target's embeddings.
 
-    `stored` maps the name that an embeddings file bears to the image variant it was made from.
+    `pictures` maps the name that an embeddings file bears to the file of its pictures.
     """
     return [
         made(
             run,
             run.embeddings(batch_size, target.name, name),
-            [artefact.path, image_file(run.faces, variant)],
+            [artefact.path, path],
             tools=target.versions(),
-            options={"variant": variant} | dict(options),
+            options={"variant": name} | dict(options),
         )
-        for name, variant in stored.items()
+        for name, path in pictures.items()
     ]
 
 
 def of_scores(
-    run: RunFolder, batch_size: int, target: str, variants: Iterable[str], folds: int
+    run: RunFolder,
+    faces: FaceSet,
+    batch_size: int,
+    target: str,
+    variants: Iterable[str],
+    folds: int,
 ) -> list[Link]:
-    """Return the links from a target's embeddings and the pairs to its scores."""
+    """Return the links from a target's embeddings and the pairs of a set to its scores."""
     return [
         made(
             run,
             run.scores(batch_size, target, variant),
-            [run.embeddings(batch_size, target, variant), run.faces / "pairs.npz"],
+            [run.embeddings(batch_size, target, variant), faces.folder / "pairs.npz"],
             tools=("numpy",),
             options={"variant": variant, "distance": "squared L2", "folds": folds},
         )

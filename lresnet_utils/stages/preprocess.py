@@ -1,16 +1,19 @@
-"""Stage 3: a set of faces becomes decoded images and pairs, stored once."""
+"""Stage 3: sets of faces become decoded images and pairs, stored once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
 from tqdm import tqdm
 
-from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.data.collection import Align
+from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.guide_format import write_guide_files
-from lresnet_utils.data.source import ORL, build_source
+from lresnet_utils.data.known_files import licence_of
+from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
+from lresnet_utils.errors import DataError
+from lresnet_utils.params import MoreSet
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.links import of_faces
 
@@ -20,6 +23,10 @@ def preprocess(
     *,
     dataset: str = ORL,
     dataset_name: str | None = None,
+    pairs: str = AUTO,
+    align: Align = AUTO,
+    folds: int = DEFAULT_FOLDS,
+    more: Sequence[Mapping[str, str]] = (),
     variants: Sequence[str] = (),
     guide_files: Literal["no", "relative", "absolute"] = "no",
 ) -> FaceSet:
@@ -28,8 +35,9 @@ def preprocess(
     Parameters
     ----------
     run : RunFolder
-        Gets the store in ``faces/`` and the record ``3_preprocess.json``.
-    dataset, dataset_name, variants, guide_files
+        Gets the store in ``faces/``, those of further sets in ``more_faces/`` and the record
+        ``3_preprocess.json``.
+    dataset, dataset_name, pairs, align, folds, more, variants, guide_files
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -37,17 +45,47 @@ def preprocess(
     FaceSet
         The opened store.
     """
-    source = dataset if dataset == ORL else resolve(dataset)
-    faces = build_source(source, run.faces, name=dataset_name, variants=tuple(variants))
-    record = faces.describe() | {"custody": of_faces(run, faces)}
+    faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
+    record = faces.describe() | {"licence": licence_of(dataset)}
     if guide_files != "no":
         record |= {"guide_files": _guide_files(run, faces, guide_files)}
+    record |= {"custody": of_faces(run, faces), "sets": {}}
+    for item in (MoreSet(**given) for given in more):
+        folder = run.more_faces(item.key)
+        own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
+        record["custody"] += of_faces(run, own)
+        record["sets"][item.key] = own.describe() | {"licence": licence_of(item.source)}
     run.write_record("3_preprocess", None, record)
     return faces
 
 
+def open_more(run: RunFolder) -> dict[str, FaceSet]:
+    """Open the stores of a run's further sets, by their keys in the order of the params file."""
+    record = run.record("3_preprocess")
+    return {key: open_store(run.more_faces(key)) for key in record.get("sets", {})}
+
+
+def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:
+    """Build one store; paths count from the project's folder."""
+    return build_source(
+        source if source == ORL else resolve(source),
+        folder,
+        name=name,
+        variants=variants,
+        pairs=pairs if pairs in PAIR_WORDS else str(resolve(pairs)),
+        align=align,
+        folds=folds,
+    )
+
+
 def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "absolute"]) -> dict:
     """Write the set as the guide's script does, for its tools; see its sections 4.2 and 4.3."""
+    if faces.templates is not None:
+        raise DataError(
+            "The guide's files hold pairs of pictures, and this set has pairs of templates.",
+            where="dataset.guide_files",
+            fix="set dataset.guide_files to no",
+        )
     folder = run.folder / "guide"
     with tqdm(desc="guide files", unit="image", total=2 * faces.n_pairs) as bar:
         written = write_guide_files(
@@ -56,7 +94,7 @@ def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "abs
             folder / "lfw.info",
             folder / "lfw_list.npy",
             faces.same,
-            slots=np.stack([faces.left, faces.right], axis=1).ravel(),
+            slots=faces.slots(),
             paths=paths,
             progress=lambda done, total: bar.update(done - bar.n),
         )

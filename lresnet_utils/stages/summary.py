@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.custody import gather
+from lresnet_utils.data.known_files import licence_of
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, write_json
 from lresnet_utils.findings import find
@@ -43,6 +44,8 @@ class Results:
         timed, on devices of their own).
     custody : list of dict
         The chain of custody; see :mod:`lresnet_utils.custody`.
+    licences : list of dict
+        Terms of the weights and sets whose names tell what they are.
     """
 
     run: dict[str, Any]
@@ -51,6 +54,7 @@ class Results:
     findings: list[Finding] = field(default_factory=list)
     timing: list[dict[str, Any]] = field(default_factory=list)
     custody: list[dict[str, Any]] = field(default_factory=list)
+    licences: list[dict[str, Any]] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -95,11 +99,13 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     dataset.pop("custody", None)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
+    results["licences"] = _licences(about, dataset)
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}
     results |= {"custody": gather(run, batch_sizes)}
     write_json(run.results, results)
-    return Results(about, cells, dataset, findings, results["timing"], results["custody"])
+    kept = (results[key] for key in ("timing", "custody", "licences"))
+    return Results(about, cells, dataset, findings, *kept)
 
 
 def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
@@ -116,6 +122,14 @@ def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
         for b, record in records
         if record and "machine" in record
     ]
+
+
+def _licences(about: dict[str, Any], dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the terms of the weights and sets whose origin is known by their names."""
+    weights = about["params"]["model"]["weights"] if about["params"] else ""
+    sets = [dataset, *dataset.get("sets", {}).values()]
+    terms = [licence_of(weights), *(own.get("licence") for own in sets)]
+    return list({item["file"]: item for item in terms if item}.values())
 
 
 def _read(path) -> dict[str, Any] | None:
@@ -190,6 +204,9 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "fixed_thresholds": judged.get("fixed_thresholds", []),
         "failures": judged.get("failures"),
         "variants": judged.get("variants", {}),
+        "published": judged.get("published", []),
+        "every_pair": judged.get("every_pair"),
+        "sets": judged.get("sets", {}),
         "parity": judged["parity"] if done else {"refused": judged["reason"]},
         "gates": judged.get("gates", []),
         "stages": embedded.get("stages") or entries["6_perf"].get("stages"),

@@ -113,11 +113,10 @@ def guide_gate(
         f"{published:.3%}"
     )
     if n_pairs is not None:
-        evidence += (
-            f"; the rule accepts up to {_wrong(published, n_pairs, tolerance):,} wrong pairs of "
-            f"{n_pairs:,}; the published accuracy itself takes up to "
-            f"{_wrong(published, n_pairs):,}"
-        )
+        most = _wrong(published, n_pairs, tolerance)
+        evidence += f"; the rule accepts up to {most:,} wrong pairs of {n_pairs:,}"
+        itself = _wrong(published, n_pairs)
+        evidence += f"; the published accuracy itself takes up to {itself:,}"
     return Gate("guide", rule, drop <= round(tolerance, 12), f"{evidence}.")
 
 

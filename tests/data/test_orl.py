@@ -1,5 +1,9 @@
 """The demo's set: its pairs, its bytes, and what the packaged network makes of it."""
 
+import hashlib
+import pickle
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from lresnet_utils.data import orl
 from lresnet_utils.data.bins import read_bin
 from lresnet_utils.data.images import decode
 from lresnet_utils.data.orl import build_orl, orl_pairs
+from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files, sface_file
 
 
@@ -95,3 +100,27 @@ def test_the_packaged_network_tells_these_people_apart(built):
     same = content.same[:720]
     best = max(((distances < t) == same).mean() for t in np.arange(0, 4, 0.01))
     assert best > 0.995
+
+
+def test_the_demo_packs_into_what_insightface_reads(built, tmp_path, monkeypatch):
+    """An independent reader, as recognition/arcface_torch/eval/verification.py reads a set."""
+    monkeypatch.setattr(orl, "build_orl", lambda folder: built)
+    packed = pack("orl", tmp_path / "orl.bin")
+    with packed.path.open("rb") as file:
+        bins, issame = pickle.load(file, encoding="bytes")
+    images = [cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR) for b in bins]
+    assert len(images) == 2 * len(issame)
+    assert (len(issame), sum(issame), packed.folds) == (3600, 1800, 10)
+    assert {image.shape for image in images} == {(112, 112, 3)}
+    keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    # Distinct faces that genuine pairs join are the people: 40 of ten, four to a fold.
+    joined = {}
+    for a, b, same in zip(keys[::2], keys[1::2], issame, strict=True):
+        if same:
+            group = joined.get(a, {a}) | joined.get(b, {b})
+            joined.update(dict.fromkeys(group, group))
+    people = {frozenset(group) for group in joined.values()}
+    assert Counter(map(len, people)) == {10: 40}
+    for fold in range(10):
+        slots = keys[720 * fold : 720 * (fold + 1)]
+        assert len({frozenset(joined[key]) for key in slots}) == 4

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from lresnet_utils.data.bins import write_bin
+from lresnet_utils.data.collection import distinct
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.images import decode, encode_png
-from lresnet_utils.data.store import build_store, distinct_slots, open_store
+from lresnet_utils.data.store import build_store, open_store
 from lresnet_utils.errors import DataError, ParamsError, RunError
 
 N = 7
@@ -206,10 +207,10 @@ def test_damage_is_told(sets, tmp_path):
             open_store(folder)
 
 
-def test_distinct_slots_against_a_dictionary():
+def test_distinct_against_a_dictionary():
     generator = np.random.default_rng(0)
     encoded = [bytes([value]) for value in generator.integers(0, 9, 60)]
-    slots, image_of_slot = distinct_slots(encoded)
+    slots, image_of_slot = distinct(encoded)
     order = list(dict.fromkeys(encoded))
     assert [encoded[slot] for slot in slots] == order
     assert [order[image] for image in image_of_slot] == encoded

@@ -21,8 +21,17 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "report/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
 SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
+# Functions that put a text before the reader as it is.
+SHOWING = {
+    *("say", "note", "note_html", "table", "table_html", "filtered_table", "properties"),
+    *("name_x", "name_y", "write_near", "write_beside", "facts", "show_text", "Prose"),
+}
 SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}
+# What of a record a reader sees, where it is a sentence.
+TOLD = {"reason", "remedy", "refused", "interval", "method", "clock", "choice", "note", "basis"}
+TELLERS = {"Availability", "Finding", "Gate"}
+RECORDING = {"stages", "verify", "perf", "tuning", "comparison", "targets", "data", "findings"}
 ADDED = {"evidence", "to_do", "item"}
 
 
@@ -88,6 +97,45 @@ def written(tree):
             yield re.sub(r"\{\w+\}", "{}", node.value)
 
 
+def told_in(tree):
+    """Yield the sentences that a module puts into a record: refusals, remedies, intervals."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [literal(key) if key else None for key in node.keys]
+            found = [v for key, v in zip(keys, node.values, strict=True) if key in TOLD]
+        elif called(node) in TELLERS:
+            found = node.args + [word.value for word in node.keywords]
+        elif isinstance(node, ast.Call):
+            found = [word.value for word in node.keywords if word.arg in TOLD]
+        else:
+            continue
+        # A choice between texts tells both.
+        choices = [[v.body, v.orelse] if isinstance(v, ast.IfExp) else [v] for v in found]
+        yield from (text for choice in choices for text in map(template, choice) if text)
+
+
+def template(node):
+    """Return a text with ``{}`` where the code fills something in, or None."""
+    return next(written(node), None) if isinstance(node, (ast.Constant, ast.JoinedStr)) else None
+
+
+def test_what_records_tell_has_its_chinese():
+    known = {bare(text) for section in ("recorded", "texts") for text in CATALOGUE[section]}
+    missing = {
+        text
+        for path, tree in modules()
+        if path.relative_to(PACKAGE).parts[0] in RECORDING
+        for text in told_in(tree)
+        if re.search("[a-z]{2,} [a-z]{2,}", bare(text)) and bare(text) not in known
+    }
+    assert sorted(missing) == []
+
+
+def bare(text):
+    """Return a text without what may stand at its ends."""
+    return text.removeprefix("none: ").strip(" ;.")
+
+
 def test_every_text_has_its_chinese_and_every_chinese_its_text():
     assert sorted(texts() - CATALOGUE["texts"].keys()) == []
     assert sorted(CATALOGUE["texts"].keys() - texts()) == []
@@ -104,8 +152,23 @@ def test_what_is_shown_is_said_literally():
     assert wrong == []
 
 
+def test_nothing_is_shown_that_was_not_put_into_the_readers_language():
+    """A literal that goes straight to the page would be English in every language."""
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path, tree in modules()
+        if "report" in path.relative_to(PACKAGE).parts
+        for node in ast.walk(tree)
+        if called(node) in SHOWING
+        for part in node.args + [word.value for word in node.keywords]
+        if re.search("[A-Za-z]{3,} ", template(part) or "")
+    ]
+    assert wrong == []
+
+
 def test_a_recorded_text_is_still_written_somewhere():
-    known = {text for _, tree in modules() for text in written(tree)}
+    said = {text for _, tree in modules() for text in written(tree)}
+    known = said | {text.removeprefix("none: ").lstrip("; ") for text in said}
     for path in (PACKAGE / "perf/recorded").glob("*.json"):
         known |= set(re.findall(r'": "([^"]+)"', path.read_text(encoding="utf-8")))
     assert sorted(CATALOGUE["recorded"].keys() - known) == []
@@ -134,7 +197,9 @@ def test_a_translation_fills_in_what_the_text_does():
     for text, said in CATALOGUE["texts"].items():
         assert holes(said) == holes(text), text
     for text, said in CATALOGUE["recorded"].items():
-        filled = {int(name or i) for i, name in enumerate(holes(said))}
+        names = holes(said)
+        assert all(names) or not any(names), text  # str.format takes one kind only
+        filled = {int(name or i) for i, name in enumerate(names)}
         assert filled == set(range(text.count("{}"))), text
 
 
@@ -145,8 +210,11 @@ def test_headings_keep_their_level_and_code_its_name():
 
 
 def test_the_catalogue_is_sorted_so_that_two_additions_do_not_meet():
-    for section in CATALOGUE.values():
-        assert list(section) == sorted(section)
+    path = PACKAGE / "report/locale/zh.json"
+    pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
+    for _, section in pairs:
+        names = [name for name, _ in section]
+        assert names == sorted(set(names))
 
 
 def test_a_block_speaks_its_language_and_then_the_one_before():

@@ -12,6 +12,12 @@ from lresnet_utils.report.style import fmt_bytes, join_words
 from lresnet_utils.report.words import mark, tr
 from lresnet_utils.tuning.search import WORTH_IT
 
+_OPTIONS = {
+    "performance_hint": mark("Performance hint"),
+    "streams": mark("Streams"),
+    "requests": mark("Requests"),
+    "pinning": mark("Pinning"),
+}
 CHOSEN_BY = mark(
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
     "towards fast; the Performance page measures each build anew."
@@ -186,7 +192,7 @@ def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
     ]
     columns = [
         Column("way", "Way"),
-        *(Column(option, option.replace("_", " ").capitalize()) for option in options),
+        *(Column(option, _OPTIONS.get(option, option)) for option in options),
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
     ]

@@ -22,14 +22,23 @@ def contents(faces: FaceSet) -> None:
         n_slots=fmt_count(about["n_slots"]),
         repeated_slots=fmt_count(about["repeated_slots"]),
     )
+    more = []
+    if faces.templates is not None:
+        more.append((tr("Templates"), fmt_count(about["n_templates"])))
+    if "n_aligned" in about:
+        more.append((tr("Faces found and aligned here"), fmt_count(about["n_aligned"])))
+    if faces.folds is not None:
+        more.append((tr("Folds"), tr("{folds}, the set's own", folds=faces.folds)))
     properties(
         [
             (tr("Set"), faces.name),
+            (tr("Kind"), recorded(about.get("kind", ".bin set"))),
             (tr("Distinct images"), fmt_count(faces.n_images)),
             (tr("Image slots in the pairs"), slots),
             (tr("Genuine pairs"), fmt_count(about["n_genuine"])),
             (tr("Impostor pairs"), fmt_count(about["n_impostor"])),
-            (tr("SHA-256 of the .bin set"), short_hash(faces.sha256)),
+            *more,
+            (tr("SHA-256 of the set"), short_hash(faces.sha256)),
             (tr("Credit"), faces.credit or tr("not stated by the file")),
         ],
         tr("The verification set"),

@@ -4,6 +4,9 @@
 "use strict";
 (() => {
 const LAST = 400, FAILED = 1023;
+// The page's language: English texts to its own, from the data; English needs none.
+let words = {};
+const tr = (text, values = {}) => (words[text] || text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 // The 97.5 % point of the normal distribution and the formula are those of verify/intervals.py.
 const Z = 1.959963984540054;
 const wilson = (k, n) => {
@@ -95,8 +98,8 @@ function histogram(c, bins, same) {
   }).join("");
   const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find(v => top / v < 5) || 1;
   const ticks = Array.from({length: Math.floor(top / step) + 1}, (_, j) => [y(j * step), share(j * step)]);
-  return chart("Histogram", "Histogram of the distances, same person and different people",
-    "share of the class per 0.05 (%)", "squared distance",
+  return chart(tr("Histogram"), tr("Histogram of the distances, same person and different people"),
+    tr("share of the class per 0.05 (%)"), tr("squared distance"),
     [0, 1, 2, 3, 4].map(v => [x(20 * v), v]), ticks, areas,
     `<path data-mark="line" class="lr-x-line" d="M0 ${BOX.top}V${BOX.bottom}"/>`);
 }
@@ -105,7 +108,7 @@ function roc(c) {
   const x = scale(Math.log10(floor), 0, BOX.left, BOX.right), y = scale(0, 1, BOX.bottom, BOX.top);
   c.roc = i => [x(Math.log10(Math.max(c.let_in[i] / c.impostor, floor))), y(c.found[i] / c.genuine)];
   const ticks = Array.from({length: decades}, (_, j) => 10 ** -j).filter(v => v >= floor);
-  return chart("ROC", "ROC at the slider's thresholds", "true match rate (%)", "false match rate (%, logarithmic)",
+  return chart("ROC", tr("ROC at the slider's thresholds"), tr("true match rate (%)"), tr("false match rate (%, logarithmic)"),
     ticks.map(v => [x(Math.log10(v)), share(v)]), [0, 0.25, 0.5, 0.75, 1].map(v => [y(v), 100 * v]),
     `<path class="lr-x-curve" d="${path(c.found.map((_, i) => c.roc(i)))}"/>`,
     '<circle data-mark="roc" class="lr-x-dot" r="5.5"/>');
@@ -118,8 +121,8 @@ function det(c) {
   const x = axis(c.impostor, BOX.left, BOX.right), y = axis(c.genuine, BOX.bottom, BOX.top);
   const ticks = n => [0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999].filter(p => p > 0.7 / n && 1 - p > 0.7 / n);
   c.det = i => [x(c.let_in[i] / c.impostor), y(1 - c.found[i] / c.genuine)];
-  return chart("DET", "DET at the slider's thresholds, probit axes", "false non-match rate (%, probit)",
-    "false match rate (%, probit)", ticks(c.impostor).map(p => [x(p), share(p)]),
+  return chart("DET", tr("DET at the slider's thresholds, probit axes"), tr("false non-match rate (%, probit)"),
+    tr("false match rate (%, probit)"), ticks(c.impostor).map(p => [x(p), share(p)]),
     ticks(c.genuine).map(p => [y(p), share(p)]),
     `<path class="lr-x-curve" d="${path(c.found.map((_, i) => c.det(i)))}"/>`,
     '<circle data-mark="det" class="lr-x-dot" r="5.5"/>');
@@ -127,12 +130,15 @@ function det(c) {
 
 function rates(c, i) {
   const missed = c.genuine - c.found[i], let_in = c.let_in[i], n = c.genuine + c.impostor;
-  const row = (name, k, of, kind, told) => ({name, told,
-    value: of ? percent(k, of) : `not given: no ${kind}`, plain: of ? fixed(100 * (k / of)) + "\u00a0%" : "not given"});
+  const row = (name, k, of, without, told) => ({name, told,
+    value: of ? percent(k, of) : tr("not given: {reason}", {reason: without}), plain: of ? fixed(100 * (k / of)) + "\u00a0%" : tr("not given")});
   return [
-    row("Accuracy", n - missed - let_in, n, "pairs", `${count(missed + let_in)} of ${count(n)} pairs wrong`),
-    row("False match rate", let_in, c.impostor, "impostor pairs", `${count(let_in)} of ${count(c.impostor)} impostor pairs let in`),
-    row("False non-match rate", missed, c.genuine, "genuine pairs", `${count(missed)} of ${count(c.genuine)} genuine pairs missed`),
+    row(tr("Accuracy"), n - missed - let_in, n, tr("no pairs"),
+      tr("{k} of {n} pairs wrong", {k: count(missed + let_in), n: count(n)})),
+    row(tr("False match rate"), let_in, c.impostor, tr("no impostor pairs"),
+      tr("{k} of {n} impostor pairs let in", {k: count(let_in), n: count(c.impostor)})),
+    row(tr("False non-match rate"), missed, c.genuine, tr("no genuine pairs"),
+      tr("{k} of {n} genuine pairs missed", {k: count(missed), n: count(c.genuine)})),
   ];
 }
 
@@ -143,31 +149,32 @@ function wrongPairs(bins, same, i) {
   const far = pair => same[pair] ? bins[pair] - i : i + 1 - bins[pair];
   return wrong.sort((a, b) => far(b) - far(a) || a - b);
 }
-const told = (pair, bin, same) => `<li data-pair="${pair}">Pair ${pair}: ` +
-  `${same ? "same person, missed" : "different people, let in"}, ` +
-  `${bin > LAST ? "4.00 or more" : `${cut(bin - 1)} to ${cut(bin)}`}</li>`;
+const told = (pair, bin, same) => `<li data-pair="${pair}">` + tr("Pair {pair}: {verdict}, {distance}", {
+  pair, verdict: same ? tr("same person, missed") : tr("different people, let in"),
+  distance: bin > LAST ? tr("4.00 or more") : tr("{low} to {high}", {low: cut(bin - 1), high: cut(bin)})}) + "</li>";
 
-const FRAME = `<div class="lr-x-controls">
-  <label>Target <select></select></label>
-  <label class="lr-x-slide">Threshold <input type="range" min="0" max="${LAST}" step="1"></label><output></output>
+const frame = () => `<div class="lr-x-controls">
+  <label>${tr("Target")} <select></select></label>
+  <label class="lr-x-slide">${tr("Threshold")} <input type="range" min="0" max="${LAST}" step="1"></label><output></output>
   <button type="button"></button></div>
   <p class="lr-x-said" role="status" aria-live="polite"></p>
-  <div class="lr-table" role="region" tabindex="0" aria-label="Rates at the threshold"><table>
-  <thead><tr><th scope="col">Rate</th><th scope="col">Value <span class="lr-unit">95 % interval, Wilson</span></th>
-  <th scope="col">Counts</th></tr></thead><tbody></tbody></table></div>
+  <div class="lr-table" role="region" tabindex="0" aria-label="${tr("Rates at the threshold")}"><table>
+  <thead><tr><th scope="col">${tr("Rate")}</th><th scope="col">${tr("Value")} <span class="lr-unit">${tr("95 % interval, Wilson")}</span></th>
+  <th scope="col">${tr("Counts")}</th></tr></thead><tbody></tbody></table></div>
   <div class="lr-x-charts"></div>
-  <p class="lr-x-key"><span><i class="lr-x-swatch lr-x-genuine"></i>same person</span>
-  <span><i class="lr-x-swatch lr-x-impostor"></i>different people</span>
-  <span><i class="lr-x-swatch lr-x-now"></i>the chosen threshold; a rate of 0 or 100 % stands on the edge</span></p>
+  <p class="lr-x-key"><span><i class="lr-x-swatch lr-x-genuine"></i>${tr("same person")}</span>
+  <span><i class="lr-x-swatch lr-x-impostor"></i>${tr("different people")}</span>
+  <span><i class="lr-x-swatch lr-x-now"></i>${tr("the chosen threshold; a rate of 0 or 100 % stands on the edge")}</span></p>
   <p class="lr-x-title"></p>
-  <div class="lr-x-wrong" role="region" tabindex="0" aria-label="Pairs that are wrong at the threshold"><ol></ol></div>`;
+  <div class="lr-x-wrong" role="region" tabindex="0" aria-label="${tr("Pairs that are wrong at the threshold")}"><ol></ol></div>`;
 
 async function start(root) {
   const data = JSON.parse(root.querySelector("script").textContent);
   const {same, bins} = await unpack(data);
+  words = data.words || {};
   const live = document.createElement("div");
   live.className = "lr-x-live";
-  live.innerHTML = FRAME;
+  live.innerHTML = frame();
   const find = selector => live.querySelector(selector);
   const target = find("select"), slider = find("input"), charts = find(".lr-x-charts"), back = find("button");
   for (const name of data.targets) target.add(new Option(name));
@@ -183,22 +190,23 @@ async function start(root) {
       const at = mark.dataset.mark === "line" ? [BOX.left + (BOX.right - BOX.left) * i / LAST, 0] : counts[mark.dataset.mark](i);
       mark.setAttribute("transform", `translate(${at.map(f1)})`);
     }
-    find(".lr-x-title").textContent = `${count(wrong.length)} wrong pair${wrong.length === 1 ? "" : "s"} at ${cut(i)}`
-      + (wrong.length ? ", furthest from the threshold first; numbered from 0, with the range of the squared distance" : "");
+    find(".lr-x-title").textContent = (wrong.length === 1 ? tr("1 wrong pair at {cut}", {cut: cut(i)})
+      : tr("{n} wrong pairs at {cut}", {n: count(wrong.length), cut: cut(i)}))
+      + (wrong.length ? tr(", furthest from the threshold first; numbered from 0, with the range of the squared distance") : "");
     find("ol").innerHTML = wrong.map(p => told(p, bins[target.value][p], same[p])).join("");
     find(".lr-x-wrong").hidden = !wrong.length;
     // A screen reader is told where the slider came to rest, not every step on the way.
     clearTimeout(quiet);
     quiet = setTimeout(() => {
-      find(".lr-x-said").textContent = `${target.value} at ${cut(i)}: ` +
-        rows.map(r => `${r.name.toLowerCase()} ${r.plain}`).join(", ") + ".";
+      find(".lr-x-said").textContent = tr("{target} at {cut}: {rates}.", {target: target.value, cut: cut(i),
+        rates: rows.map(r => `${r.name.toLowerCase()} ${r.plain}`).join(tr(", "))});
     }, 250);
   };
   const choose = () => {
     counts = cumulate(bins[target.value], same);
     charts.innerHTML = histogram(counts, bins[target.value], same)
       + (counts.genuine && counts.impostor ? roc(counts) + det(counts) : "");
-    back.textContent = `Back to ${cut(data.start[target.selectedIndex])}`;
+    back.textContent = tr("Back to {cut}", {cut: cut(data.start[target.selectedIndex])});
     move();
   };
   target.addEventListener("change", choose);

@@ -1,0 +1,308 @@
+"""A set before it is decoded: distinct pictures, and the pairs asked about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+
+from lresnet_utils.data.align import find_and_align
+from lresnet_utils.data.images import decode, decode_photograph, encode_png, picture_size
+from lresnet_utils.data.inside import inside, read_picture
+from lresnet_utils.data.network_input import IMAGE_SIZE
+from lresnet_utils.data.templates import Templates
+from lresnet_utils.errors import DataError, ParamsError, nearest
+
+Align = Literal["auto", "always", "never"]
+ALIGN_WORDS = get_args(Align)
+NO_FACE = "no face was found"
+
+
+class Faces(Protocol):
+    """Distinct pictures, opened one at a time."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each picture's content."""
+
+    def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
+        """Return 112x112 RGB, or ``None`` and the reason."""
+
+    def encoded(self, index: int) -> bytes:
+        """Return the face as a picture file; empty when there is none."""
+
+
+class EncodedFaces:
+    """Pictures of 112x112 held in memory as the bytes of their files.
+
+    Parameters
+    ----------
+    pictures : list of bytes
+    """
+
+    def __init__(self, pictures: list[bytes]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._pictures)
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each picture's bytes."""
+        return list(digests(self._pictures))
+
+    def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
+        """Return 112x112 RGB, or ``None`` and the reason."""
+        return decode(self._pictures[index])
+
+    def encoded(self, index: int) -> bytes:
+        """Return the picture's bytes as they are."""
+        return self._pictures[index]
+
+
+class FileFaces:
+    """Picture files below a folder, read and aligned one at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that the user named.
+    names : list of str
+        Relative paths with slashes.
+    align : {"auto", "always", "never"}
+        With "auto" a picture of 112x112 is taken as aligned, and in any other the largest face is
+        found and brought to the template.
+
+    Attributes
+    ----------
+    aligned : set of int
+        Pictures in which a face was found and aligned, of those opened so far.
+    """
+
+    def __init__(self, folder: Path, names: list[str], align: Align = "auto") -> None:
+        self._folder, self._names, self._align = folder, names, align
+        self.aligned: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._names)
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each file; of its name where it cannot be read."""
+        return [self._digest(name) for name in self._names]
+
+    def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
+        """Return 112x112 RGB, or ``None`` and the reason."""
+        content, reason = self._read(self._names[index])
+        if content is None:
+            return None, reason
+        if self._as_it_is(content):
+            return decode(content)
+        photograph, reason = decode_photograph(content)
+        if photograph is None:
+            return None, reason
+        # The detector was trained on BGR; the result is turned back.
+        found = find_and_align(np.ascontiguousarray(photograph[..., ::-1]))
+        if found is None:
+            return None, NO_FACE
+        self.aligned.add(index)
+        return np.ascontiguousarray(found[..., ::-1]), None
+
+    def encoded(self, index: int) -> bytes:
+        """Return the file's bytes where the face needs no alignment, else the face as PNG."""
+        face, _ = self.face(index)
+        if face is None:
+            return b""
+        return encode_png(face) if index in self.aligned else self._read(self._names[index])[0]
+
+    def _digest(self, name: str) -> bytes:
+        content, _ = self._read(name)
+        return hashlib.sha256(name.encode() if content is None else content).digest()
+
+    def _read(self, name: str) -> tuple[bytes | None, str | None]:
+        return read_picture(inside(self._folder, name))
+
+    def _as_it_is(self, content: bytes) -> bool:
+        if self._align != "auto":
+            return self._align == "never"
+        try:
+            return picture_size(content) == (IMAGE_SIZE, IMAGE_SIZE)
+        except ValueError:
+            return False  # the decoder says what is wrong
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which files a set consists of and what is asked about them; nothing is opened yet.
+
+    Attributes
+    ----------
+    folder : Path
+        What the names are relative to.
+    names : list of str
+        Each file once.
+    left, right : ndarray of int32, shape (n_pairs,)
+        Indices of names: the two sides of a pair, or a picture of each side's template.
+    same : ndarray of bool, shape (n_pairs,)
+    people : ndarray of int32, shape (n_names,), or None
+        The person in each file, where the source says so.
+    folds : int or None
+        Contiguous folds of equal size that the source comes in; None leaves them to the run.
+    templates : Templates or None
+        Where pairs are of templates; their images are indices of names.
+    about : dict
+        What the record says beside the counts, as plain values.
+    """
+
+    folder: Path
+    names: list[str]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    people: np.ndarray | None = None
+    folds: int | None = None
+    templates: Templates | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """See that every file is there.
+
+        Raises
+        ------
+        DataError
+            Says how many are missing, and names the first.
+        """
+        missing = [name for name in self.names if not inside(self.folder, name).is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(self.names):,} pictures are missing, the first is "
+                f"{missing[0]!r}.",
+                where=str(self.folder),
+                fix="name the folder that the list was made for",
+            )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A set with its pictures told apart by content.
+
+    Attributes
+    ----------
+    faces : Faces
+        Distinct pictures.
+    keys : list of bytes
+        What tells the pictures apart, one each.
+    left, right, same, people, folds, templates, about
+        As :class:`Listing` has them, with pictures in the place of names.
+    """
+
+    faces: Faces
+    keys: list[bytes]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    people: np.ndarray | None = None
+    folds: int | None = None
+    templates: Templates | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def collect(listing: Listing, align: Align) -> Collection:
+    """Read the files of a listing once, and count those with equal content as one picture.
+
+    Parameters
+    ----------
+    listing : Listing
+    align : {"auto", "always", "never"}
+        See :class:`FileFaces`.
+
+    Returns
+    -------
+    Collection
+
+    Raises
+    ------
+    DataError
+        When a file is missing.
+    ParamsError
+        When `align` is not known.
+    """
+    if align not in ALIGN_WORDS:
+        raise ParamsError(f"Unknown align {align!r}.", fix=nearest(align, ALIGN_WORDS))
+    listing.check()
+    found = FileFaces(listing.folder, listing.names, align).digests()
+    first, image_of_name = distinct(found)
+    templates = listing.templates and listing.templates.renamed(image_of_name)
+    return Collection(
+        faces=FileFaces(listing.folder, [listing.names[name] for name in first], align),
+        keys=[found[name] for name in first],
+        left=image_of_name[listing.left],
+        right=image_of_name[listing.right],
+        same=listing.same,
+        people=None if listing.people is None else listing.people[first],
+        folds=listing.folds,
+        templates=templates,
+        about=listing.about,
+    )
+
+
+def distinct(keys: list[Any]) -> tuple[list[int], np.ndarray]:
+    """Return where each distinct key is first, and which of those each key is.
+
+    Examples
+    --------
+    >>> first, number = distinct(["x", "y", "x", "z"])
+    >>> first, number.tolist()
+    ([0, 1, 3], [0, 1, 0, 2])
+    """
+    numbers: dict[Any, int] = {}
+    number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
+    first = np.unique(number, return_index=True)[1].tolist() if keys else []
+    return first, number
+
+
+def digests(encoded: list[bytes]) -> Iterator[bytes]:
+    """Yield the SHA-256 of each item; one that is repeated as one object is hashed once."""
+    known: dict[int, bytes] = {}
+    for picture in encoded:
+        if id(picture) not in known:
+            known[id(picture)] = hashlib.sha256(picture).digest()
+        yield known[id(picture)]
+
+
+def fingerprint(keys: list[bytes], left: np.ndarray, right: np.ndarray, same: np.ndarray) -> str:
+    """Hash what the pairs are: both sides' content and the label of each, in order.
+
+    Two runs can be compared pair by pair when their fingerprints are equal, whatever their sets
+    are called and however the files were packed.
+
+    Parameters
+    ----------
+    keys : list of bytes
+        The SHA-256 of each picture or template.
+    left, right : ndarray of int, shape (n,)
+        The sides of each pair.
+    same : ndarray of bool, shape (n,)
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> one = fingerprint([b"x", b"y"], np.array([0]), np.array([1]), np.array([True]))
+    >>> two = fingerprint([b"y", b"x"], np.array([1]), np.array([0]), np.array([True]))
+    >>> one == two
+    True
+    """
+    whole = hashlib.sha256()
+    for a, b, label in zip(left, right, same, strict=True):
+        whole.update(keys[a] + keys[b] + bytes([bool(label)]))
+    return whole.hexdigest()

@@ -1,0 +1,152 @@
+"""Files below a folder that the user named, and nothing else: names from strangers stay inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from lresnet_utils.data.images import MAX_BYTES
+from lresnet_utils.errors import DataError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+# About four million pairs; more would be gigabytes as Python objects.
+MAX_TEXT_BYTES = 64 * 2**20
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the file that a list names, when it lies below `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that the user named.
+    name : str
+        A relative path with slashes, as a list of pictures holds it.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Raises
+    ------
+    DataError
+        When the name is absolute, climbs out with ``..``, cannot be a name, or a link leads out.
+
+    Examples
+    --------
+    >>> inside(Path("faces"), "ann/1.png").as_posix()
+    'faces/ann/1.png'
+    >>> inside(Path("faces"), "../secret.png")
+    Traceback (most recent call last):
+    lresnet_utils.errors.DataError: A name leads out of the folder: '../secret.png'.
+      where: faces
+      to do: use paths relative to the folder, without '..' and links that leave it
+    """
+    path = PurePosixPath(name)
+    odd = not name or not name.isprintable() or PureWindowsPath(name).anchor or "\\" in name
+    if odd or path.is_absolute() or ".." in path.parts:
+        raise _leads_out(folder, name)
+    try:
+        # The links are followed now; one that changes later is the user's own doing.
+        within = (folder / path).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a ring of links, or a name too long
+        within = False
+    if not within:
+        raise _leads_out(folder, name)
+    return folder / path
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders directly inside, in order of their characters.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read or a link leads out of it.
+    """
+    return [e.name for e in _entries(folder) if inside(folder, e.name).is_dir()]
+
+
+def pictures_in(folder: Path, sub: str) -> list[str]:
+    """Return the pictures in a folder of `folder` as ``sub/name``, in order of their characters.
+
+    Files of other kinds are passed over.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read or a link leads out of `folder`.
+    """
+    names = [f"{sub}/{e.name}" for e in _entries(inside(folder, sub)) if _is_picture(e.name)]
+    return [name for name in names if inside(folder, name).is_file()]
+
+
+def read_picture(path: Path) -> tuple[bytes | None, str | None]:
+    """Return a file's bytes, or why it cannot be a picture; nothing larger is ever read.
+
+    Parameters
+    ----------
+    path : Path
+        From :func:`inside`.
+
+    Returns
+    -------
+    encoded : bytes or None
+    reason : str or None
+    """
+    try:
+        with path.open("rb") as file:
+            encoded = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return None, f"it cannot be read: {error.strerror}"
+    if len(encoded) > MAX_BYTES:
+        return None, f"more than {MAX_BYTES:,} bytes"
+    return encoded, None
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return a list's text.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the file is, for the message: ``'The list of pairs'``.
+
+    Raises
+    ------
+    DataError
+        When it is missing, too large or not UTF-8 text.
+    """
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise DataError(f"{what} has more than {MAX_TEXT_BYTES:,} bytes.", where=str(path))
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DataError(f"{what} cannot be read: {reason}.", where=str(path)) from error
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry]:
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(
+            f"The folder cannot be read: {error.strerror}.", where=str(folder)
+        ) from error
+    yield from sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURES)
+
+
+def _leads_out(folder: Path, name: str) -> DataError:
+    return DataError(
+        f"A name leads out of the folder: {name[:200]!r}.",
+        where=str(folder),
+        fix="use paths relative to the folder, without '..' and links that leave it",
+    )

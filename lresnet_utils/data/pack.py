@@ -1,0 +1,162 @@
+"""Any set as one ``.bin`` file that InsightFace's own scripts read."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lresnet_utils.data import orl, people
+from lresnet_utils.data.bins import read_bin, write_bin
+from lresnet_utils.data.collection import Align, collect
+from lresnet_utils.data.source import (
+    AUTO,
+    DEFAULT_FOLDS,
+    ORL,
+    check_fixed,
+    describe_source,
+    list_source,
+)
+from lresnet_utils.errors import DataError
+from lresnet_utils.files import sha256_file
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What :func:`pack` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+    n_pairs, n_genuine : int
+    n_images : int
+        Distinct pictures.
+    n_aligned : int
+        Pictures in which a face was found and aligned; the others went in as they were.
+    n_empty_slots : int
+        Places in pairs without a usable face. They are empty in the file: failures to acquire
+        here, while a reader that cannot skip an empty picture stops at it.
+    folds : int or None
+        Contiguous folds of equal size that share no person, where the source knows people.
+    """
+
+    path: Path
+    sha256: str
+    n_pairs: int
+    n_genuine: int
+    n_images: int
+    n_aligned: int
+    n_empty_slots: int
+    folds: int | None
+
+    def sentence(self) -> str:
+        """Say what the file holds.
+
+        Examples
+        --------
+        >>> print(Packed(Path("a.bin"), "0" * 64, 20, 10, 30, 30, 2, 10).sentence())
+        a.bin: 20 pairs, 10 genuine and 10 impostor, of 30 different pictures, in 10 equal folds;
+        30 faces found and aligned; 2 places empty, as no face was found; SHA-256 000000000000.
+        """
+        folds = f", in {self.folds} equal folds" if self.folds else ""
+        empty = self.n_empty_slots
+        lost = f"{empty:,} places empty, as no face was found; " if empty else ""
+        return (
+            f"{self.path}: {self.n_pairs:,} pairs, {self.n_genuine:,} genuine and "
+            f"{self.n_pairs - self.n_genuine:,} impostor, of {self.n_images:,} different "
+            f"pictures{folds}; {self.n_aligned:,} faces found and aligned; {lost}"
+            f"SHA-256 {self.sha256[:12]}."
+        )
+
+
+def pack(
+    source: str | Path,
+    out: Path | str,
+    *,
+    pairs: str = AUTO,
+    align: Align = AUTO,
+    folds: int = DEFAULT_FOLDS,
+) -> Packed:
+    """Write a set as a ``.bin`` file: a pickle of encoded pictures and labels.
+
+    The same source gives the same bytes. Pictures of 112x112 go in byte for byte, and a ``.bin``
+    from Python 2, or one with arrays instead of bytes, comes out in the form all scripts read.
+
+    Parameters
+    ----------
+    source, pairs, align, folds
+        See :func:`lresnet_utils.data.source.build_source`.
+    out : path
+        The file to make.
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    DataError
+        When the source cannot be read, no picture of it can be used, or its pairs do not fit into
+        such a file.
+    ParamsError
+        When `pairs` does not fit the source.
+    """
+    described = describe_source(source)
+    if described.kind == ORL:
+        check_fixed(described, pairs, align)
+        with tempfile.TemporaryDirectory() as folder:
+            made = orl.build_orl(folder)
+            ready = read_bin(made.aligned)
+        return _write(out, ready.encoded, ready.same, n_aligned=made.n_found, folds=made.folds)
+    if described.kind == "bin":
+        check_fixed(described, pairs, align)
+        ready = read_bin(described.path)
+        return _write(out, ready.encoded, ready.same)
+    if pairs == people.ALL:
+        raise DataError(
+            "Every pair of pictures does not fit into a .bin, whose readers cut equal folds.",
+            where=described.source,
+            fix="leave pairs out: as many genuine as impostor pairs, in folds that share no person",
+        )
+    collection = collect(list_source(described, pairs, folds), align)
+    if collection.templates is not None:
+        raise DataError(
+            "A .bin holds pairs of pictures, not of templates.",
+            where=described.source,
+            fix="evaluate the CSV itself: dataset.source and dataset.pairs",
+        )
+    faces = [collection.faces.encoded(image) for image in range(len(collection.faces))]
+    if not any(faces):
+        raise DataError("No picture of the set can be used.", where=described.source)
+    slots = np.stack([collection.left, collection.right], axis=1).ravel()
+    return _write(
+        out,
+        [faces[slot] for slot in slots],
+        collection.same,
+        n_aligned=len(collection.faces.aligned),
+        folds=collection.folds,
+    )
+
+
+def _write(
+    out: Path | str,
+    encoded: list[bytes],
+    same: np.ndarray,
+    n_aligned: int = 0,
+    folds: int | None = None,
+) -> Packed:
+    path = write_bin(out, encoded, same)
+    pictures = set(encoded)
+    return Packed(
+        path=path,
+        sha256=sha256_file(path),
+        n_pairs=len(same),
+        n_genuine=int(same.sum()),
+        n_images=len(pictures),
+        n_aligned=n_aligned,
+        n_empty_slots=sum(not picture for picture in encoded),
+        folds=folds,
+    )

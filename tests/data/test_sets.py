@@ -1,0 +1,345 @@
+"""Sets from folders and lists: which pairs they hold, and what is refused."""
+
+import io
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import KFold
+
+from lresnet_utils.data.collection import NO_FACE, FileFaces, collect
+from lresnet_utils.data.draw import deal_people, draw_folds
+from lresnet_utils.data.images import MAX_PIXELS, decode_photograph, encode_png
+from lresnet_utils.data.inside import inside
+from lresnet_utils.data.pack import pack
+from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.data.source import build_source, check_source, describe_source, list_source
+from lresnet_utils.errors import DataError, ParamsError
+
+
+def picture(value):
+    """A 112x112 picture that no other value gives."""
+    image = np.zeros((112, 112, 3), np.uint8)
+    image[: 1 + value // 100, : 1 + value % 100] = (value % 251, 90, value // 251)
+    return encode_png(image)
+
+
+def people_folder(folder, sizes):
+    """Folders p00, p01, ... with as many aligned pictures as `sizes` says."""
+    number = 0
+    for person, size in enumerate(sizes):
+        (folder / f"p{person:02d}").mkdir(parents=True)
+        for index in range(size):
+            (folder / f"p{person:02d}" / f"{index}.png").write_bytes(picture(number))
+            number += 1
+    return folder
+
+
+def insightface_reader(path):
+    """As recognition/arcface_torch/eval/verification.py reads a set: pickle, bytes, labels."""
+    with path.open("rb") as file:
+        bins, issame = pickle.load(file, encoding="bytes")
+    images = [cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for b in bins]
+    assert len(images) == 2 * len(issame)
+    return images, issame
+
+
+# Drawing
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=6, max_size=30).filter(
+        lambda sizes: sum(size > 1 for size in sizes) >= 3
+    )
+)
+def test_drawn_folds_are_balanced_distinct_and_share_nobody(sizes):
+    folds = 3
+    people = np.repeat(np.arange(len(sizes)), sizes)
+    own = [np.flatnonzero(people == person).tolist() for person in range(len(sizes))]
+    drawn = draw_folds(own, deal_people(sizes, folds), folds, "here")
+    left, right, same = drawn
+    assert (left < right).all() and len(set(zip(*drawn[:2], strict=True))) == len(left)
+    np.testing.assert_array_equal(people[left] == people[right], same)
+    seen = []
+    for _, test in KFold(folds).split(left):
+        assert same[test].sum() * 2 == len(test) > 0
+        seen.append({*people[left[test]], *people[right[test]]})
+    assert sum(len(fold) for fold in seen) == len(set.union(*seen))
+    again = draw_folds(own, deal_people(sizes, folds), folds, "here")
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
+
+
+def test_no_one_with_many_pictures_takes_all_genuine_pairs():
+    own = [list(range(200)), *([200 + 3 * p + i for i in range(3)] for p in range(150))]
+    left, _, same = draw_folds(own, np.zeros(151, int), 1, "here")
+    of_first = int((left[same] < 200).sum())
+    assert same.sum() == 300 and of_first == 2, "two rounds over 151 people are 302 pairs"
+
+
+def test_too_few_people_are_refused_with_numbers():
+    with pytest.raises(DataError, match="5 people, 2 of them with two pictures"):
+        draw_folds([[0, 1], [2, 3], [4], [5], [6]], deal_people([2, 2, 1, 1, 1], 3), 3, "here")
+
+
+# Folders of people
+
+
+def test_a_folder_of_people_becomes_a_store_and_a_bin(tmp_path):
+    folder = people_folder(tmp_path / "faces", [3, 4, 1, 5, 2, 3])
+    (folder / "p00" / "notes.txt").write_text("not a picture")
+    store = build_source(folder, tmp_path / "store", folds=2)
+    assert store.folds == 2 and store.record["kind"] == "folder of people"
+    assert store.record["n_aligned"] == 0, "112x112 is taken as aligned"
+    np.testing.assert_array_equal(
+        store.identity[store.left] == store.identity[store.right], store.same
+    )
+    half = store.n_pairs // 2
+    sides = [{*store.identity[store.left[s]], *store.identity[store.right[s]]}
+             for s in (slice(half), slice(half, None))]  # fmt: skip
+    assert not sides[0] & sides[1]
+    packed = [pack(folder, tmp_path / f"{n}.bin", folds=2) for n in "ab"]
+    assert packed[0].sha256 == packed[1].sha256 and packed[0].folds == 2
+    images, issame = insightface_reader(packed[0].path)
+    assert issame == store.same.tolist() and {type(label) for label in issame} == {bool}
+    slots = np.stack([store.left, store.right], axis=1).ravel()
+    np.testing.assert_array_equal(images, store.images()[slots])
+    # The pairs are the same whichever way they come.
+    other = build_source(packed[0].path, tmp_path / "other")
+    assert other.record["pairs_sha256"] == store.record["pairs_sha256"]
+
+
+def test_unaligned_faces_are_found_and_what_has_none_is_a_failure(tmp_path):
+    for person, path in orl_files()[:40:2]:
+        target = tmp_path / "faces" / f"s{person}" / f"{path.stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), cv2.imread(str(path)))
+    (tmp_path / "faces" / "s0" / "0.png").write_bytes(encode_png(np.zeros((60, 50, 3), np.uint8)))
+    store = build_source(tmp_path / "faces", tmp_path / "store", pairs="all", folds=2)
+    assert store.n_images == 21 and store.record["n_aligned"] == 20
+    assert store.failures == ((0, NO_FACE),)
+    never = FileFaces(tmp_path / "faces", ["s0/0.png"], "never").face(0)
+    assert never == (None, "50x60 pixels instead of 112x112")
+
+
+def test_aligned_pictures_are_aligned_again_only_when_asked(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(1))
+    assert FileFaces(tmp_path, ["a.png"], "auto").face(0)[0] is not None
+    assert FileFaces(tmp_path, ["a.png"], "always").face(0) == (None, NO_FACE)
+
+
+def test_equal_files_are_one_picture(tmp_path):
+    folder = people_folder(tmp_path / "faces", [3, 3, 3, 3])
+    (folder / "p01" / "0.png").write_bytes((folder / "p01" / "1.png").read_bytes())
+    listing = list_source(describe_source(folder), "all", 2)
+    collection = collect(listing, "auto")
+    assert len(listing.names) == 12 and len(collection.faces) == 11
+    twice = np.flatnonzero(collection.left == collection.right)
+    assert len(twice) == 1 and collection.same[twice].all()
+
+
+# LFW
+
+
+def lfw_folder(folder, below="lfw/"):
+    """Six people in LFW's layout with the lists of both views, two folds of two and two."""
+    names = ["Ann_A", "Bob_B", "Cy_C", "Di_D", "Ed_E", "Fay_F"]
+    for person, name in enumerate(names):
+        (folder / below / name).mkdir(parents=True)
+        for number in (1, 2, 3):
+            path = folder / below / name / f"{name}_{number:04d}.jpg"
+            path.write_bytes(picture(3 * person + number))
+    genuine = [["Ann_A", 1, 2], ["Bob_B", 1, 3]], [["Di_D", 2, 3], ["Ed_E", 1, 2]]
+    impostor = [["Ann_A", 1, "Cy_C", 2], ["Bob_B", 2, "Cy_C", 1]], \
+        [["Di_D", 1, "Fay_F", 3], ["Ed_E", 3, "Fay_F", 1]]  # fmt: skip
+    lines = [["2", "2"], *(line for g, i in zip(genuine, impostor, strict=True) for line in g + i)]
+    write_lines(folder / "pairs.txt", lines)
+    write_lines(folder / "pairsDevTest.txt", [["2"], *genuine[0], *impostor[0]])
+    people = [["2"], ["3"], *([n, 3] for n in names[:3]), ["3"], *([n, 3] for n in names[3:])]
+    write_lines(folder / "people.txt", people)
+    return folder
+
+
+def write_lines(path, lines):
+    path.write_text("".join("\t".join(map(str, line)) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("below", ["", "lfw/"])
+def test_lfw_keeps_the_folds_and_pairs_of_its_file(tmp_path, below):
+    folder = lfw_folder(tmp_path / "lfw_home", below)
+    listing = list_source(describe_source(folder))
+    assert listing.folds == 2 and listing.same.tolist() == [True, True, False, False] * 2
+    named = [(listing.names[a], listing.names[b])
+             for a, b in zip(listing.left, listing.right, strict=True)]  # fmt: skip
+    assert named[1] == (f"{below}Bob_B/Bob_B_0001.jpg", f"{below}Bob_B/Bob_B_0003.jpg")
+    assert named[6] == (f"{below}Di_D/Di_D_0001.jpg", f"{below}Fay_F/Fay_F_0003.jpg")
+    people = listing.people
+    assert not {*people[listing.left[:4]], *people[listing.right[:4]]} & {
+        *people[listing.left[4:]], *people[listing.right[4:]]}  # fmt: skip
+    store = build_source(folder, tmp_path / "store")
+    assert "Amherst" in store.credit and store.record["pairs"] == "view2"
+
+
+def test_view_1_comes_in_turn_and_people_txt_draws_within_its_folds(tmp_path):
+    source = describe_source(lfw_folder(tmp_path))
+    listing = list_source(source, "view1_test")
+    assert listing.folds is None and listing.same.tolist() == [True, False, True, False]
+    drawn = list_source(source, "unrestricted")
+    assert drawn.folds == 2 and len(drawn.same) == 2 * 2 * 9, "three people with three pictures"
+    half = len(drawn.same) // 2
+    first = {*drawn.people[drawn.left[:half]], *drawn.people[drawn.right[:half]]}
+    assert first == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "it ends too soon|another form"),
+        (lambda text: text + "Ann_A\t1\t2\n", "goes on after its end"),
+        (lambda text: text.replace("Ann_A\t1\t2", "Ann_A\tone\t2"), "another form"),
+        (lambda text: text.replace("Ann_A", "../../etc"), "leads out"),
+        (lambda text: text.replace("Bob_B\t1\t3", "Bob_B\t1\t9"), "1 of 15 pictures are missing"),
+    ],
+)
+def test_a_damaged_list_of_lfw_is_refused(tmp_path, change, message):
+    path = lfw_folder(tmp_path) / "pairs.txt"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError, match=message):
+        check_source(tmp_path, folds=2)
+
+
+def test_a_list_cannot_ask_for_memory(tmp_path):
+    lfw_folder(tmp_path)
+    write_lines(tmp_path / "people.txt", [["1"], ["1"], ["Ann_A", "99999999"]])
+    with pytest.raises(DataError, match="99,999,999 pictures of one person"):
+        check_source(tmp_path, "unrestricted", folds=2)
+
+
+# CSV
+
+
+def csv_set(folder, text):
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(picture(number))
+    path = folder / "set.csv"
+    path.write_text(text)
+    return path
+
+
+def test_pairs_of_a_csv_go_fold_by_fold(tmp_path):
+    path = csv_set(
+        tmp_path,
+        "left,right,same,fold,left_person,right_person\n"
+        "0.png,1.png,1,b,x,x\n2.png,3.png,true,a,y,y\n"
+        "0.png,4.png,0,b,x,z\n2.png,5.png,False,a,y,w\n\n1.png,4.png,0,b,x,z\n",
+    )
+    listing = list_source(describe_source(path))
+    assert listing.folds == 2 and listing.same.tolist() == [True, False, False, True, False]
+    first = {listing.names[i] for i in [*listing.left[:3], *listing.right[:3]]}
+    assert first == {"0.png", "1.png", "4.png"}
+    same_person = listing.people[listing.left] == listing.people[listing.right]
+    np.testing.assert_array_equal(same_person, listing.same)
+    store = build_source(path, tmp_path / "store")
+    assert store.folds == 2 and store.n_pairs == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("left,right,smae\n0.png,1.png,1\n", "unknown column 'smae'.*\n.*line 1\n.*'same'"),
+        ("left,right\n0.png,1.png\n", "no column 'same'"),
+        ("left,right,same\n", "lists nothing"),
+        ("left,right,same\n0.png,1.png\n", "2 cells for 3 columns"),
+        ("left,right,same\n0.png,1.png,maybe\n", "'maybe'"),
+        ("left,right,same\n/etc/passwd,1.png,1\n", "leads out"),
+        ("left,right,same\n0.png,..\\1.png,1\n", "leads out"),
+        ("left,right,same\n0.png,9.png,1\n0.png,1.png,0\n", "1 of 3 pictures are missing.*'9.png'"),
+        ("left,right,same,fold\n0.png,1.png,1,a\n1.png,2.png,0,a\n2.png,3.png,1,a\n0.png,4.png,1,b\n",
+         "not equal parts"),
+        ("left,right,same,left_person\n0.png,1.png,1,x\n", "people of one side"),
+        ("left,right,same,left_person,right_person\n0.png,1.png,1,x,x\n0.png,2.png,0,y,z\n",
+         "'0.png' is given two people"),
+        ("a,b\n1,2\n", "neither pairs nor templates"),
+    ],
+)  # fmt: skip
+def test_a_csv_that_is_not_right_says_what_and_where(tmp_path, text, message):
+    with pytest.raises(DataError, match=f"(?s){message}") as caught:
+        check_source(csv_set(tmp_path, text), folds=2)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+# What stays inside, and what costs too much
+
+
+def test_links_may_not_leave_the_folder(tmp_path):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    (tmp_path / "secret.png").write_bytes(picture(9))
+    (folder / "p00" / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"leads out of the folder: 'p00/link\.png'"):
+        check_source(folder, folds=2)
+    (folder / "p00" / "link.png").unlink()
+    (folder / "p00" / "inner.png").symlink_to(folder / "p01" / "0.png")
+    check_source(folder, folds=2)
+    (folder / "p09").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="leads out"):
+        check_source(folder, folds=2)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/a", "a/../../b", "..", "C:/a", "\\\\host\\a", "a\0b", "a\nb"]
+)
+def test_names_from_strangers_stay_inside(tmp_path, name):
+    with pytest.raises(DataError, match="leads out"):
+        inside(tmp_path, name)
+
+
+def test_a_picture_that_announces_too_many_pixels_is_not_decoded(monkeypatch):
+    bomb = io.BytesIO(encode_png(np.zeros((4, 4, 3), np.uint8))).getvalue()
+    header = bytearray(bomb[:33])
+    header[16:24] = (60_000).to_bytes(4, "big") * 2
+    header[29:33] = __import__("zlib").crc32(header[12:29]).to_bytes(4, "big")
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    image, reason = decode_photograph(bytes(header) + bomb[33:])
+    assert image is None and reason == f"60000x60000 pixels are more than {MAX_PIXELS:,}"
+
+
+# What does not fit together
+
+
+@pytest.mark.parametrize(
+    ("pairs", "align", "error", "message"),
+    [
+        ("balansed", "auto", ParamsError, "did you mean 'balanced'"),
+        ("view2", "auto", DataError, "pairs.txt cannot be read"),
+        ("all", "auto", None, None),
+    ],
+)
+def test_pairs_must_fit_the_folder(tmp_path, pairs, align, error, message):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    if error is None:
+        return check_source(folder, pairs, align, 2)
+    with pytest.raises(error, match=message):
+        check_source(folder, pairs, align, 2)
+
+
+def test_a_bin_has_its_own_pairs_and_needs_no_alignment(tmp_path):
+    path = pack(people_folder(tmp_path / "faces", [2, 2, 2, 2]), tmp_path / "a.bin", folds=2).path
+    with pytest.raises(ParamsError, match="are its own; 'balanced' is for folders"):
+        check_source(path, "balanced", folds=2)
+    with pytest.raises(ParamsError, match="aligned already"):
+        check_source(path, align="always", folds=2)
+    with pytest.raises(ParamsError, match="10 folds need at least as many pairs; the set has 8"):
+        check_source(path)
+    again = pack(path, tmp_path / "b.bin")
+    assert again.path.read_bytes() == path.read_bytes()
+
+
+def test_what_a_bin_cannot_hold_is_refused(tmp_path):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    with pytest.raises(DataError, match="Every pair of pictures does not fit"):
+        pack(folder, tmp_path / "a.bin", pairs="all", folds=2)
+    with pytest.raises(DataError, match="holds no people"):
+        pack(tmp_path / "faces" / "p00", tmp_path / "a.bin")
