@@ -134,13 +134,10 @@ class Params(_Strict):
         None, gt=0, le=1, description="accuracy that the guide's rule compares with; null: none"
     )
     folds: int = Field(
-<<<<<<< HEAD
-        10, ge=2, le=1000, description="cross-validation folds, contiguous as in the guide"
-=======
         10,
         ge=2,
+        le=1000,
         description="folds, contiguous as in the guide; a set that comes in its own keeps them",
->>>>>>> main
     )
     far_targets: list[float] = Field(
         [0.1, 0.01, 0.001, 0.0001], description="false accept rates at which TAR is asked for"

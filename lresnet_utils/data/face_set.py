@@ -16,6 +16,7 @@ from lresnet_utils.files import read_arrays, read_json
 from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
 
 PICTURE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+_ROWS = {"left": "i", "right": "i", "same": "b"}
 _FIELDS = ("name", "source", "credit", "sha256", "n_images", "n_pairs")
 
 
@@ -200,7 +201,6 @@ def open_store(folder: Path | str) -> FaceSet:
     return face_set
 
 
-<<<<<<< HEAD
 def _is_record(found: FaceSet) -> bool:
     """See that `set.json` holds what a store's does; a variant is part of a file's name."""
     texts = (found.name, found.source, found.credit, *found.labels().values())
@@ -219,20 +219,27 @@ def _is_record(found: FaceSet) -> bool:
 
 def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
     """See that the pairs are as many as the record says, of images that are there."""
-    rows = {"left": "i", "right": "i", "same": "b"}
-    if any(
-        pairs[k].shape != (found.n_pairs,) or pairs[k].dtype.kind != kind
-        for k, kind in rows.items()
-    ):
+    n, own, people = found.n_pairs, found.templates, found.identity
+    if any(not _is_row(pairs[name], kind, n) for name, kind in _ROWS.items()):
         return False
-    sides = np.concatenate([found.left, found.right])
-    people = found.identity
-    return (
-        bool(sides.min() >= 0 and sides.max() < found.n_images)
-        and set(pairs) <= {*rows, "identity"}
-        and (people is None or (people.shape == (found.n_images,) and people.dtype.kind == "i"))
-    )
-=======
+    if people is not None and not _is_row(people, "i", found.n_images):
+        return False
+    within = [(found.left, found.n_images), (found.right, found.n_images)]
+    if own is not None:
+        rows = (own.template, own.medium, own.image)
+        if any(not _is_row(row, "i", len(own.image)) for row in rows):
+            return False
+        if any(not _is_row(row, "i", n) for row in (own.left, own.right)):
+            return False
+        within += [(own.image, found.n_images)]
+        within += [(row, own.count) for row in (own.template, own.left, own.right)]
+    return all(row.size and row.min() >= 0 and row.max() < most for row, most in within)
+
+
+def _is_row(array: np.ndarray, kind: str, n: int) -> bool:
+    return array.shape == (n,) and array.dtype.kind == kind
+
+
 def _templates(arrays: dict[str, np.ndarray]) -> Templates | None:
     found = {
         name.removeprefix("template_"): value
@@ -240,7 +247,6 @@ def _templates(arrays: dict[str, np.ndarray]) -> Templates | None:
         if name.startswith("template_")
     }
     return Templates(**found | {"count": int(found["count"])}) if found else None
->>>>>>> main
 
 
 def image_file(folder: Path, variant: str) -> Path:
