@@ -65,9 +65,7 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
         return None, str(error)
     if size != (IMAGE_SIZE, IMAGE_SIZE):
         return None, f"{size[0]}x{size[1]} pixels instead of {IMAGE_SIZE}x{IMAGE_SIZE}"
-    if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
-        return None, "damaged: it ends too soon"
-    return _quietly_decoded(encoded)
+    return _quietly_decoded(encoded, size)
 
 
 def decode_photograph(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
@@ -100,10 +98,7 @@ def decode_photograph(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
         return None, "damaged: it has no pixels"
     if width * height > MAX_PIXELS:
         return None, f"{width}x{height} pixels are more than {MAX_PIXELS:,}"
-    image = _quietly_decoded(encoded)
-    if image is None or sorted(image.shape[:2]) != sorted((width, height)):
-        return None, "damaged: it cannot be decoded"
-    return image, None
+    return _quietly_decoded(encoded, (width, height))
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -205,8 +200,10 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
             position += struct.unpack_from(">H", encoded, position)[0]
 
 
-def _quietly_decoded(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
+def _quietly_decoded(encoded: bytes, size: tuple[int, int]) -> tuple[np.ndarray | None, str | None]:
     """Return RGB or a reason; OpenCV's own log lines would repeat what the reason says."""
+    if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
+        return None, "damaged: it ends too soon"
     log = cv2.utils.logging
     with _LOCK:
         level = log.setLogLevel(log.LOG_LEVEL_SILENT)
@@ -216,6 +213,6 @@ def _quietly_decoded(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
             log.setLogLevel(level)
     if complaint:
         return None, f"damaged: {complaint}"
-    if image is None or image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
+    if image is None or image.ndim != 3 or sorted(image.shape[:2]) != sorted(size):
         return None, "damaged: it cannot be decoded"
     return image, None
