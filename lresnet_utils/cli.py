@@ -138,9 +138,16 @@ def doctor() -> None:
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of a params file."""
-    print(json.dumps(Params.model_json_schema(), indent=1))
+def schema(
+    results: Annotated[
+        bool, typer.Option("--results", help="Print that of results.json instead.")
+    ] = False,
+) -> None:
+    """Print the JSON schema of a params file, or of results.json."""
+    from lresnet_utils.results_schema import results_schema
+
+    found = results_schema() if results else Params.model_json_schema()
+    print(json.dumps(found, indent=1))
 
 
 @app.command()

@@ -12,6 +12,8 @@ import numpy as np
 import papermill
 import pytest
 import torch
+from bs4 import BeautifulSoup
+from jsonschema import Draft202012Validator
 
 from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.custody import chain
@@ -23,6 +25,7 @@ from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, parameters, phases
 from lresnet_utils.report.publish import publish
 from lresnet_utils.report.run_pages import TIMED, check_run, page_text
+from lresnet_utils.results_schema import results_schema
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.summary import summarise
@@ -62,6 +65,55 @@ def test_every_cell_of_the_demo_has_its_numbers(demo_run):
         # Each distinct face once, although the pairs show it 18 times on average.
         assert cell["stages"]["e2e"]["n"] == 400
         assert cell["parity"]["min_cosine"] > 0.99999
+
+
+def problems(found: dict) -> list[str]:
+    """Return where results differ from their published schema."""
+    return [error.json_path for error in Draft202012Validator(results_schema()).iter_errors(found)]
+
+
+def test_results_are_as_their_schema_says_and_the_schema_says_all(demo_run):
+    found, schema = results(demo_run), results_schema()
+    Draft202012Validator.check_schema(schema)
+    assert problems(found) == []
+    assert set(found) <= set(schema["properties"])
+    assert set(found["cells"][0]) <= set(schema["$defs"]["cell"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("status",), "fine"),
+        (("accuracy", "value"), 1.2),
+        (("accuracy", "interval"), None),
+        (("throughput_ips", "low"), "slow"),
+        (("gates", 0, "passed"), "yes"),
+        (("variants", "aligned", "threshold", "folds"), []),
+    ],
+)
+def test_the_schema_refuses_what_is_not_so(demo_run, path, value):
+    found = results(demo_run)
+    inside = found["cells"][0]
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    assert problems(found)
+
+
+def test_findings_are_of_this_runs_cells_and_say_what_they_show(demo_run):
+    found = results(demo_run)
+    names = [f"{cell['batch_size']}/{cell['target']}" for cell in found["cells"]]
+    (fastest,) = [f for f in found["findings"] if f["rule"] == "fastest-accurate"]
+    rates = {
+        f"{c['batch_size']}/{c['target']}": c["throughput_ips"]["value"] for c in found["cells"]
+    }
+    assert fastest["cells"] == [max(rates, key=rates.get)]
+    assert all(set(finding["cells"]) <= names for finding in found["findings"])
+    page = BeautifulSoup(demo_run.index.read_text(encoding="utf-8"), "html.parser")
+    assert page.select_one(".lr-answer p").get_text() == fastest["finding"]
+    assert {p.get_text() for p in page.select(".lr-finding")} == {
+        finding["finding"] for finding in found["findings"] if finding is not fastest
+    }
 
 
 def test_degraded_faces_belong_to_the_largest_batch_size_and_are_harder(demo_run):
@@ -350,6 +402,7 @@ def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw
         f"dataset.source={small_lfw}",
     )
     run, _ = execute("params/ir_se100_speed.yaml", tmp_path / "run", *overrides)
+    assert problems(results(run)) == []
     for cell in results(run)["cells"]:
         assert cell["status"] == "ok"
         assert cell["accuracy"] is None
@@ -364,6 +417,7 @@ def test_random_weights_get_speed_and_parity_but_no_accuracy(tmp_path, small_lfw
 
 def test_the_guides_own_results_are_judged_here_and_labelled_as_recorded(tmp_path, execute):
     run, _ = execute("params/guide_replay.yaml", tmp_path / "run", "batch_sizes=[1, 16]")
+    assert problems(results(run)) == []
     cells = results(run)["cells"]
     # The Interface rates of the guide's section 7.1, one chip each, to the last digit.
     assert [cell["throughput_ips"]["value"] for cell in cells] == [82.9307, 149.166]

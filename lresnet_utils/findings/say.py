@@ -28,6 +28,7 @@ _COUNTED = {
     "squared L2 distance": mark("n = {n} folds"),
     "ratio": mark("n = {n} repeats each"),
 }
+_PARTS = {"data_read": mark("reading"), "preprocess": mark("preprocessing")}
 
 
 class Said(NamedTuple):
@@ -103,7 +104,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return recorded(value)
+        return tr(_PARTS[value]) if name == "part" else recorded(value)
     if isinstance(value, (list, tuple)):
         return join_words([str(part) for part in value]) if value else ""
     if value is None:
@@ -147,6 +148,6 @@ def _estimate(estimate: Mapping[str, Any]) -> str:
         text = fmt_interval(estimate["value"], low, high, form)
     counted = tr(_COUNTED[estimate["unit"]], n=estimate["n"])
     if low is None or high is None:
-        why = recorded(str(estimate.get("interval") or "not given").removeprefix("none: "))
+        why = recorded(str(estimate.get("interval") or "not given")).removeprefix("none: ")
         return tr("{text} ({counted}; no interval: {why})", text=text, counted=counted, why=why)
     return tr("{text} ({counted})", text=text, counted=counted)

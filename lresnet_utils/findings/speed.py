@@ -59,13 +59,13 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
         "rate": model.rate(best),
         "accuracy": model.accuracy(best["accuracy"]),
         "end_to_end": _stage(stages, "e2e"),
-        "p50_ms": latency.get("p50"),
+        "p50_ms": latency.get("p50") if latency.get("n") else None,
         "n_batches": latency.get("n"),
         "reference": name,
         "not_told_apart": model.names(near),
     }
     case = "reference"
-    if base is not None and best["target"] != name:
+    if base is not None and best["target"] != name and model.gate(best, "paired"):
         case = "faster"
         ratio = speed_ratio(base["throughput_ips"], best["throughput_ips"])
         n = [cell["throughput_ips"]["n"] for cell in (base, best)]
@@ -81,10 +81,10 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
 def _surer(best: Cell, good: list[Cell], results: Results) -> dict[str, Any]:
     """Return the fastest build whose loss the pairs bound by the budget, where that is another."""
     budget, name = budget_share(results), model.reference(results)
-    if model.lost_share(best)["high"] <= budget:
-        return {}
-    sure = [c for c in good if c["target"] == name or model.lost_share(c)["high"] <= budget]
-    if not sure:
+    compared = [cell for cell in good if model.gate(cell, "paired")]
+    sure = [cell for cell in compared if model.lost_share(cell)["high"] <= budget]
+    sure += [cell for cell in good if cell["target"] == name]
+    if best in sure or not sure:
         return {}
     surest = max(sure, key=_value)
     return {

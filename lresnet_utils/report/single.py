@@ -101,9 +101,15 @@ class _Page:
 
 
 class _Entry(NamedTuple):
+    """Another page, as the navigation has it: `group` and `label` are HTML."""
+
     path: str
     group: str
     label: str
+
+    @property
+    def name(self) -> str:
+        return " · ".join(filter(None, (self.group, self.label)))
 
     @property
     def anchor(self) -> str:
@@ -139,8 +145,9 @@ def single_text(run: RunFolder) -> str:
     entries = [e for e in _entries(first) if (run.folder / e.path).is_file()]
     anchors = {entry.path: entry.anchor for entry in entries}
     anchors[run.index.name] = "lr-story"
-    up = next(t for t in first.tags if t.attributes.get("class") == "lr-pages")
-    sections = [_section(run, entry, anchors, up.attributes["aria-label"]) for entry in entries]
+    navs = (tag for tag in first.tags if tag.attributes.get("class") == "lr-pages")
+    up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
+    sections = [_section(run, entry, anchors, up) for entry in entries]
     return _with_scripts(_drawn_once(_joined(first, entries, anchors, sections)))
 
 
@@ -161,7 +168,7 @@ def _entries(first: _Page) -> list[_Entry]:
     return entries
 
 
-def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str | None) -> str:
+def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str) -> str:
     page = _Page((run.folder / entry.path).read_text(encoding="utf-8"))
     prefix = f"{entry.anchor}--"
 
@@ -173,13 +180,13 @@ def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str 
         text = _NAMING.sub(lambda m: f'{m[1]}{_prefixed(m[2].split(), prefix)}"', text)
         text = text.replace("url(#", f"url(#{prefix}")
         if tag.attributes.get("role") == "region" and "aria-label" in tag.attributes:
-            text = re.sub(r'(aria-label="[^"]*)', rf"\1 ({escape(entry.group)})", text)
+            text = re.sub(r'(aria-label="[^"]*)', lambda m: f"{m[1]} ({entry.name})", text)
         return _LINK.sub(lambda m: _link(m, entry, anchors), text)
 
     title = page.piece(_title(page))
     banner = page.piece(_after_heading(page), change)
     story = page.piece(page.inside("div", "id", "lr-story"), change)
-    back = f'<p class="lr-up"><a href="#lr-pages">{escape(up or "")}</a></p>'
+    back = f'<p class="lr-up"><a href="#lr-pages">{escape(up)}</a></p>'
     return (
         f'<section class="lr-story lr-page" aria-labelledby="{entry.anchor}">\n'
         f'<h2 id="{entry.anchor}">{title}</h2>\n{back}\n{banner}{story}</section>\n'
@@ -224,9 +231,7 @@ def _joined(
     """Return the first page with its links led inside, and the others behind its story."""
     own = _Entry("", "", "")
     contents = "".join(
-        f'<li><a href="#{entry.anchor}">{" · ".join(filter(None, (entry.group, entry.label)))}'
-        "</a></li>\n"
-        for entry in entries
+        f'<li><a href="#{entry.anchor}">{entry.name}</a></li>\n' for entry in entries
     )
     list_end = _end_of_list(first)
     story = first.inside("div", "id", "lr-story")

@@ -43,19 +43,21 @@ class Look(NamedTuple):
     dash: str | tuple[float, tuple[float, ...]]
 
 
+# Chosen by search: far apart for every kind of colour blindness, most of all the demo's five
+# targets, which differ in lightness too. tests/report/test_style.py holds them to it.
 _LOOKS = {
-    "torch-fp32": Look("#2f74c0", "o", "-"),
-    "torch-compile-fp32": Look("#3a8fb7", "<", (0, (7, 1.5, 1.3, 1.5))),
-    "torch-compile-bf16": Look("#5b6fd6", ">", (0, (2, 1))),
-    "onnxruntime-fp32": Look("#d4731c", "s", (0, (6, 1.6))),
-    "onnxruntime-int8": Look("#8d6e55", "X", (0, (6, 1.6, 1.3, 1.6, 1.3, 1.6))),
-    "openvino-fp32": Look("#0f9d7a", "^", (0, (1.4, 1.2))),
-    "openvino-bf16": Look("#9a55c8", "D", (0, (6, 1.6, 1.3, 1.6))),
-    "openvino-int8": Look("#b8860b", "v", (0, (3, 1.4))),
-    "tensorrt-fp16": Look("#6f9a1f", "P", (0, (9, 2))),
-    "ascend-fp16": Look("#d64550", "p", (0, (3, 1.4, 1.3, 1.4))),
-    "cann-fp16": Look("#c2408f", "h", (0, (1.4, 2.4))),
-    "replay": Look("#7b828c", "d", (0, (4, 3))),
+    "torch-fp32": Look("#0770d3", "o", "-"),
+    "torch-compile-fp32": Look("#098abf", "<", (0, (7, 1.5, 1.3, 1.5))),
+    "torch-compile-bf16": Look("#874abb", ">", (0, (2, 1))),
+    "onnxruntime-fp32": Look("#d47a12", "s", (0, (6, 1.6))),
+    "onnxruntime-int8": Look("#c37e31", "X", (0, (6, 1.6, 1.3, 1.6, 1.3, 1.6))),
+    "openvino-fp32": Look("#1e9766", "^", (0, (1.4, 1.2))),
+    "openvino-bf16": Look("#675aaa", "D", (0, (6, 1.6, 1.3, 1.6))),
+    "openvino-int8": Look("#a66d32", "v", (0, (3, 1.4))),
+    "tensorrt-fp16": Look("#938b4a", "P", (0, (9, 2))),
+    "ascend-fp16": Look("#d54885", "p", (0, (3, 1.4, 1.3, 1.4))),
+    "cann-fp16": Look("#c42c6c", "h", (0, (1.4, 2.4))),
+    "replay": Look("#71727c", "d", (0, (4, 3))),
 }
 _SPARE = (
     Look("#5f8a5a", "H", (0, (5, 1, 1, 1))),
@@ -71,7 +73,7 @@ def look(target: str) -> Look:
     Examples
     --------
     >>> look("torch-fp32").colour
-    '#2f74c0'
+    '#0770d3'
     >>> look("a name nobody planned") == look("a name nobody planned")
     True
     """

@@ -125,6 +125,17 @@ def test_a_surer_build_is_named_only_where_the_fastest_may_lose_too_much():
     )
 
 
+def test_a_build_that_could_not_be_compared_passes_by_the_published_accuracy_alone():
+    """As where the reference has no embeddings: there are no lost pairs to count."""
+    alone = {"parity": {"refused": "no embeddings"}, "gates": [guide_gate(0.997, 0.998).to_json()]}
+    tool = {"latency_ms": {"p50": 3.0, "n": None}}
+    bare = cell("torch-fp32", accuracy=None, accuracy_refused="out of memory", gates=[])
+    run = results(bare, cell("a-fp16", ips=300.0, **alone, **tool), published_accuracy=0.998)
+    (found,) = told(speed.fastest_accurate, run)
+    assert (found.case, found.cells) == ("reference", ["16/a-fp16"])
+    assert [finding.case for finding in find(run)] == ["reference", "guide-passed", "accuracy"]
+
+
 def test_equal_rates_are_not_told_apart():
     run = results(cell("torch-fp32"), cell("a-fp32", ips=200.0), cell("b-fp32", ips=199.0))
     (found,) = told(speed.fastest_accurate, run)

@@ -1,5 +1,7 @@
+import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,53 @@ def luminance(colour):
 def contrast(one, other):
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
+VISIONS = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+DEMO = ["torch-fp32", "onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8"]
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(target, vision="normal"):
+    """Return a target's colour in CIE L*a*b* (D65), as someone with that vision sees it."""
+    colour = style.look(target).colour
+    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISIONS[vision]) @ linear, 0, 1)
+    xyz = TO_XYZ @ seen / TO_XYZ.sum(axis=1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colours_can_be_told_apart_with_every_vision(vision):
+    """In CIE 1976 a difference of 2.3 is just noticeable; marks are small, so several are asked."""
+    for targets, least in ((KNOWN, 7), (DEMO, 14)):
+        for one, other in itertools.combinations(targets, 2):
+            assert np.linalg.norm(lab(one, vision) - lab(other, vision)) >= least, (one, other)
+
+
+def test_the_demos_targets_can_be_told_apart_in_grey():
+    for one, other in itertools.combinations(DEMO, 2):
+        assert abs(lab(one)[0] - lab(other)[0]) >= 3.5, (one, other)
 
 
 @pytest.mark.parametrize("target", [*KNOWN, "something-new", "another", "x", "ünïcode"])

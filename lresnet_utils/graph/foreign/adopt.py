@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ TOLERANCE_HALF = 1e-2
 """The same where the file computes in 16 bits and the adopted graph does not."""
 
 _CHECKED_FACES = 4
+_LONGEST = 300
 # A file that does not run says so by its exception; ONNX Runtime need not print it as well.
 _LOG_NOTHING_BUT_FATAL = 4
 
@@ -266,6 +268,13 @@ def _bytes(ports: Ports) -> bool:
     return ports.input_type == ir.DataType.UINT8
 
 
+def _said(error: Exception) -> str:
+    """Return what ONNX Runtime says, without its codes and the places in its own source."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"\S*/onnxruntime_src/.*? was false\. ", "", text)[:_LONGEST].rstrip(". ")
+
+
 def _run(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.ndarray:
     """Run a graph node by node over faces, in batches of its own size."""
     batch = ports.batch or len(faces)
@@ -284,8 +293,7 @@ def _run(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.ndarray:
             for start in range(0, len(padded), batch)
         ]
     except Exception as error:  # ONNX Runtime has its own family of errors under Exception
-        message = str(error).split("\n", 1)[0]
-        raise GraphError(f"ONNX Runtime cannot run it: {message}", where=where) from error
+        raise GraphError(f"ONNX Runtime cannot run it: {_said(error)}", where=where) from error
     if any(len(block) != batch or block.size % batch for block in rows):
         raise GraphError(
             f"The output {ports.output} does not hold one embedding per picture: its shape is "

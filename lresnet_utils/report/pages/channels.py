@@ -32,7 +32,13 @@ def channel_order(evaluation: Evaluation) -> None:
     ]
     table(rows, columns, tr("Both channel orders through {target}", target=test["target"]))
     note(sentence(test), "warning" if test["right"] == "other" else "info")
-    say(tr("Interval of the difference: {interval}.", interval=test["difference"]["interval"]))
+    say(
+        tr(
+            "Interval of the difference: {interval}. Both accuracies rest on the same pairs, so "
+            "the difference carries the interval and not each of them.",
+            interval=test["difference"]["interval"],
+        )
+    )
 
 
 def sentence(test: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from lresnet_utils.report.finding_list import answer_html, findings_html
 from lresnet_utils.report.show import facts, show_html
 from lresnet_utils.report.show import say as show_text
 from lresnet_utils.report.style import fmt_percent, fmt_rate
-from lresnet_utils.report.words import tr
+from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.stages.status import cell_name
 from lresnet_utils.stages.summary import Results
 
@@ -82,7 +82,7 @@ def _fastest(named: dict[str, Any] | None, found: list[Finding]) -> list[tuple[s
 
 def _interval(rate: dict[str, Any]) -> str:
     if rate["low"] is None:
-        return tr("no interval ({why})", why=rate["interval"].removeprefix("none: "))
+        return tr("no interval ({why})", why=recorded(rate["interval"]).removeprefix("none: "))
     return tr(
         "95 % interval {low:.1f} to {high:.1f}, n = {n} repeats",
         low=rate["low"],

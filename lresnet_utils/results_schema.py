@@ -1,0 +1,341 @@
+"""The JSON schema of ``results.json``: what every key means, its unit, and what must be there.
+
+Further keys may be added to the results; those named here keep their meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+_STRING: Schema = {"type": "string"}
+_NUMBER: Schema = {"type": "number"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def results_schema() -> Schema:
+    """Return the schema (draft 2020-12) of ``results.json``.
+
+    Examples
+    --------
+    >>> results_schema()["properties"]["schema"]
+    {'const': 1}
+    """
+    top = _object(
+        {
+            "schema": {"const": 1},
+            "run": _run(),
+            "dataset": _dataset(),
+            "cells": _array(_ref("cell")),
+            "set_health": _array(_health(), "what is odd about the set"),
+            "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
+            "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
+            "custody": _array(_ref("link"), "which file was made from which"),
+        },
+        required=("schema", "run", "dataset", "cells", "set_health", "timing", "findings"),
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "results.json of a run of lresnet",
+        **top,
+        "$defs": _shared() | _accuracies() | _speeds() | {"cell": _cell()},
+    }
+
+
+def _run() -> Schema:
+    notebook = _object(
+        {
+            "stage": _STRING,
+            "batch_size": _or_null(_COUNT),
+            "status": {"enum": ["running", "ok", "failed", "skipped"]},
+            "seconds": _or_null(_NUMBER),
+            "reason": _or_null(_STRING),
+            "page": _or_null(_STRING),
+        },
+        required=("stage", "batch_size", "status"),
+    )
+    params = "as `lresnet schema` describes them; null when the notebooks were run one by one"
+    return _object(
+        {
+            "name": _STRING,
+            "params": _said(_or_null({"type": "object"}), params),
+            "provenance": _object({}),
+            "notebooks": _array(notebook),
+        },
+        required=("name", "params", "notebooks"),
+    )
+
+
+def _dataset() -> Schema:
+    counts = dict.fromkeys(("n_images", "n_pairs", "n_genuine", "n_impostor"), _COUNT)
+    return _object(
+        {
+            "name": _STRING,
+            "source": _STRING,
+            "sha256": _STRING,
+            "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
+        }
+        | counts,
+        said="the set of pairs; empty where there is none",
+    )
+
+
+def _health() -> Schema:
+    words = dict.fromkeys(("finding", "evidence", "consequence"), _STRING)
+    keys = words | {"harmless": {"type": "boolean"}, "pairs": _array(_COUNT)}
+    return _object(keys, required=(*words, "harmless"))
+
+
+def _timing() -> Schema:
+    about = {"settings": _object({}), "machine": _object({}), "load": _or_null(_object({}))}
+    return _object({"batch_size": _COUNT} | about, required=("batch_size",))
+
+
+def _shared() -> dict[str, Schema]:
+    """Return what several keys have in common, and findings and links."""
+    ends = {"low": _NUMBER, "high": _NUMBER, "interval": _said(_STRING, "the method")}
+    null = {"type": "null"}
+    bare = {"low": null, "high": null, "interval": _said(_or_null(_STRING), "why there is none")}
+    words = dict.fromkeys(("finding", "evidence_text", "to_do"), _said(_STRING, "in English"))
+    finding = {
+        "rule": _said(_STRING, "which rule speaks"),
+        "case": _said(_STRING, "which of its sentences"),
+        "kind": {"enum": ["holds", "does not hold", "cannot tell"]},
+        "evidence": _object({}, said="numbers by name; estimates with n, unit and interval"),
+        "cells": _array(_STRING, "the cells concerned, as 16/torch-fp32"),
+    } | words
+    link = {
+        "file": _STRING,
+        "sha256": _STRING,
+        "bytes": _said(_or_null(_COUNT), "null: from outside the run's folder"),
+        "made_from": _array(_STRING),
+        "tools": _object({}),
+        "options": _object({}),
+    }
+    return {
+        "interval": {
+            "description": "the ends of a 95 % interval and the method, or why there is none",
+            "anyOf": [_object(ends, required=tuple(ends)), _object(bare, required=("interval",))],
+        },
+        "finding": _object(finding, required=tuple(finding)),
+        "link": _object(link, required=("file", "sha256", "made_from")),
+    }
+
+
+def _accuracies() -> dict[str, Schema]:
+    pairs = {"value": _share("of the n pairs"), "n": _COUNT, "errors": _COUNT}
+    accuracy = {
+        "naive": _object({"low": _NUMBER, "high": _NUMBER, "interval": _STRING}),
+        "design_effect": _said(_NUMBER, "variance over that of independent pairs"),
+        "people": _COUNT,
+        "people_wrong": _said(_COUNT, "people in wrong pairs"),
+        "folds": _array(_share("accuracy of a fold")),
+        "standard_error": _NUMBER,
+    }
+    threshold = {
+        "value": _said(_NUMBER, "squared L2 distance, mean of the folds"),
+        "folds": _array(_NUMBER, "each fold's threshold") | {"minItems": 1},
+    }
+    classes = {"n_genuine": _COUNT, "n_impostor": _COUNT}
+    curve = {"value": _share("EER or area under the curve"), "threshold": _NUMBER} | classes
+    reached = {
+        "far": _share("false accept rate asked for"),
+        "achieved_far": _share("the rate reached"),
+        "tar": _share("true accept rate there"),
+        "threshold": _said(_NUMBER, "squared L2 distance"),
+    } | classes
+    fixed = {"source": _STRING, "threshold": _NUMBER, "refused": _STRING}
+    rates = ("accuracy", "fmr", "fnmr")
+    fixed |= {rate: {"anyOf": [_refused(), _ref("share_of_pairs")]} for rate in rates}
+    variant = {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
+    variant |= dict.fromkeys(("eer", "auc"), _ref("curve_number"))
+    return {
+        "share_of_pairs": _estimate(pairs, required=("value", "n")),
+        "accuracy": {"allOf": [_ref("share_of_pairs"), _object(accuracy, required=("folds",))]},
+        "threshold": _estimate(threshold, required=tuple(threshold)),
+        "curve_number": {
+            "anyOf": [_refused(), _estimate(curve, required=("value", *classes))],
+        },
+        "tar_at_far": {
+            "anyOf": [
+                _object({"far": _NUMBER, "refused": _STRING}, required=("far", "refused")),
+                _estimate(reached, required=("far", "achieved_far", "tar", *classes)),
+            ],
+        },
+        "at_threshold": _object(fixed, required=("source",)),
+        "variant": _object(variant, required=("accuracy", "threshold")),
+        **_decisions(),
+    }
+
+
+def _decisions() -> dict[str, Schema]:
+    flips = {
+        "flipped_pairs": _said(_or_null(_COUNT), "pairs decided otherwise than the reference"),
+        "lost": _array(_COUNT, "pairs that only the reference decides rightly"),
+        "gained": _array(_COUNT, "pairs that only this cell decides rightly"),
+        "mcnemar_p": _or_null(_share("McNemar's exact test, two-sided")),
+        "n_pairs": _said(_COUNT, "pairs that both decided"),
+    }
+    compared = {
+        "reference": _STRING,
+        "min_cosine": _NUMBER,
+        "mean_cosine": _NUMBER,
+        "max_abs_difference": _NUMBER,
+        "n": _said(_COUNT, "faces"),
+        "variants": _object({}, said="by kind of images", others=_ref("flips")),
+    }
+    gate = {
+        "name": {"enum": ["guide", "paired"]},
+        "rule": _STRING,
+        "passed": _said({"type": ["boolean", "null"]}, "null: not judged"),
+        "evidence": _STRING,
+        "reason": _said(_or_null(_STRING), "why it was not judged"),
+    }
+    parity = {"allOf": [_ref("flips"), _object(compared, required=("reference",))]}
+    return {
+        "flips": _object(flips),
+        "parity": {"anyOf": [_refused(), parity]},
+        "gate": _object(gate, required=tuple(gate)),
+    }
+
+
+def _speeds() -> dict[str, Schema]:
+    rate = {"value": _said(_NUMBER, "images per second, one view per image"), "n": _COUNT}
+    percentiles = ("p50", "p90", "p99")
+    latency = {p: _said(_or_null(_NUMBER), "ms per batch") for p in percentiles}
+    latency |= {"n": _said(_or_null(_COUNT), "batches timed")}
+    latency |= {"refused": _object({}, said="percentile to why it is null", others=_STRING)}
+    part = dict.fromkeys(("images_per_second", "ms_per_image"), _or_null(_NUMBER))
+    part |= {"n": _said(_or_null(_COUNT), "images")}
+    parts = ("e2e", "data_read", "preprocess", "infer", "post")
+    ceiling = {
+        "fraction": _said(_NUMBER, "of the fastest plain matrix product; may exceed 1"),
+        "low": _or_null(_NUMBER),
+        "high": _or_null(_NUMBER),
+        "precision": _STRING,
+        "tops": _said(_NUMBER, "the ceiling, 10^12 operations per second"),
+        "by": _STRING,
+    }
+    tuning = {
+        "before": _STRING,
+        "before_ips": _ref("rate"),
+        "after_ips": _ref("rate"),
+        "ratio": _estimate({"value": _NUMBER, "n": _COUNT}, required=("value", "n")),
+        "measured_at": _said(_STRING, "UTC"),
+        "reused": {"type": "boolean"},
+    }
+    return {
+        "rate": _estimate(rate, required=("value", "n")),
+        "latency": _object(latency, required=percentiles),
+        "stages": _object(
+            dict.fromkeys(parts, _object(part)),
+            required=("e2e",),
+            said="one pass over the set, so without intervals",
+        ),
+        "ceiling": _object(ceiling, required=("fraction", "precision", "tops")),
+        "tuning": _object(tuning, required=tuple(tuning)),
+    }
+
+
+def _cell() -> Schema:
+    head = {
+        "batch_size": {"type": "integer", "minimum": 1},
+        "target": _said(_STRING, "runtime-precision"),
+        "status": {"enum": ["ok", "unavailable", "failed"]},
+        "reason": _or_null(_STRING),
+    }
+    numbers = _judged() | _timed()
+    return _object(
+        head | {"remedy": _or_null(_STRING)} | numbers,
+        required=tuple(head),
+        said="one batch size on one target; its numbers only where the status is ok",
+    ) | {
+        "if": {"properties": {"status": {"const": "ok"}}},
+        "then": {"required": list(numbers)},
+        "else": {"properties": {"reason": _STRING}},
+    }
+
+
+def _judged() -> dict[str, Schema]:
+    cost = {"prior": _share("of genuine pairs"), "value": _NUMBER, "interval_reason": _STRING}
+    artefact = {"path": _said(_STRING, "relative to the run's folder"), "sha256": _STRING}
+    return {
+        "note": _or_null(_STRING),
+        "artefact": _object(artefact | {"options": _object({})}),
+        "accuracy": _or_null(_ref("accuracy")),
+        "accuracy_refused": _or_null(_STRING),
+        "threshold": _or_null(_ref("threshold")),
+        "eer": _or_null(_ref("curve_number")),
+        "auc": _or_null(_ref("curve_number")),
+        "tar_at_far": _array(_ref("tar_at_far")),
+        "minimum_cost": _array(_object(cost, required=tuple(cost))),
+        "decidability": _or_null(_object({"value": _NUMBER, "refused": _STRING})),
+        "fixed_thresholds": _array(_ref("at_threshold")),
+        "failures": _or_null(_object({"n_images": _COUNT, "n_failed_images": _COUNT})),
+        "variants": _object({}, said="by kind of images", others=_ref("variant")),
+        "parity": _ref("parity"),
+        "gates": _array(_ref("gate")),
+        "stages": _or_null(_ref("stages")),
+    }
+
+
+def _timed() -> dict[str, Schema]:
+    clock = "what a tool's clock covers; null: the run's own clock"
+    return {
+        "throughput_ips": _or_null(_ref("rate")),
+        "throughput_refused": _or_null(_STRING),
+        "latency_ms": _or_null(_ref("latency")),
+        "clock": _said(_or_null(_STRING), clock),
+        "ceiling_fraction": _said(_or_null(_NUMBER), "share of this machine's arithmetic"),
+        "ceiling_fraction_reason": _or_null(_STRING),
+        "ceiling": _or_null(_ref("ceiling")),
+        "tuning": _or_null(_ref("tuning")),
+        "tuning_refused": _or_null(_STRING),
+    }
+
+
+def _object(
+    keys: dict[str, Schema],
+    *,
+    required: tuple[str, ...] = (),
+    said: str | None = None,
+    others: Schema | None = None,
+) -> Schema:
+    found: Schema = {"type": "object", "properties": keys}
+    if required:
+        found["required"] = list(required)
+    if others is not None:
+        found["additionalProperties"] = others
+    return found if said is None else _said(found, said)
+
+
+def _array(items: Schema, said: str | None = None) -> Schema:
+    found: Schema = {"type": "array", "items": items}
+    return found if said is None else _said(found, said)
+
+
+def _estimate(keys: dict[str, Schema], *, required: tuple[str, ...]) -> Schema:
+    """Return a number with what it rests on: it also needs an interval, or the reason for none."""
+    return {"allOf": [_ref("interval"), _object(keys, required=required)]}
+
+
+def _refused() -> Schema:
+    keys = {"refused": _said(_STRING, "why there is no number")}
+    return _object(keys, required=("refused",))
+
+
+def _share(said: str) -> Schema:
+    return {"type": "number", "minimum": 0, "maximum": 1, "description": said}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _said(schema: Schema, description: str) -> Schema:
+    return schema | {"description": description}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
