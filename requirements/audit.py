@@ -19,7 +19,8 @@ def main() -> int:
     done = subprocess.run(  # noqa: S603 (a list of arguments, no shell)
         [
             sys.executable, "-m", "pip_audit", *lists, "--require-hashes", "--disable-pip",
-            "--vulnerability-service=osv", "--format=json", "--progress-spinner=off", "--timeout=20",
+            "--vulnerability-service=osv", "--format=json", "--progress-spinner=off",
+            "--timeout=20",
         ],
         capture_output=True,
         text=True,

@@ -19,7 +19,8 @@ MAX_PICKLE_BYTES = 32 * 2**20
 MAX_RECORDS = 100_000
 
 _ZIP = b"PK\x03\x04"
-_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number before PyTorch 1.6
+# The magic number of torch.save before PyTorch 1.6, pickled by protocol 2 or 3.
+_OLD = tuple(b"\x80%c\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." % protocol for protocol in (2, 3))
 _ELEMENT_BYTES = {
     "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2,
     "Char": 1, "Byte": 1, "Bool": 1,
@@ -63,11 +64,11 @@ def check_container(path: Path) -> None:
         When it holds other objects than tensors and plain containers.
     """
     with path.open("rb") as file:
-        head = file.read(len(_OLD))
+        head = file.read(len(_OLD[0]))
         file.seek(0)
         if head.startswith(_ZIP):
             _check_zip(file, path.stat().st_size)
-        elif head == _OLD:
+        elif head in _OLD:
             _check_old(file, path.stat().st_size)
         else:
             raise ContainerError("it is neither of PyTorch's two formats")

@@ -41,6 +41,7 @@ class CodeWatch:
             return
         # Code made of text is what eval and exec of a file's content would run.
         of_text = event == "exec" and arguments[0].co_filename in ("<string>", "<stdin>")
+        of_text = of_text and not _is_importing()
         if event in _FORBIDDEN or of_text or (event == "open" and self._writes(*arguments)):
             self.seen.append(f"{event} {str(arguments)[:120]}")
 
@@ -52,6 +53,16 @@ class CodeWatch:
         # A file without a name, which the system takes away when it is closed, is no trace.
         path = os.path.realpath(os.fsdecode(path))
         return path.startswith(self.folder) or path == tempfile.gettempdir()
+
+
+def _is_importing() -> bool:
+    """Tell whether a module is being loaded, which makes its named tuples of text."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
