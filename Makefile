@@ -54,11 +54,13 @@ fuzz: $(VENV)/.dev
 	  echo "atheris has no build for this Python, so only the mutation engine runs"
 	$(BIN)/python tests/fuzz/long.py $(FUZZ)
 
-$(VENV)/.base: pyproject.toml requirements/base.txt requirements/cuda.txt
+$(VENV)/.base: pyproject.toml requirements/base.txt requirements/torch.txt requirements/cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
 	  { echo "Python 3.11.5 or newer is needed; name one with make PYTHON=python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV) (once) ..."
+	@$(LOCKED) --no-index -r requirements/torch.txt 2>/dev/null || \
+	  $(LOCKED) -r requirements/torch.txt
 	@$(LOCKED) -r requirements/base.txt
 	@if $(BIN)/python -c '$(NEEDS_CUDA)'; then $(LOCKED) -r requirements/cuda.txt; fi
 	@$(PIP) --no-build-isolation -e .

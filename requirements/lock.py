@@ -23,10 +23,11 @@ PARTS = {
 }
 # What the listed packages need on Linux when PyTorch is the registry's build, which brings CUDA.
 CUDA = re.compile(r"(nvidia-|cuda-|triton==)")
+TORCH = re.compile(r"torch==")
 # The oldest Python that every listed version runs on.
 OLDEST_PYTHON = "3.11.5"
 # PyTorch's own build without CUDA (CPython 3.11, x86-64 Linux) is not in the registry. Where pip
-# finds it, the version is the same, and so it needs a line of its own beside the registry's files.
+# finds it, on this machine's disk, it is taken: the Makefile asks there first.
 EXTRA_HASHES = {
     "torch==2.13.0": ["6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"]
 }
@@ -36,6 +37,7 @@ HEADER = """\
 """
 TITLES = {
     "base": "What `make report` needs.",
+    "torch": "PyTorch, which the Makefile first looks for where pip needs no network.",
     "cuda": "CUDA's libraries, beside base.txt where PyTorch is the build that needs them.",
     "dev": "What `make test` and `make lint` need beside base.txt.",
     "lab": "What `make lab` needs beside base.txt.",
@@ -73,13 +75,17 @@ def main() -> None:
     """Resolve every part, and write of each what the base does not have."""
     found = {part: resolve(options) for part, options in PARTS.items()}
     base = found["base"]
-    lists = {"cuda": {line: base[line] for line in base if CUDA.match(line)}}
+    apart = {"torch": TORCH, "cuda": CUDA}
+    lists = {
+        name: {line: base[line] for line in base if pattern.match(line)}
+        for name, pattern in apart.items()
+    }
     for part, entries in found.items():
         known = {} if part == "base" else base
         lists[part] = {
             line: entry
             for line, entry in entries.items()
-            if line not in known and not CUDA.match(line)
+            if line not in known and not any(one.match(line) for one in apart.values())
         }
     for part, entries in lists.items():
         body = "\n".join(with_extra_hashes(line, entries[line]) for line in sorted(entries))

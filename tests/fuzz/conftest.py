@@ -12,12 +12,14 @@ CHILD = Path(__file__).parent / "fuzzkit" / "child.py"
 ROOT = Path(__file__).parents[2]
 
 
-def run_child(folder: Path, module: str, names: str, count: int, *, seconds: int = 600) -> dict:
+def run_child(
+    folder: Path, module: str, names: str, count: int, *, first: int = 0, seconds: int = 600
+) -> dict:
     """Return ``{reader: outcome}``; a reader whose process died has a finding that says so."""
     progress = folder / f"{module}.progress"
     progress.write_bytes(b" " * 80)
     done = subprocess.run(
-        [sys.executable, str(CHILD), module, names, "0", str(count), str(progress)],
+        [sys.executable, str(CHILD), module, names, str(first), str(count), str(progress)],
         cwd=ROOT,
         capture_output=True,
         text=True,
