@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from lresnet_utils.errors import LResNetError
+from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.files import write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.run import RunFolder
@@ -43,7 +43,7 @@ def main() -> None:
         app()
     except LResNetError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
         print("Interrupted; what was finished is kept.", file=sys.stderr)
         sys.exit(130)
@@ -64,16 +64,29 @@ def run(
     output: Annotated[
         Path | None, typer.Option(help="The run's folder.", show_default="outputs/NAME")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say of every notebook if it would run, and why.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run everything anew, whatever is there already.")
+    ] = False,
 ) -> None:
-    """Check everything, execute every notebook, publish the pages."""
+    """Check everything, execute the notebooks that must run, publish the pages."""
     checked = load_params(params, overrides or [])
     folder = RunFolder.open(output or Path("outputs") / checked.name)
-    from lresnet_utils import preflight  # brings torch, which --help must not wait for
+    # Imported here, as it brings libraries that --help must not wait for.
+    from lresnet_utils.progress import execute_with_progress, print_plan
 
-    preflight.check(checked, folder)
-    from lresnet_utils.progress import execute_with_progress
+    if dry_run:
+        print_plan(checked, folder, fresh=fresh)
+        return
 
-    sys.exit(execute_with_progress(checked, folder))
+    def check() -> None:
+        from lresnet_utils import preflight  # brings torch, which nothing to do need not wait for
+
+        preflight.check(checked, folder)
+
+    sys.exit(execute_with_progress(checked, folder, check=check, fresh=fresh))
 
 
 @app.command()

@@ -34,10 +34,18 @@ def given(name: str, sha256: str, **options: Any) -> Link:
     Returns
     -------
     dict
-        ``file``, ``sha256``, ``bytes`` (None: it is not in the run's folder), ``made_from``
-        (empty), ``tools`` (empty) and ``options``.
+        ``file``, ``sha256``, ``bytes`` (None: it is not in the run's folder), ``repeatable``
+        (True), ``made_from`` (empty), ``tools`` (empty) and ``options``.
     """
-    return _link(name, sha256, None, [], {}, options)
+    return {
+        "file": name,
+        "sha256": sha256,
+        "bytes": None,
+        "repeatable": True,
+        "made_from": [],
+        "tools": {},
+        "options": options,
+    }
 
 
 def made(
@@ -48,6 +56,7 @@ def made(
     tools: Mapping[str, str | None] | Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     sha256: str | None = None,
+    repeatable: bool = True,
 ) -> Link:
     """Return the link of a file that a stage has just written.
 
@@ -64,6 +73,8 @@ def made(
         What decided about the file's content.
     sha256 : str, optional
         When it is known already; taken from the file when not given.
+    repeatable : bool
+        Whether making it again from the same files gives the same bytes.
 
     Returns
     -------
@@ -71,31 +82,15 @@ def made(
         As for :func:`given`, with the size in bytes.
     """
     used = dict(tools) if isinstance(tools, Mapping) else versions(tools)
-    return _link(
-        name_of(run, path),
-        sha256 or sha256_file(path),
-        path.stat().st_size,
-        [name_of(run, source) for source in made_from],
-        {"lresnet_utils": lresnet_utils.__version__} | used,
-        dict(options or {}),
-    )
-
-
-def _link(
-    name: str,
-    sha256: str,
-    n_bytes: int | None,
-    made_from: list[str],
-    tools: dict[str, Any],
-    options: dict[str, Any],
-) -> Link:
+    used = {"lresnet_utils": lresnet_utils.__version__} | used
     return {
-        "file": name,
-        "sha256": sha256,
-        "bytes": n_bytes,
-        "made_from": made_from,
-        "tools": {name: version for name, version in tools.items() if version},
-        "options": options,
+        "file": name_of(run, path),
+        "sha256": sha256 or sha256_file(path),
+        "bytes": path.stat().st_size,
+        "repeatable": repeatable,
+        "made_from": [name_of(run, source) for source in made_from],
+        "tools": {name: version for name, version in used.items() if version},
+        "options": dict(options or {}),
     }
 
 

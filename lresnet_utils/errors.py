@@ -97,6 +97,10 @@ class RunError(LResNetError):
     """A run folder cannot be used, or an earlier stage has not been run."""
 
 
+class StorageError(RunError):
+    """The disk is full or cannot be written: the whole run stops, and not one cell."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known word nearest to `word`, as the end of an error message.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,19 +15,30 @@ from typing import Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from lresnet_utils.errors import DataError, RunError
 from lresnet_utils.untrusted.strict_arrays import read_npz
 from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.strict_json import parse_json
 from lresnet_utils.untrusted.whole_file import read_bytes
+=======
+from lresnet_utils.errors import DataError, StorageError
+
+# What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
+_ROOM = "free some space and run the same again: what is finished is kept"
+# Enough to tell a full disk from one on which a small file still fits by chance.
+_PROBE_BYTES = 2**20
+>>>>>>> main
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` when the block ends well.
 
-    The temporary file is flushed to disk before it is renamed, so a crash leaves the old file,
-    the new file or none, never a half. When the block raises, the temporary file is removed.
+    The temporary file is flushed to disk before it is renamed, and the renaming after it, so a
+    crash leaves the old file, the new file or none, never a half. When the block raises, the
+    temporary file is removed; what a killed process leaves begins with a dot.
 
     Parameters
     ----------
@@ -35,8 +47,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     Raises
     ------
-    RunError
-        When the folder cannot be written.
+    StorageError
+        When the folder cannot be written, or its disk is full.
     """
     path = Path(path)
     try:
@@ -45,11 +57,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
         )
     except OSError as error:
-        raise RunError(
-            f"Cannot write here: {error.strerror}.",
-            where=str(path),
-            fix="choose a folder that can be written, or free its disk",
-        ) from error
+        raise cannot_write(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -59,8 +67,48 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         # mkstemp makes files private; results are meant to be read by others.
         temporary.chmod(0o644)
         temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_room(folder: Path | str) -> None:
+    """See that a megabyte can be written into a folder.
+
+    Raises
+    ------
+    StorageError
+        When it cannot: the disk is full, or has become read-only.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise cannot_write(Path(folder), error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """Return what a user is told when the system refuses to write a file."""
+    fix = _ROOM if error.errno in _FULL else "choose a folder that can be written"
+    return StorageError(f"Cannot write here: {error.strerror}.", where=str(path), fix=fix)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last; a file system that cannot do this for a folder is left alone."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path | str, text: str) -> Path:

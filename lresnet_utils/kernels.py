@@ -6,32 +6,32 @@ import contextlib
 import shutil
 import tempfile
 import threading
-import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode, default
 
-_live: weakref.WeakSet[PrivateKernelManager] = weakref.WeakSet()
+from lresnet_utils.processes import guard
+
 _thread = threading.local()
 
 
 @contextlib.contextmanager
-def kernel_log(path: Path) -> Iterator[Path]:
-    """Send what kernels started by this thread write to stderr into `path`.
+def kernel_settings(log: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Give kernels started by this thread variables, and send what they write to stderr to `log`.
 
     A runtime's C++ code writes there without asking, and so does a kernel that is told to stop.
     The file is kept only when the block raises: then it may hold a crashed kernel's last words.
     """
-    with path.open("wb") as file:
-        _thread.stderr = file
+    with log.open("wb") as file:
+        _thread.settings = {"stderr": file, "env": environment}
         try:
-            yield path
+            yield log
         finally:
-            _thread.stderr = None
-    path.unlink()
+            _thread.settings = None
+    log.unlink()
 
 
 class PrivateKernelManager(AsyncKernelManager):
@@ -45,30 +45,22 @@ class PrivateKernelManager(AsyncKernelManager):
     transport = Unicode("ipc").tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        _live.add(self)
+        # Below the guard's folder, which is removed however this process ends.
+        self._folder = Path(tempfile.mkdtemp(prefix="k-", dir=guard().folder))
+        super().__init__(connection_file=str(self._folder / "kernel.json"), **kwargs)
 
     @default("ip")
-    def _private_folder(self) -> str:
-        # Unix socket paths are short (108 bytes on Linux, 104 on macOS), so no long names here.
-        self._folder = tempfile.mkdtemp(prefix="lr-")
-        return str(Path(self._folder) / "k")
+    def _private_socket(self) -> str:
+        return str(self._folder / "k")
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
-        stderr = getattr(_thread, "stderr", None)
-        await super()._async_launch_kernel(kernel_cmd, **kw | {"stderr": stderr})
+        settings = getattr(_thread, "settings", None) or {"stderr": None, "env": {}}
+        environment = {**kw.get("env", {}), **settings["env"]}
+        kw |= {"stderr": settings["stderr"], "env": environment}
+        await super()._async_launch_kernel(kernel_cmd, **kw)
 
     async def cleanup_resources(self, restart: bool = False) -> None:
         """Remove the sockets' folder with the kernel's other files."""
         await super().cleanup_resources(restart=restart)
-        if not restart and hasattr(self, "_folder"):
+        if not restart:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def stop_all_kernels() -> None:
-    """Kill every kernel that this process started and that still runs."""
-    for manager in list(_live):
-        process = getattr(manager.provisioner, "process", None)
-        if process is not None and process.poll() is None:
-            with contextlib.suppress(OSError):
-                process.kill()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from lresnet_utils.errors import ParamsError, nearest
+from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.strict_yaml import load_yaml, parse_scalar
 from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.tuning.options import BuildOptions
@@ -155,6 +156,9 @@ class Params(_Strict):
     build: BuildOptions = Field(
         BuildOptions(), description="how builds are chosen, see lresnet run --help"
     )
+    limits: LimitOptions = Field(
+        LimitOptions(), description="what one target may take, see lresnet run --help"
+    )
     threads: int = Field(0, ge=0, le=4096, description="threads per inference; 0: every core")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything drawn at random")
     baselines: list[Literal["guide"]] = Field(
@@ -197,6 +201,7 @@ FLAT_NAMES = {
     "dataset": "dataset.source",
     "tools": "tools",
     "build": "build",
+    "limits": "limits",
 }
 
 
@@ -225,7 +230,7 @@ def flat_names() -> dict[str, str]:
     >>> flat_names()["warmup"], flat_names()["dataset"]
     ('perf.warmup', 'dataset.source')
     """
-    paths = [path for path, _ in declared() if not path.startswith(("tools.", "build."))]
+    paths = [path for path, _ in declared() if not path.startswith(("tools.", "build.", "limits."))]
     flat = {path.split(".")[-1]: path for path in paths}
     for surplus in ("name", "source"):
         flat.pop(surplus)

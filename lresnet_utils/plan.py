@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,20 @@ from lresnet_utils.run import WHOLE_RUN, RunFolder, project_root
 
 NO_FACES = "none"
 _NEED_FACES = frozenset({"3_preprocess", "4_infer", "5_evaluate"})
+# Stages whose files a stage reads; the summary reads all.
+_READS = {
+    "1_export": (),
+    "3_preprocess": (),
+    "2_compile": ("3_preprocess", "1_export"),
+    "4_infer": ("3_preprocess", "1_export", "2_compile"),
+    "5_evaluate": ("3_preprocess", "1_export", "4_infer"),
+    "6_perf": ("3_preprocess", "1_export", "2_compile"),
+}
+TIMED = frozenset({"2_compile", "4_infer", "6_perf"})
+"""Stages that time something and have the machine to themselves."""
+# Jobs at once on one machine in phases that time nothing. Two keep a small machine busy; each
+# holds a whole network, so more would ask for memory that it may not have.
+SHARED = 2
 
 
 @dataclass(frozen=True)
@@ -77,9 +91,8 @@ def phases(params: Params) -> list[Phase]:
     ['7_summary'] False
     """
     order = ("3_preprocess", "1_export", "2_compile", "4_infer", "5_evaluate", "6_perf")
-    timed = {"2_compile", "4_infer", "6_perf"}
     return [
-        Phase(tuple(_jobs(stage, params.batch_sizes)), exclusive=stage in timed)
+        Phase(tuple(_jobs(stage, params.batch_sizes)), exclusive=stage in TIMED)
         for stage in (*order, "7_summary")
         if params.dataset.source != NO_FACES or stage not in _NEED_FACES
     ]
@@ -90,6 +103,71 @@ def _jobs(stage: str, batch_sizes: list[int]) -> Iterator[Job]:
         yield Job(stage)
     else:
         yield from (Job(stage, batch_size) for batch_size in batch_sizes)
+
+
+def needs(job: Job, jobs: Collection[Job]) -> list[Job]:
+    """Return those of a plan's jobs whose files a job reads.
+
+    Examples
+    --------
+    >>> plan = [job for phase in phases(Params(name="x", batch_sizes=[4])) for job in phase.jobs]
+    >>> [str(job) for job in needs(Job("4_infer", 4), plan)]
+    ['3_preprocess', '1_export (batch 4)', '2_compile (batch 4)']
+    >>> len(needs(Job("7_summary"), plan))
+    6
+    """
+    if job.stage == "7_summary":
+        return [other for other in jobs if other != job]
+    read = (Job(s, None if s in WHOLE_RUN else job.batch_size) for s in _READS[job.stage])
+    return [other for other in read if other in jobs]
+
+
+def startable(
+    plan: Sequence[Phase],
+    ended: Collection[Job],
+    running: Collection[Job],
+    *,
+    one_machine: bool = True,
+) -> list[Job]:
+    """Return the jobs that may start now, in order.
+
+    Parameters
+    ----------
+    plan : sequence of Phase
+    ended, running : collection of Job
+        Jobs that ended, well or not, and jobs that were started and did not.
+    one_machine : bool
+        True where all jobs share one machine: they then go phase by phase, those that time
+        something alone, the others :data:`SHARED` at a time. False where every job finds a place
+        of its own: a job then only waits for those whose files it reads.
+
+    Examples
+    --------
+    >>> plan = phases(Params(name="x", batch_sizes=[1, 4, 16]))
+    >>> faces, exports = Job("3_preprocess"), [Job("1_export", b) for b in (1, 4, 16)]
+    >>> startable(plan, [], []) == [faces]
+    True
+    >>> startable(plan, [faces], [exports[0]]) == [exports[1]]
+    True
+    >>> [str(job) for job in startable(plan, [faces, *exports], [])]
+    ['2_compile (batch 1)']
+    >>> len(startable(plan, [faces], [], one_machine=False))
+    3
+    """
+    jobs = [job for phase in plan for job in phase.jobs]
+    ready = [
+        job
+        for job in jobs
+        if job not in ended
+        and job not in running
+        and all(needed in ended for needed in needs(job, jobs))
+    ]
+    if not one_machine:
+        return ready
+    left = (phase for phase in plan if any(job not in ended for job in phase.jobs))
+    phase = next(left, Phase((), exclusive=False))
+    room = (1 if phase.exclusive else SHARED) - len(running)
+    return [job for job in ready if job in phase.jobs][: max(0, room)]
 
 
 def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:

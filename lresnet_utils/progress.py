@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from threading import Lock
 
 from rich.console import Console
@@ -16,13 +17,18 @@ from rich.progress import (
 )
 
 from lresnet_utils.files import read_json
+from lresnet_utils.lock import run_lock
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder
 from lresnet_utils.runner import Outcome, Runner
 
+UP_TO_DATE = "Every notebook is up to date; nothing was run."
 
-def execute_with_progress(params: Params, folder: RunFolder) -> int:
-    """Execute a run, show where it is, and say how it ended.
+
+def execute_with_progress(
+    params: Params, folder: RunFolder, *, check: Callable[[], None], fresh: bool = False
+) -> int:
+    """Execute what of a run must run, show where it is, and say how it ended.
 
     Parameters
     ----------
@@ -30,19 +36,47 @@ def execute_with_progress(params: Params, folder: RunFolder) -> int:
         Checked parameters.
     folder : RunFolder
         Where to.
+    check : callable
+        Refuses what cannot work, then makes the folder; called before anything runs.
+    fresh : bool
+        True to keep nothing of what is there.
 
     Returns
     -------
     int
         0 when every cell is ok or unavailable, 1 when a cell or a notebook failed.
+
+    Raises
+    ------
+    RunError
+        When another run writes into the folder.
     """
     console = Console(stderr=True)
-    display = _Display(console)
-    runner = Runner(params, folder, display.update)
-    with display.progress:
-        display.start(runner)
-        outcomes = runner.execute()
+    new = not folder.folder.is_dir()
+    if new:
+        check()
+    with run_lock(folder.folder) as left:
+        if left:
+            console.print(f"Going on after {left}, which did not end well.", highlight=False)
+        display = _Display(console)
+        runner = Runner(params, folder, display.update, fresh=fresh)
+        if not any(runner.plan().values()):
+            console.print(UP_TO_DATE)
+            return _conclude([], folder, sys.stdout)
+        if not new:
+            check()
+        with display.progress:
+            display.start(runner)
+            outcomes = runner.execute()
     return _conclude(outcomes, folder, sys.stdout)
+
+
+def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> None:
+    """Print for every notebook whether it would run, and why."""
+    plan = Runner(params, folder, fresh=fresh).plan()
+    width = max(len(str(job)) for job in plan)
+    for job, why in plan.items():
+        print(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")
 
 
 class _Display:
@@ -62,6 +96,7 @@ class _Display:
             disable=not console.is_terminal,
         )
         self._running: list[str] = []
+        self._waiting: dict[str, str | None] = {}
         self._lock = Lock()
 
     def start(self, runner: Runner) -> None:
@@ -73,7 +108,9 @@ class _Display:
         of = "" if outcome.batch_size is None else f" bs{outcome.batch_size}"
         name = f"{outcome.stage}{of}"
         with self._lock:
-            if outcome.status == "running":
+            if outcome.status == "waiting":
+                self._wait(name, outcome)
+            elif outcome.status == "running":
                 self._running.append(name)
             else:
                 if name in self._running:
@@ -81,6 +118,12 @@ class _Display:
                 self.progress.advance(self._task)
                 self._line(name, outcome)
             self.progress.update(self._task, description=" + ".join(self._running) or "publishing")
+
+    def _wait(self, name: str, outcome: Outcome) -> None:
+        """Say once for whom a notebook waits."""
+        if self._waiting.get(name) != outcome.reason:
+            self._waiting[name] = outcome.reason
+            self._line(name, outcome)
 
     def _line(self, name: str, outcome: Outcome) -> None:
         took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"

@@ -32,6 +32,7 @@ def results_schema() -> Schema:
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
             "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
             "custody": _array(_ref("link"), "which file was made from which"),
+            "licences": _array(_object({"file": _STRING}), "terms of known weights and sets"),
         },
         required=("schema", "run", "dataset", "cells", "set_health", "timing", "findings"),
     )
@@ -246,8 +247,14 @@ def _cell() -> Schema:
         "reason": _or_null(_STRING),
     }
     numbers = _judged() | _timed()
+    extra = {
+        "remedy": _or_null(_STRING),
+        "published": _array(_published(), "published accuracies of this network on this set"),
+        "every_pair": _said(_or_null(_object({})), "rates over every pair of pictures"),
+        "sets": _object({}, said="further sets of pairs, by key", others=_object({})),
+    }
     return _object(
-        head | {"remedy": _or_null(_STRING)} | numbers,
+        head | numbers | extra,
         required=tuple(head),
         said="one batch size on one target; its numbers only where the status is ok",
     ) | {
@@ -255,6 +262,14 @@ def _cell() -> Schema:
         "then": {"required": list(numbers)},
         "else": {"properties": {"reason": _STRING}},
     }
+
+
+def _published() -> Schema:
+    names = dict.fromkeys(("set", "network", "trained_on", "source", "sentence"), _STRING)
+    shares = ("published", "measured", "low", "high")
+    numbers = {key: _share("fraction of pairs") for key in shares}
+    told = {"n": _COUNT, "inside": {"type": "boolean"}, "refused": _STRING}
+    return _object(names | numbers | told, required=("set", "network", "published"))
 
 
 def _judged() -> dict[str, Schema]:

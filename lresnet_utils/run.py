@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,21 @@ STAGES = (
     "6_perf",
     "7_summary",
 )
+# All pages in one file, written with the summary's.
+SINGLE = "report.html"
 # Stages that belong to the whole run rather than to one batch size.
 WHOLE_RUN = frozenset({"3_preprocess", "7_summary"})
+
+# What each stage leaves beside record, notebook and page, below its folder.
+_RESULTS = {
+    "1_export": ("models/model*.onnx",),
+    "2_compile": ("models/*-*/*", "models/replay/*"),
+    "3_preprocess": ("faces/*", "more_faces/*/*"),
+    "4_infer": ("embeddings/*",),
+    "5_evaluate": ("scores/*", "figures/*"),
+    "6_perf": (),
+    "7_summary": ("results.json", "report.html"),
+}
 
 
 def project_root() -> Path:
@@ -86,7 +100,7 @@ class RunFolder:
     @property
     def single(self) -> Path:
         """The whole report in one file."""
-        return self.folder / "report.html"
+        return self.folder / SINGLE
 
     @property
     def pdf(self) -> Path:
@@ -140,6 +154,41 @@ class RunFolder:
             return self.index
         folder = self.folder if stage in WHOLE_RUN else self.batch(batch_size)
         return folder / f"{stage}{suffix}"
+
+    @property
+    def state(self) -> Path:
+        """What is known of the run's files: from what they were made, and their hashes."""
+        return self.folder / "resume"
+
+    def state_of(self, stage: str, batch_size: int | None) -> Path:
+        """Return the folder of what is known of one stage's files."""
+        folder = self.state if stage in WHOLE_RUN else self.state / f"bs{batch_size}"
+        return folder / stage
+
+    def files(self, stage: str, batch_size: int | None) -> list[Path]:
+        """Return what a stage left for later ones and for readers: results, record, notebook, page.
+
+        What is made on the way, logs of tools and the many files for the guide's own tools are
+        not among them.
+        """
+        root = self.folder if stage in WHOLE_RUN else self.batch(batch_size)
+        found = [
+            path
+            for pattern in _RESULTS[stage]
+            for path in root.glob(pattern)
+            if path.is_file() and not path.name.startswith(".")
+        ]
+        own = [self.stage(stage, batch_size, suffix) for suffix in (".json", ".ipynb", ".html")]
+        shared = [self.network] if stage == "1_export" else []
+        return sorted({*found, *(path for path in (*own, *shared) if path.is_file())})
+
+    def sweep(self) -> None:
+        """Remove what a killed run left half made; nobody else may be writing here."""
+        for path in (*self.folder.rglob(".*"), *self.folder.glob("bs*/models/*/search")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def write_record(self, stage: str, batch_size: int | None, record: dict[str, Any]) -> dict:
         """Write a stage's record and return it as it reads back."""

@@ -1,32 +1,31 @@
-"""Execute the notebooks of a run, publish each, and keep going when one fails."""
+"""Run a plan: keep what is valid, have the rest executed, publish each, go on when one fails."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from datetime import UTC, datetime
+from threading import Event
 from typing import Any
 
-import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
 
-from lresnet_utils.errors import LResNetError
+from lresnet_utils.errors import StorageError
+from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, first_line
 from lresnet_utils.files import write_json, write_text
-from lresnet_utils.kernels import PrivateKernelManager, kernel_log, stop_all_kernels
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job, Phase, parameters, phases
+from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.run_pages import write_page
-from lresnet_utils.run import RunFolder, prepare_folder, project_root
-from lresnet_utils.signing import sign
+from lresnet_utils.reserve import Reserve
+from lresnet_utils.resume.jobs import Resume, read_back
+from lresnet_utils.resume.parts import FRESH
+from lresnet_utils.run import RunFolder, prepare_folder
 
-# Kernels at once in phases that time nothing. Two keep a small machine busy; each holds a whole
-# network, so more would ask for memory that it may not have.
-SHARED = 2
+# What pages show of a run's provenance.
+_AT_THE_FOOT = ("lresnet_utils", "commit", "commit_note", "python", "packages")
+_OF_THE_MACHINE = ("cpu", "cores", "memory_gib", "os")
 
 Listener = Callable[["Outcome"], None]
 
@@ -39,14 +38,17 @@ class Outcome:
     ----------
     stage, batch_size
         The job.
-    status : {"running", "ok", "failed", "skipped"}
-        "skipped" when an earlier notebook that it needs did not end well.
+    status : {"running", "waiting", "kept", "ok", "failed", "skipped"}
+        "skipped" when an earlier notebook that it needs did not end well. A listener alone hears
+        "waiting", while others have the machine, and "kept", of one that is valid as it is.
     seconds : float or None
         Wall time of the execution.
     reason : str or None
-        Why it failed or was skipped.
+        Why it failed or was skipped; why it runs, or what it waits for.
     page : str or None
         The published page, relative to the run's folder.
+    finished : str or None
+        When it ended (UTC, ISO 8601), which may be before this run.
     """
 
     stage: str
@@ -55,6 +57,7 @@ class Outcome:
     seconds: float | None = None
     reason: str | None = None
     page: str | None = None
+    finished: str | None = None
 
 
 class Runner:
@@ -68,132 +71,213 @@ class Runner:
         Where to.
     listener : callable
         Called with each :class:`Outcome` as it changes; may be called from several threads.
+    executor : Executor, optional
+        Where notebooks are executed; on this machine by default.
+    fresh : bool
+        True to keep nothing of what is there.
     """
 
-    def __init__(self, params: Params, run: RunFolder, listener: Listener = lambda outcome: None):
+    def __init__(
+        self,
+        params: Params,
+        run: RunFolder,
+        listener: Listener = lambda outcome: None,
+        *,
+        executor: Executor | None = None,
+        fresh: bool = False,
+    ):
         self.params = params
         self.run = run
         self.phases = phases(params)
         self.outcomes: dict[Job, Outcome] = {}
+        self.full: StorageError | None = None
+        self._jobs = [job for phase in self.phases for job in phase.jobs]
+        self._resume = Resume(params, run, fresh)
+        self._executor = executor or LocalExecutor()
         self._listener = listener
+        self._stopped = Event()
+        self._executed = False
         self._provenance: dict[str, Any] = {}
 
+    def plan(self) -> dict[Job, str | None]:
+        """Say of every notebook why it would run, or None where it is valid as it is."""
+        found = self._resume.plan()
+        return {job: why or self._why_published(job) for job, why in found.items()}
+
     def execute(self) -> list[Outcome]:
-        """Run all notebooks in order and return how each ended.
+        """Run all notebooks that must run, in order, and return how each ended.
 
         Raises
         ------
-        RunError
-            When the folder cannot be written.
+        StorageError
+            When the disk takes no more; what is finished is kept, and told by the report.
         KeyboardInterrupt
-            After every kernel has been stopped; finished notebooks stay.
+            After everything that was started has ended; finished notebooks stay.
         """
-        # Papermill logs each cell; a user is told per notebook.
-        logging.getLogger("papermill").setLevel(logging.ERROR)
         prepare_folder(self.run.folder)
+        self.run.sweep()
         self._provenance = provenance()
         values = self.params.model_dump()
         write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
-        for phase in self.phases:
+        with Reserve(self.run.state) as self._reserve:
+            self._run_jobs()
             self._write_run()
-            self._run_phase(phase)
-        self._write_run()
-        return list(self.outcomes.values())
+            self._resume.hashes.keep()
+        if self.full:
+            raise self.full
+        return [self.outcomes[job] for job in self._jobs]
 
-    def _run_phase(self, phase: Phase) -> None:
-        pool = ThreadPoolExecutor(max_workers=1 if phase.exclusive else SHARED)
-        futures: list[Future] = [pool.submit(self._run_job, job) for job in phase.jobs]
+    def _run_jobs(self) -> None:
+        pool = ThreadPoolExecutor(max_workers=self._executor.slots)
+        running: dict[Future, Job] = {}
         try:
-            # A plain wait cannot be interrupted on every platform; a short one can.
-            while wait(futures, timeout=0.5).not_done:
-                pass
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop_all_kernels()
+            while len(self.outcomes) < len(self._jobs):
+                started = running.values()
+                one_machine = self._executor.one_machine
+                ended = self.outcomes.keys() - set(started)
+                for job in startable(self.phases, ended, started, one_machine=one_machine):
+                    self._write_run()
+                    running[pool.submit(self._run_job, job)] = job
+                # A wait without end cannot be interrupted on every platform.
+                for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    running.pop(future)
+                    future.result()
+        except BaseException:
+            self._stopped.set()
+            self._executor.stop()
             raise
-        pool.shutdown()
-        for future in futures:
-            future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _run_job(self, job: Job) -> None:
+        try:
+            self._end_job(job)
+        except StorageError as error:
+            self._fill(error.what)
+            self._tell(job, Outcome(job.stage, job.batch_size, "failed", reason=error.what))
+
+    def _end_job(self, job: Job) -> None:
+        """Skip a notebook, keep it, or have it executed."""
         blocker = self._blocker(job)
         if blocker:
             reason = f"{blocker.stage} did not finish: {blocker.reason}"
             skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
             self._tell(job, self._published(job, skipped))
             return
-        self._tell(job, Outcome(job.stage, job.batch_size, "running"))
-        started = time.perf_counter()
-        failure = self._execute_notebook(job)
-        seconds = round(time.perf_counter() - started, 2)
-        status = "failed" if failure else "ok"
-        ended = Outcome(job.stage, job.batch_size, status, seconds, failure)
-        self._tell(job, self._published(job, ended))
+        why = self._resume.why(job) or self._why_summarised(job)
+        if why is None:
+            self._keep(job)
+            return
+        self._executed = True
+        self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
+        self._resume.forget(job)
+        self._tell(job, self._ended(job, self._execute_notebook(job)))
+
+    def _ended(self, job: Job, done: Done) -> Outcome:
+        """Publish a notebook that was executed, and write down how it ended."""
+        if done.no_room:
+            self._fill(done.failure)
+        status = "failed" if done.failure else "ok"
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        outcome = Outcome(
+            job.stage, job.batch_size, status, done.seconds, done.failure, finished=finished
+        )
+        outcome = self._published(job, outcome)
+        if outcome.status == "ok":
+            self._resume.finished(job, asdict(outcome), self._shown())
+        return outcome
+
+    def _keep(self, job: Job) -> None:
+        """Take a valid notebook as it is; make its page anew where its foot or links differ."""
+        known = self._resume.known(job)
+        outcome = Outcome(**known["outcome"])
+        if known["shown"] != self._shown():
+            outcome = self._published(job, outcome)
+            if outcome.status == "ok":
+                self._resume.finished(job, asdict(outcome), self._shown())
+        kept = replace(outcome, status="kept") if outcome.status == "ok" else outcome
+        self._tell(job, outcome, heard=kept)
+
+    def _shown(self) -> dict[str, Any]:
+        """Return what every page shows of the run, beside its notebook."""
+        about = {name: self._provenance[name] for name in _AT_THE_FOOT}
+        machine = {name: self._provenance["machine"][name] for name in _OF_THE_MACHINE}
+        return read_back(about | {"machine": machine, "links": self._linked()})
+
+    def _linked(self) -> dict[str, Any]:
+        jobs = [str(job) for job in self._jobs]
+        return {"name": self.params.name, "language": self.params.language, "pages": jobs}
+
+    def _why_published(self, job: Job) -> str | None:
+        known = self._resume.known(job)
+        changed = known and known["shown"]["links"] != self._linked()
+        return "its page links to other pages now" if changed else None
+
+    def _why_summarised(self, job: Job) -> str | None:
+        """Say why the summary runs although its inputs came out as they were."""
+        executed = job.stage == "7_summary" and self._executed
+        return "other notebooks ran" if executed else None
 
     def _blocker(self, job: Job) -> Outcome | None:
-        """Return the earlier notebook that keeps this one from running; none for the summary."""
+        """Return what keeps a notebook from running; the summary tells of whatever there is."""
         if job.stage == "7_summary":
             return None
-        for earlier in (
-            Job("3_preprocess"),
-            *(Job(j.stage, job.batch_size) for j in self.outcomes),
-        ):
-            outcome = self.outcomes.get(earlier)
-            if earlier != job and outcome and outcome.status in ("failed", "skipped"):
-                return outcome
-        return None
+        if self.full:
+            return Outcome("the run", None, "failed", reason=self.full.what)
+        ended = (self.outcomes[other] for other in needs(job, self._jobs))
+        return next((outcome for outcome in ended if outcome.status != "ok"), None)
 
-    def _execute_notebook(self, job: Job) -> str | None:
-        """Run one notebook into the run's folder; return why it failed, or None."""
-        output = self.run.stage(job.stage, job.batch_size, ".ipynb")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        running = output.with_name(f".{output.name}")
-        try:
-            values = parameters(job, self.params, self.run)
-            with kernel_log(output.with_suffix(".log")):
-                return self._papermill(job, running, values)
-        except LResNetError as error:
-            return error.what
-        # A kernel can die or fail to start in many ways; the other notebooks must still run.
-        except Exception as error:
-            return f"{type(error).__name__}: {_first_line(str(error))}"
-        finally:
-            if running.is_file():
-                sign(running)
-                running.replace(output)
+    def _execute_notebook(self, job: Job) -> Done:
+        environment = {FRESH: "1"} if self._resume.fresh else {}
+        task = Task(
+            job,
+            self.run.stage(job.stage, job.batch_size, ".ipynb"),
+            parameters(job, self.params, self.run),
+            job.stage in TIMED,
+            environment,
+        )
 
-    def _papermill(self, job: Job, output: Path, values: dict[str, Any]) -> str | None:
-        """Execute a notebook; return the message of the error that stopped it, or None."""
-        try:
-            papermill.execute_notebook(
-                str(job.notebook),
-                str(output),
-                parameters=values,
-                kernel_name="python3",
-                cwd=str(project_root()),
-                progress_bar=False,
-                kernel_manager_class=PrivateKernelManager,
-            )
-        except PapermillExecutionError as error:
-            return _first_line(error.evalue) or error.ename
-        return None
+        def waiting(holder: str) -> None:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            self._listener(Outcome(job.stage, job.batch_size, "waiting", reason=holder))
+
+        return self._executor.run(task, waiting)
+
+    def _fill(self, what: str) -> None:
+        """Take note that the disk is full, and free what was kept for the report."""
+        self.full = self.full or StorageError(
+            what,
+            where=str(self.run.folder),
+            fix="free some space and run the same again: what is finished is kept",
+        )
+        self._reserve.free()
 
     def _published(self, job: Job, ended: Outcome) -> Outcome:
         """Make a notebook's page, however it ended; return the outcome with the page's name."""
         about = self._about({job: ended})
         try:
             page = write_page(self.run, about, job)
+        except StorageError:
+            raise
         # The numbers are safe in the records; a page that cannot be drawn must not end the run.
         except Exception as error:
-            why = f"the page could not be made: {_first_line(str(error))}"
+            why = f"the page could not be made: {first_line(str(error))}"
             return replace(ended, status="failed", reason=ended.reason or why)
         return replace(ended, page=page.relative_to(self.run.folder).as_posix())
 
-    def _tell(self, job: Job, outcome: Outcome) -> None:
+    def _tell(self, job: Job, outcome: Outcome, heard: Outcome | None = None) -> None:
         self.outcomes[job] = outcome
-        self._listener(outcome)
+        self._listener(heard or outcome)
 
     def _write_run(self) -> None:
+        try:
+            self._put_run()
+        except StorageError as error:
+            self._fill(error.what)
+            self._put_run()
+
+    def _put_run(self) -> None:
         write_json(self.run.folder / "run.json", self._about())
 
     def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
@@ -203,10 +287,5 @@ class Runner:
             "name": self.params.name,
             "params": self.params.model_dump(),
             "provenance": self._provenance,
-            "notebooks": [asdict(outcome) for outcome in outcomes.values()],
+            "notebooks": [asdict(outcomes[job]) for job in self._jobs if job in outcomes],
         }
-
-
-def _first_line(text: str | None) -> str:
-    lines = (text or "").strip().splitlines()
-    return lines[0][:300] if lines else ""

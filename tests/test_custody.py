@@ -37,6 +37,7 @@ def test_a_link_names_file_hash_source_tools_and_options(run, links):
         "file": "packaged",
         "sha256": "00" * 32,
         "bytes": None,
+        "repeatable": True,
         "made_from": [],
         "tools": {},
         "options": {"architecture": "sface"},

@@ -87,8 +87,8 @@ def test_every_parameter_says_what_it_means():
 
 
 def test_flat_names_lead_to_every_parameter_but_the_run_name():
-    """The settings of the tools and of the search travel as one parameter each."""
-    groups = ("tools", "build")
+    """The settings of tools, search and limits travel as one parameter each."""
+    groups = ("tools", "build", "limits")
     paths = {path for path, _ in declared() if path.split(".")[0] not in groups} - {"name"}
     assert set(flat_names().values()) == paths | {*groups}
 
@@ -107,7 +107,8 @@ def test_notebook_parameters_agree_with_the_declaration(path):
             continue
         dotted = flat_names()[name]
         default = value_at(demo, dotted)
-        if name in ("tools", "build"):  # a whole section, of which a notebook changes nothing
+        # Whole sections, of which a notebook changes nothing.
+        if name in ("tools", "build", "limits"):
             assert parameter["default"] == "{}"
             assert parameter["help"] == Params.model_fields[name].description
             continue

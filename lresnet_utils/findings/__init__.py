@@ -17,6 +17,7 @@ Rule = Callable[[Mapping[str, Any]], list[Finding]]
 RULES: tuple[Rule, ...] = (
     speed.fastest_accurate,
     accuracy.gates,
+    accuracy.published_values,
     state.stopped_cells,
     state.unjudged_cells,
     degraded.weak_variants,

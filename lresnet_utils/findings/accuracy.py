@@ -62,6 +62,31 @@ def _judged(results: Results, name: str, passed: bool) -> list[Cell]:
     return [c for c in cells if (found := model.gate(c, name)) and found["passed"] is passed]
 
 
+def published_values(results: Results) -> list[Finding]:
+    """Say whether the accuracy reaches what others publish for the network on the same set."""
+    groups: dict[tuple[str, str, float, bool], list[Cell]] = {}
+    for cell in model.largest_batch(model.judged_cells(results)):
+        for row in cell.get("published") or []:
+            if "measured" in row:
+                below = not row["inside"] and row["measured"] < row["published"]
+                key = (row["network"], row["set"], row["published"], below)
+                groups.setdefault(key, []).append(cell)
+    found = []
+    for (network, tested, value, below), cells in groups.items():
+        least = min(cells, key=lambda cell: cell["accuracy"]["value"])
+        evidence = {
+            "network": network,
+            "set": tested,
+            "published": value,
+            "targets": model.targets(cells),
+            "lowest": model.accuracy(least["accuracy"]),
+            "lowest_cell": model.names([least])[0],
+        }
+        kind, case = (FAILS, "below") if below else (HOLDS, "reached")
+        found.append(Finding("published-value", kind, evidence, model.names(cells), case))
+    return found
+
+
 def passed_for_few_pairs(results: Results) -> list[Finding]:
     """Say where a gate is passed although the pairs cannot exclude more loss than it allows."""
     budget = budget_share(results)

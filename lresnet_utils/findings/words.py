@@ -37,7 +37,7 @@ _FASTEST_ALSO = (
     ),
     (
         "not_told_apart",
-        "evidence",
+        "to_do",
         "As fast, as far as the intervals can tell: {not_told_apart}.",
     ),
 )
@@ -95,6 +95,16 @@ _GATES = {
     ("gate", "paired-passed"): Words(
         "No loss found against {reference}: {targets}.",
         "Most changed, {worst_cell}: {lost} lost and {n_gained} gained, McNemar's exact p = {p}.",
+    ),
+    ("published-value", "below"): Words(
+        "Below the accuracy that {network} is published with on {set}: {targets}.",
+        "Published {published}; lowest, {lowest_cell}: {lowest} wrong.",
+        "Check weights, channel order and faces first, then these builds.",
+    ),
+    ("published-value", "reached"): Words(
+        "Not below the accuracy that {network} is published with on {set}, as far as the interval "
+        "can tell: {targets}.",
+        "Published {published}; lowest, {lowest_cell}: {lowest} wrong.",
     ),
     ("few-pairs", "paired"): Words(
         "No loss was found, but up to {bound_points} points may be lost: {targets}.",

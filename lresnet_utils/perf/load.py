@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -34,7 +35,8 @@ class Clock:
     stolen : float
         Time that a host withheld from this virtual machine, 0 where the system does not tell.
     own : float
-        Time used by this process and by the processes it started and waited for.
+        Time used by this process, by the processes it started and waited for, and by others
+        that work for it.
     """
 
     wall: float
@@ -43,11 +45,12 @@ class Clock:
     own: float
 
     @classmethod
-    def now(cls) -> Clock:
-        """Read all four."""
+    def now(cls, workers: Sequence[int] = ()) -> Clock:
+        """Read all four; `workers` are processes that work for this one, and still run."""
         every, own = psutil.cpu_times(), os.times()
         busy = sum(getattr(every, name, 0.0) for name in _WORK)
         used = own.user + own.system + own.children_user + own.children_system
+        used += sum(_used(worker) for worker in workers)
         return cls(time.perf_counter(), busy, getattr(every, "steal", 0.0), used)
 
 
@@ -58,6 +61,8 @@ class LoadWatch:
     ----------
     cores : int
         Processors that the timed work may use.
+    workers : sequence of int
+        Processes that do it for this one.
 
     Examples
     --------
@@ -67,12 +72,13 @@ class LoadWatch:
     'timed for 0.0 s, and the share of others shows only over 1 s or more'
     """
 
-    def __init__(self, cores: int) -> None:
+    def __init__(self, cores: int, workers: Sequence[int] = ()) -> None:
         self._cores = cores
-        self._start = self._end = Clock.now()
+        self._workers = workers
+        self._start = self._end = Clock.now(workers)
 
     def __enter__(self) -> LoadWatch:
-        self._start = Clock.now()
+        self._start = Clock.now(self._workers)
         return self
 
     def __exit__(
@@ -81,11 +87,20 @@ class LoadWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end = Clock.now()
+        self._end = Clock.now(self._workers)
 
     def record(self) -> dict[str, Any]:
         """Return what happened between the start and the end of the block; see :func:`load`."""
         return load(self._start, self._end, self._cores)
+
+
+def _used(pid: int) -> float:
+    """Return the processor time of a process and of those it waited for; 0 when it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def load(start: Clock, end: Clock, cores: int) -> dict[str, Any]:

@@ -7,12 +7,33 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.targets.session import Session
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of one session.
+
+    Attributes
+    ----------
+    latencies_ms : ndarray of float64
+        Wall-clock milliseconds of every timed inference, in order, lane by lane.
+    seconds : float
+        As :class:`Timing` has it for each repeat.
+    """
+
+    latencies_ms: np.ndarray
+    seconds: float
+
+
+TakeTurn = Callable[[int, float], Turn]
+"""Takes the number of untimed batches and the least length of the turn in seconds."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,22 @@ def time_sessions(
     repeats: int,
     on_progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Timing]:
-    """Time inferences of one batch, all sessions taking turns.
+    """Time inferences of one batch, all sessions taking turns; see :func:`time_turns`."""
+    turns = {name: partial(take_turn, session, batch) for name, session in sessions.items()}
+    how = {"warmup": warmup, "seconds": seconds, "repeats": repeats}
+    return time_turns(turns, len(batch), **how, on_progress=on_progress)
+
+
+def time_turns(
+    turns: Mapping[str, TakeTurn],
+    batch_size: int,
+    *,
+    warmup: int,
+    seconds: float,
+    repeats: int,
+    on_progress: Callable[[int, int], Any] | None = None,
+) -> dict[str, Timing]:
+    """Time sessions, wherever they are, by having them take turns.
 
     In every repeat each session gets one turn of at least `seconds` and at least one inference
     per lane; all its lanes are busy at the same time, each with blocking inferences.
@@ -79,10 +115,10 @@ def time_sessions(
 
     Parameters
     ----------
-    sessions : mapping of str to Session
-        All of the same batch size.
-    batch : ndarray of float32, shape (batch_size, 3, 112, 112)
-        The network input that every inference gets.
+    turns : mapping of str to callable
+        Takes one turn of a session, as :func:`take_turn` does; may raise anything.
+    batch_size : int
+        Images per inference.
     warmup : int
         Untimed batches before a session's first turn.
     seconds : float
@@ -95,19 +131,19 @@ def time_sessions(
     Returns
     -------
     dict of str to Timing
-        In the order of `sessions`.
+        In the order of `turns`.
     """
-    logs = {name: _Log() for name in sessions}
-    names = list(sessions)
+    logs = {name: _Log() for name in turns}
+    names = list(turns)
     for repeat in range(repeats):
         shift = repeat % max(len(names), 1)
         for turn, name in enumerate(names[shift:] + names[:shift]):
             untimed = warmup if repeat == 0 else min(warmup, 1)
-            _take_turn(sessions[name], batch, untimed, seconds, logs[name])
+            logs[name].add(turns[name], untimed, seconds)
             if on_progress is not None:
                 on_progress(repeat * len(names) + turn + 1, repeats * len(names))
     return {
-        name: Timing(len(batch), tuple(log.latencies_ms), tuple(log.seconds), log.failure)
+        name: Timing(batch_size, tuple(log.latencies_ms), tuple(log.seconds), log.failure)
         for name, log in logs.items()
     }
 
@@ -118,22 +154,27 @@ class _Log:
     seconds: list[float] = field(default_factory=list)
     failure: str | None = None
 
+    def add(self, take: TakeTurn, untimed: int, seconds: float) -> None:
+        """Have a turn taken, unless an earlier one failed."""
+        if self.failure is not None:
+            return
+        try:
+            turn = take(untimed, seconds)
+        except Exception as error:  # a runtime may raise anything; the others must get their turn
+            text = str(error).strip()
+            self.failure = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+            return
+        self.latencies_ms.append(turn.latencies_ms)
+        self.seconds.append(turn.seconds)
 
-def _take_turn(
-    session: Session, batch: np.ndarray, untimed: int, seconds: float, log: _Log
-) -> None:
-    if log.failure is not None:
-        return
-    try:
-        lanes = _timed_lanes(session, batch, untimed, seconds)
-    except Exception as error:  # a runtime may raise anything; the others must get their turn
-        text = str(error).strip()
-        log.failure = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-        return
+
+def take_turn(session: Session, batch: np.ndarray, untimed: int, seconds: float) -> Turn:
+    """Run a session for a turn, all its lanes busy, after some batches that are not timed."""
+    lanes = _timed_lanes(session, batch, untimed, seconds)
     spans = [np.diff(stamps) for stamps in lanes]
     per_ns = sum(len(span) / span.sum() for span in spans)
-    log.latencies_ms.append(np.concatenate(spans) / 1e6)
-    log.seconds.append(sum(len(span) for span in spans) / per_ns / 1e9)
+    total = sum(len(span) for span in spans)
+    return Turn(np.concatenate(spans) / 1e6, total / per_ns / 1e9)
 
 
 def _timed_lanes(

@@ -13,7 +13,7 @@ from typing import Any
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
-from lresnet_utils.report.marks import TIMED
+from lresnet_utils.report.marks import LEFT, TIMED
 from lresnet_utils.report.words import tr
 
 TEXT_LIMIT = 20_000
@@ -245,6 +245,8 @@ def _make_static(output: NotebookNode) -> bool:
     # What is left of a widget as text is its constructor call, which tells a reader nothing.
     if was_widget and set(output.data) <= {"text/plain"}:
         return False
+    if "text/html" in output.data:
+        output.data["text/html"] = output.data["text/html"].replace(LEFT, "")
     if "text/plain" in output.data:
         output.data["text/plain"] = shortened(strip_ansi(output.data["text/plain"]))
     return bool(output.data)

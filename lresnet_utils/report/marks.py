@@ -1,7 +1,7 @@
-"""The mark of outputs that hold measured times, which no two runs give alike.
+"""What a notebook's outputs carry that their published page does not: marks, Jupyter's styles.
 
-Pages must be the same for the same inputs, and times never are. So what shows them is marked in
-the notebook; pages other than the performance page and the index leave it out.
+Pages must be the same for the same inputs, and measured times never are. So what shows them is
+marked in the notebook; pages other than the performance page and the index leave it out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextvars import ContextVar
 
 TIMED = "lresnet_timed"
 """The mark's name in an output's metadata."""
+LEFT = ' style="text-align:left"'
+"""For text in tables: Jupyter sets every cell to the right; the page's style sheet does not."""
 
 _timing: ContextVar[bool] = ContextVar("timing", default=False)
 

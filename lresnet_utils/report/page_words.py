@@ -22,7 +22,7 @@ _PAGE_WORDS = {
     "default": mark("Default"),
     "meaning": mark("Meaning"),
     "same": mark("same"),
-    "timed": mark("The times measured here are on the"),
+    "timed": mark("What no two runs give alike, such as times, is on the"),
     "timed_page": mark("Performance page"),
     "here": mark("this report's folder"),
     "troubles": mark("Not every notebook of this run finished"),

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from IPython.display import display as _display
 
 from lresnet_utils.report import style, wide_font
-from lresnet_utils.report.marks import marks
+from lresnet_utils.report.marks import LEFT, marks
 from lresnet_utils.report.words import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
@@ -315,8 +315,7 @@ def status_html(status: str) -> str:
 
 
 def _num(right: bool) -> str:
-    # Jupyter has no style sheet of ours, and sets every cell of a table to the right.
-    return ' class="num"' if right else ' style="text-align:left"'
+    return ' class="num"' if right else LEFT
 
 
 def _is_number(value: Any) -> bool:

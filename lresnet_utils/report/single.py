@@ -144,7 +144,7 @@ def single_text(run: RunFolder) -> str:
     first = _Page(run.index.read_text(encoding="utf-8"))
     entries = [e for e in _entries(first) if (run.folder / e.path).is_file()]
     anchors = {entry.path: entry.anchor for entry in entries}
-    anchors[run.index.name] = "lr-story"
+    anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
     navs = (tag for tag in first.tags if tag.attributes.get("class") == "lr-pages")
     up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
     sections = [_section(run, entry, anchors, up) for entry in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,16 +16,22 @@ from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.errors import TargetError
+from lresnet_utils.exclusive import machine
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES
+from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.foreign import ONNX
 from lresnet_utils.stages.links import of_build
-from lresnet_utils.stages.status import UNAVAILABLE, attempt
+from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.session import IMAGE_SHAPE
+from lresnet_utils.targets.tool import ToolTarget
 from lresnet_utils.tuning.cache import remembered
 from lresnet_utils.tuning.calibration import Calibration, choose_calibration
 from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of
@@ -52,6 +59,7 @@ def compile_targets(
     threads: int = 0,
     tools: Mapping[str, Any] | None = None,
     build: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build every target that this machine can run.
 
@@ -60,7 +68,7 @@ def compile_targets(
     run : RunFolder
         Must hold ``1_export``'s files, and ``3_preprocess``'s for int8 targets; gets one build per
         target and ``2_compile.json``.
-    batch_size, targets, threads, tools, build
+    batch_size, targets, threads, tools, build, limits
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -77,7 +85,11 @@ def compile_targets(
     work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
     # Without the export no target can be built, which is the run's fault and no target's.
     run.record("1_export", batch_size)
-    built = {name: _build(get_target(name, settings), work) for name in targets}
+    work.begin()
+    parts = Parts(run, "2_compile", batch_size, timed=True)
+    bounds = LimitOptions.from_values(limits or {})
+    with machine(alone=True):
+        built = {name: _kept(get_target(name, settings), work, parts, bounds) for name in targets}
     record = {"targets": built, "operators": work.operators(built)}
     return run.write_record("2_compile", batch_size, record)
 
@@ -94,25 +106,41 @@ def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
     )
 
 
+def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> dict[str, Any]:
+    """Return a target's entry from an earlier time, or build it in a process of its own."""
+    folder = work.run.engine(work.batch_size, target.name)
+
+    def files() -> list[Path]:
+        return [path for path in folder.glob("*") if path.is_file()]
+
+    def make() -> dict[str, Any]:
+        for left in files():
+            left.unlink()
+        # Tools have a time limit of their own, which says more when it is reached.
+        seconds = math.inf if isinstance(target, ToolTarget) else None
+        how = {"log": folder / "build.log", "doing": "building", "seconds": seconds}
+        return attempt_apart(_build, target, work, limits=limits, **how)
+
+    if not target.repeatable:
+        return make()
+    return parts.kept(target.name, work.made_from(target, parts), make, files)
+
+
 def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
     if target.needs_module and work.exported["network"]["architecture"] == ONNX:
         able = Availability(False, *NO_MODULE)
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
-
-    def attempted() -> dict[str, Any]:
-        chosen = work.choose(target) if target.tunable else _Chosen(work.files, {}, {})
-        folder = work.run.engine(work.batch_size, target.name)
-        artefact = target.build(chosen.files, folder, threads=work.threads, running=chosen.running)
-        return {
-            "artefact": artefact.to_json(),
-            "versions": target.versions(),
-            "note": able.note,
-            "custody": work.custody(target, chosen, artefact),
-        } | chosen.record
-
-    return attempt(attempted)
+    chosen = work.choose(target) if target.tunable else _Chosen(work.files, {}, {})
+    folder = work.run.engine(work.batch_size, target.name)
+    artefact = target.build(chosen.files, folder, threads=work.threads, running=chosen.running)
+    return {
+        "artefact": artefact.to_json(),
+        "versions": target.versions(),
+        "note": able.note,
+        "custody": work.custody(target, chosen, artefact),
+    } | chosen.record
 
 
 @dataclass(frozen=True)
@@ -132,6 +160,29 @@ class _Work:
     batch_size: int
     threads: int
     options: BuildOptions
+
+    def begin(self) -> None:
+        """Drop what was rewritten of another graph."""
+        if self.run.onnx(self.batch_size, simplified=True).is_file():
+            self.graphs.settle()
+
+    def made_from(self, target: Target, parts: Parts) -> dict[str, Any]:
+        """Return what a target's build depends on."""
+        faces = open_store(self.run.faces) if (self.run.faces / "set.json").is_file() else None
+        return {
+            "target": target.name,
+            "versions": target.versions(),
+            "weights": parts.sha256(self.run.network),
+            "onnx": parts.sha256(self.files.onnx),
+            "input": self.exported["input"],
+            "trained": self.exported["network"]["trained"],
+            "batch_size": self.batch_size,
+            "threads": self.threads or usable_cores(),
+            "build": self.options.model_dump() if target.tunable else None,
+            "tools": target.tools.model_dump() if isinstance(target, ToolTarget) else None,
+            # Real faces are what tunable targets are timed and calibrated on.
+            "faces": [faces.sha256, faces.variants] if faces and target.tunable else None,
+        }
 
     @cached_property
     def files(self) -> ModelFiles:

@@ -6,12 +6,15 @@ import dataclasses
 from typing import Any
 
 from lresnet_utils.data.network_input import pixel_range
+from lresnet_utils.data.source import ORL
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
+from lresnet_utils.plan import NO_FACES
+from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.foreign import ONNX, export_foreign
 from lresnet_utils.stages.links import of_export
@@ -56,23 +59,41 @@ def export(
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
-    if architecture == ONNX:
-        record = export_foreign(
-            run,
-            resolve(weights),
-            output=output,
-            channel_order=channel_order,
-            normalisation=normalisation,
-            dataset=dataset,
-            batch_size=batch_size,
-            seed=seed,
-        )
-        return run.write_record("1_export", batch_size, record)
-    network = load_network(architecture, _weights(weights), seed=seed)
+    parts = Parts(run, "1_export", batch_size, timed=False)
+    spec = {"channel_order": channel_order, "normalisation": normalisation}
+    how = {"dataset": dataset, "batch_size": batch_size, "seed": seed}
+    packaged = weights in ("packaged", "seeded")
+    made_from = {
+        "network": [architecture, weights if packaged else parts.sha256(resolve(weights)), output],
+        "input": spec,
+        "faces": dataset if dataset in (ORL, NO_FACES) else parts.sha256(resolve(dataset)),
+    }
+    files = [run.network, run.onnx(batch_size), run.onnx(batch_size, simplified=True)]
+
+    def make() -> dict[str, Any]:
+        if architecture == ONNX:
+            return export_foreign(run, resolve(weights), output=output, **spec, **how)
+        network = load_network(architecture, _weights(weights), seed=seed)
+        return _exported(run, network, input_spec(architecture, **spec), **how)
+
+    # An adopted graph has no weights of ours beside it.
+    record = parts.kept(WHOLE, made_from | how, make, lambda: [p for p in files if p.is_file()])
+    return run.write_record("1_export", batch_size, record)
+
+
+def _exported(
+    run: RunFolder,
+    network: Network,
+    spec: dict[str, Any],
+    *,
+    dataset: str,
+    batch_size: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Write the network and both graphs; return the stage's record."""
     save_network(network, run.network)
     raw = export_onnx(network.module, run.onnx(batch_size), batch_size=batch_size)
     simple = run.onnx(batch_size, simplified=True)
-    spec = input_spec(architecture, channel_order, normalisation)
     # Pixels outside the range the network knows would hide a wrong channel.
     pixels = pixel_range(spec["normalisation"])
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
@@ -85,8 +106,7 @@ def export(
         "simplify": dataclasses.asdict(check),
         "parity": _parity(network, raw, simple, spec, dataset, batch_size),
     }
-    record["custody"] = of_export(run, batch_size, record)
-    return run.write_record("1_export", batch_size, record)
+    return record | {"custody": of_export(run, batch_size, record)}
 
 
 def input_spec(architecture: str, channel_order: str, normalisation: str) -> dict[str, Any]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.embed import Embedding
+from lresnet_utils.exclusive import machine
 from lresnet_utils.files import stream_arrays
+from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.channels import (
     OTHER_ORDER,
     colourfulness,
@@ -20,12 +27,15 @@ from lresnet_utils.stages.channels import (
 )
 from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.preprocess import open_more
-from lresnet_utils.stages.status import OK, attempt, carried, not_ok
+from lresnet_utils.stages.status import OK, carried, not_ok
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact
+from lresnet_utils.targets.base import Artefact, Target
+from lresnet_utils.targets.tool import ToolTarget
 
 # The images as the set gives them; every other variant is a degraded copy of these.
 CLEAN = "aligned"
+Stored = dict[str, tuple[Path, str]]
+"""Folder of the store and image variant, by the name of the embeddings' file."""
 
 
 def infer(
@@ -37,6 +47,7 @@ def infer(
     variants: Sequence[str] = (),
     more: Sequence[Mapping[str, str]] = (),
     channel_test: bool = False,
+    limits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Embed the set with every target that was built, and time the five parts of doing so.
 
@@ -45,7 +56,7 @@ def infer(
     run : RunFolder
         Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets one
         embeddings file per target, variant and further set, and ``4_infer.json``.
-    batch_size, targets, flip, variants, more, channel_test
+    batch_size, targets, flip, variants, more, channel_test, limits
         As declared in :class:`lresnet_utils.params.Params`; `variants` besides the set as it is.
 
     Returns
@@ -58,41 +69,118 @@ def infer(
         did; None where it was not asked for.
     """
     faces = open_faces(run)
-    sets = open_more(run) if more else {}
     exported = run.record("1_export", batch_size)
-    spec = exported["input"]
     built = carried(run, "2_compile", batch_size, targets)
-    entries = {}
-    for name, entry in built.items():
-        if entry["status"] != OK:
-            entries[name] = not_ok(entry)
-            continue
-        artefact = Artefact.from_json(entry["artefact"])
-        entries[name] = attempt(
-            lambda name=name, artefact=artefact: _embed_variants(
-                run, faces, sets, name, artefact, spec, batch_size, flip, [CLEAN, *variants]
-            )
+    sets = list(open_more(run)) if more else []
+    spec, bounds = exported["input"], LimitOptions.from_values(limits or {})
+    work = _Work(run, batch_size, spec, flip, [CLEAN, *variants], sets)
+    parts = Parts(run, "4_infer", batch_size, timed=True)
+    with machine(alone=True):
+        able = {name: entry for name, entry in built.items() if entry["status"] == OK}
+        found = {name: _kept(name, entry, work, parts, bounds) for name, entry in able.items()}
+        entries = {name: found.get(name) or not_ok(entry) for name, entry in built.items()}
+        tested = (
+            _other_order(work, faces, built, entries, exported, parts, bounds)
+            if channel_test
+            else None
         )
     record = {"flip": flip, "n_images": faces.n_images, "targets": entries, "channel_test": None}
-    if channel_test:
-        tested = _embed_other_order(run, faces, built, entries, exported, batch_size, flip)
+    if tested is not None:
         record |= {"custody": tested.pop("custody", []), "channel_test": tested}
     return run.write_record("4_infer", batch_size, record)
 
 
-def _embed_other_order(run, faces, built, entries, exported, batch_size, flip) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Work:
+    """What embedding for one batch size needs: plain values, which a process can be given."""
+
+    run: RunFolder
+    batch_size: int
+    spec: dict[str, Any]
+    flip: bool
+    variants: list[str]
+    sets: list[str]
+
+    def stored(self, target: Target) -> dict[str, tuple[Path, str]]:
+        """Return store and variant of whatever a target embeds, by the name of its file."""
+        clean = {CLEAN: (self.run.faces, CLEAN)}
+        if not target.embeds_variants:
+            return clean
+        stored = {variant: (self.run.faces, variant) for variant in self.variants}
+        further = {set_variant(key): (self.run.more_faces(key), CLEAN) for key in self.sets}
+        return clean | stored | further
+
+    def made_from(
+        self, target: Target, artefact: Artefact, stored: Stored, parts: Parts
+    ) -> dict[str, Any]:
+        """Return what a target's embeddings depend on."""
+        sets = {name: open_store(folder) for name, (folder, _) in stored.items()}
+        pictures = {name: image_file(*place) for name, place in stored.items()}
+        return {
+            "build": [target.name, artefact.sha256, artefact.options],
+            "versions": target.versions(),
+            "pictures": {name: parts.sha256(path) for name, path in pictures.items()},
+            "sets": {n: [s.record["pairs_sha256"], s.failures] for n, s in sets.items()},
+            "input": self.spec,
+            "flip": self.flip,
+        }
+
+    def kept(
+        self,
+        target: Target,
+        built: dict[str, Any],
+        stored: Stored,
+        parts: Parts,
+        limits: LimitOptions,
+        part: str,
+    ) -> dict[str, Any]:
+        """Return a target's entry from an earlier time, or embed in a process of its own."""
+        artefact = Artefact.from_json(built["artefact"])
+        log = self.run.engine(self.batch_size, target.name) / "infer.log"
+
+        def make() -> dict[str, Any]:
+            seconds = self._seconds(target, stored, limits)
+            how = {"limits": limits, "log": log, "doing": "embedding", "seconds": seconds}
+            return attempt_apart(_embed, target, artefact, self, stored, **how)
+
+        def files() -> list[Path]:
+            return [self.run.embeddings(self.batch_size, target.name, name) for name in stored]
+
+        if not target.repeatable:
+            return make()
+        return parts.kept(part, self.made_from(target, artefact, stored, parts), make, files)
+
+    def _seconds(self, target: Target, stored: Stored, limits: LimitOptions) -> float:
+        """Return the time limit: per thousand pictures, at least one; tools have their own."""
+        if isinstance(target, ToolTarget):
+            return math.inf
+        n = sum(open_store(folder).n_images for folder, _ in stored.values())
+        return limits.seconds * max(1.0, n * (2 if self.flip else 1) / 1000)
+
+
+def _kept(
+    name: str, built: dict[str, Any], work: _Work, parts: Parts, limits: LimitOptions
+) -> dict[str, Any]:
+    """Embed the set as it is, its degraded copies and the further sets."""
+    target = get_target(name)
+    stored = work.stored(target)
+    entry = work.kept(target, built, stored, parts, limits, name)
+    if entry["status"] != OK:
+        return entry
+    further = [key for key in work.sets if set_variant(key) in stored]
+    return entry | {"sets": {key: entry["variants"].pop(set_variant(key)) for key in further}}
+
+
+def _other_order(work, faces, built, entries, exported, parts, limits) -> dict[str, Any]:
     """Let one target embed the set with red and blue exchanged, or say why that is no use."""
     name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
     refused = why_not(faces, exported["network"]["trained"], name)
     if refused is not None:
         return refused
-    spec = exported["input"]
-    used, other = spec["channel_order"], other_order(spec["channel_order"])
-    spec = spec | {"channel_order": other}
-    artefact = Artefact.from_json(built[name]["artefact"])
-    entry = attempt(
-        lambda: _embed(run, name, artefact, spec, batch_size, flip, {OTHER_ORDER: (faces, CLEAN)})
-    )
+    used, other = work.spec["channel_order"], other_order(work.spec["channel_order"])
+    turned = replace(work, spec=work.spec | {"channel_order": other})
+    stored = {OTHER_ORDER: (work.run.faces, CLEAN)}
+    entry = turned.kept(get_target(name), built[name], stored, parts, limits, OTHER_ORDER)
     if entry["status"] != OK:
         return {"refused": f"{name}: {entry['reason']}"}
     return {
@@ -115,44 +203,32 @@ def set_variant(key: str) -> str:
     return f"set_{key}"
 
 
-def _embed_variants(
-    run, faces, sets, name, artefact, spec, batch_size, flip, variants
-) -> dict[str, Any]:
-    """Embed the set as it is, its degraded copies and the further sets; see `_embed`."""
-    stored = {variant: (faces, variant) for variant in variants}
-    stored |= {set_variant(key): (own, CLEAN) for key, own in sets.items()}
-    if not get_target(name).embeds_variants:
-        stored, sets = {CLEAN: (faces, CLEAN)}, {}
-    entry = _embed(run, name, artefact, spec, batch_size, flip, stored)
-    return entry | {"sets": {key: entry["variants"].pop(set_variant(key)) for key in sets}}
-
-
-def _embed(run, name, artefact, spec, batch_size, flip, stored) -> dict[str, Any]:
+def _embed(target: Target, artefact: Artefact, work: _Work, stored: Stored) -> dict[str, Any]:
     """Embed image variants of sets, each into a file of its own name; the first is timed."""
-    results = {}
-    target = get_target(name)
+    results, run = {}, work.run
     with target.embedder(artefact) as embed_images:
-        for stored_as, (faces, variant) in stored.items():
-            with stream_arrays(run.embeddings(batch_size, name, stored_as)) as file:
+        for name, (folder, variant) in stored.items():
+            faces = open_store(folder)
+            with stream_arrays(run.embeddings(work.batch_size, target.name, name)) as file:
                 with file.table("vectors", faces.n_images) as write:
                     result = embed_images(
                         faces.images(variant),
-                        folder=run.engine(batch_size, name) / f"infer_{stored_as}",
+                        folder=run.engine(work.batch_size, target.name) / f"infer_{name}",
                         slots=faces.slots(),
-                        channel_order=spec["channel_order"],
-                        normalisation=spec["normalisation"],
-                        flip=flip,
+                        channel_order=work.spec["channel_order"],
+                        normalisation=work.spec["normalisation"],
+                        flip=work.flip,
                         failures=faces.failures,
                         write=write,
                     )
                 file.add("failed", result.failed)
-            results[stored_as] = result
-    pictures = {key: image_file(own.folder, variant) for key, (own, variant) in stored.items()}
-    options = {"flip": flip, "batch_size": batch_size} | {
-        key: spec[key] for key in ("channel_order", "normalisation")
+            results[name] = result
+    pictures = {name: image_file(*place) for name, place in stored.items()}
+    options = {"flip": work.flip, "batch_size": work.batch_size} | {
+        key: work.spec[key] for key in ("channel_order", "normalisation")
     }
     return {
-        "custody": of_embeddings(run, batch_size, target, artefact, pictures, options),
+        "custody": of_embeddings(run, work.batch_size, target, artefact, pictures, options),
         "stages": next(iter(results.values())).stages.to_json(),
         "variants": {variant: _counts(result) for variant, result in results.items()},
     }

@@ -133,9 +133,11 @@ def of_build(
         # OpenVINO keeps a graph and its weights in two files.
         parts = [files.graph, files.graph.with_suffix(".bin")]
         sources = tuple(path for path in parts if path.is_file())
-        how = {"tools": target.versions(), "options": int8["recipe"]}
+        how = {"tools": target.versions(), "repeatable": target.repeatable}
+        how |= {"options": int8["recipe"]}
         links += [made(run, path, [graph, *pictures], **how) for path in sources]
     built = {"tools": target.versions(), "options": artefact.options}
+    built |= {"repeatable": target.repeatable}
     return [*links, made(run, artefact.path, sources, sha256=artefact.sha256, **built)]
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.face_set import image_file
 from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.errors import TargetError
+from lresnet_utils.exclusive import machine as machine_alone
+from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.perf.ceiling import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
 from lresnet_utils.perf.load import LoadWatch
 from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval
-from lresnet_utils.perf.timing import Timing, time_sessions
+from lresnet_utils.perf.timing import TakeTurn, Timing, time_turns
 from lresnet_utils.perf.tool_figures import tool_figures
+from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.apart import attempt_apart, open_turns
 from lresnet_utils.stages.infer import CLEAN, open_faces
-from lresnet_utils.stages.status import OK, attempt, carried, not_ok
+from lresnet_utils.stages.status import FAILED, OK, attempt, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.openvino import OpenVinoTarget
-from lresnet_utils.targets.session import Session
 from lresnet_utils.targets.tool import ToolTarget
 from lresnet_utils.targets.tool_files import rates_of
 
@@ -34,6 +42,7 @@ def measure_speed(
     warmup: int,
     seconds: float,
     repeats: int,
+    limits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Time every built target on real faces, warm, with repeats taken in turn.
 
@@ -42,7 +51,7 @@ def measure_speed(
     run : RunFolder
         Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets
         ``6_perf.json``.
-    batch_size, targets, warmup, seconds, repeats
+    batch_size, targets, warmup, seconds, repeats, limits
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -52,77 +61,162 @@ def measure_speed(
         ``latency_ms`` with the percentiles that n allows, the raw samples, and ``ceiling``, the
         share of the machine's arithmetic that the rate is. ``load``: what else the machine did
         meanwhile (None where only tools timed, on devices of their own). ``ceilings`` and
-        ``memory_bandwidth``: what this machine does at best, measured right after the targets.
-        ``layers``: where the fastest OpenVINO build spends a batch, or why nobody can tell.
+        ``memory_bandwidth``: what this machine does at best, measured right after the targets, or
+        ``limits_refused``. ``layers``: where the fastest OpenVINO build spends a batch, or why
+        nobody can tell.
     """
-    before = machine()
     built = carried(run, "2_compile", batch_size, targets)
-    entries = {name: not_ok(entry) for name, entry in built.items() if entry["status"] != OK}
-    artefacts = {
-        name: Artefact.from_json(entry["artefact"])
-        for name, entry in built.items()
-        if entry["status"] == OK
-    }
     times = {"warmup": warmup, "seconds": seconds, "repeats": repeats}
-    # Tools bring a clock of their own and run one by one, before any session holds memory.
-    for name in [name for name in artefacts if isinstance(get_target(name), ToolTarget)]:
-        folder, artefact = run.engine(batch_size, name) / "perf", artefacts.pop(name)
-        entries[name] = attempt(lambda n=name, a=artefact, f=folder: _by_tool(n, a, f, times))
-    batch = _real_batch(run, batch_size) if artefacts else None
-    watch = LoadWatch(usable_cores())
-    with ExitStack() as stack:
-        sessions: dict[str, Session] = {}
-        for name, artefact in artefacts.items():
-            entries[name] = attempt(lambda n=name, a=artefact: _open(n, a, stack, sessions, batch))
-        with watch:
-            timings = time_sessions(sessions, batch, **times)
-        for name, timing in timings.items():
-            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
-    record = {
-        "settings": times,
-        "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
-        "preprocessing, one view per image",
-        "machine": before,
-        "load": watch.record() if artefacts else None,
-        "targets": {name: entries[name] for name in targets},
-    }
-    if artefacts:
-        record |= _limits(run, batch_size, entries, artefacts, batch, min(SECONDS, seconds))
+    work = _Work(run, batch_size, times, LimitOptions.from_values(limits or {}))
+    parts = Parts(run, "6_perf", batch_size, timed=True)
+    # Targets are timed in turns, so that one alone cannot be kept: all of them, or none.
+    with machine_alone(alone=True):
+        if all(get_target(name).repeatable for name in targets):
+            record = parts.kept(WHOLE, work.made_from(built, parts), lambda: work.measure(built))
+        else:
+            record = work.measure(built)
+    record.pop("status")
     return run.write_record("6_perf", batch_size, record)
 
 
-def _limits(run, batch_size, entries, artefacts, batch, seconds) -> dict[str, Any]:
-    """Measure what the machine does at best, and tell each target how near it came."""
-    measured = ceilings(seconds=seconds)
-    flops = run.record("1_export", batch_size)["simplified"]["flops"]
-    timed = {name: entries[name] for name in artefacts if entries[name]["status"] == OK}
-    for name, entry in timed.items():
-        precision = get_target(name).precision
-        entry["ceiling"] = ceiling_fraction(flops, entry["throughput_ips"], precision, measured)
+@dataclass(frozen=True)
+class _Work:
+    """What timing one batch size needs."""
+
+    run: RunFolder
+    batch_size: int
+    times: dict[str, Any]
+    limits: LimitOptions
+
+    def made_from(self, built: dict[str, dict[str, Any]], parts: Parts) -> dict[str, Any]:
+        """Return what the measurement depends on."""
+        exported = self.run.record("1_export", self.batch_size)
+        builds = {
+            name: [entry["artefact"]["sha256"], entry["artefact"]["options"]]
+            if entry["status"] == OK
+            else not_ok(entry)
+            for name, entry in built.items()
+        }
+        return {
+            "builds": builds,
+            "images": parts.sha256(image_file(self.run.faces, CLEAN)),
+            "input": exported["input"],
+            "flops": (exported.get("simplified") or {}).get("flops"),
+            "times": self.times,
+        }
+
+    def measure(self, built: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Time what was built, and what the machine does at best; return the stage's record."""
+        before = machine()
+        entries = {name: not_ok(entry) for name, entry in built.items() if entry["status"] != OK}
+        artefacts = {
+            name: Artefact.from_json(entry["artefact"])
+            for name, entry in built.items()
+            if entry["status"] == OK
+        }
+        # Tools bring a clock of their own and run one by one, before any session holds memory.
+        for name in [name for name in artefacts if isinstance(get_target(name), ToolTarget)]:
+            entries[name] = self._by_tool(get_target(name), artefacts.pop(name))
+        record = {
+            "settings": self.times,
+            "clock": "one blocking infer(batch) call, host memory to host memory; no reading, no "
+            "preprocessing, one view per image",
+            "machine": before,
+            "load": None,
+            "targets": entries,
+        }
+        if artefacts:
+            batch = _real_batch(self.run, self.batch_size)
+            timed, record["load"] = self._timed(artefacts, batch)
+            entries |= timed
+            record |= self._best(entries, artefacts, batch)
+        record["targets"] = {name: entries[name] for name in built}
+        failed = any(entry["status"] == FAILED for entry in entries.values())
+        return record | {"status": FAILED if failed else OK}
+
+    def _by_tool(self, target: ToolTarget, artefact: Artefact) -> dict[str, Any]:
+        folder = self.run.engine(self.batch_size, target.name) / "perf"
+        how = self._how(target.name) | {"seconds": math.inf}
+        return attempt_apart(_by_tool, target, artefact, folder, self.times, **how)
+
+    def _how(self, name: str) -> dict[str, Any]:
+        log = self.run.engine(self.batch_size, name) / "perf.log"
+        return {"limits": self.limits, "log": log, "doing": "timing"}
+
+    def _timed(
+        self, artefacts: dict[str, Artefact], batch: np.ndarray
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Time sessions in turns, each in its own process; say what else the machine did."""
+        entries: dict[str, Any] = {}
+        turns: dict[str, TakeTurn] = {}
+        pids: list[int] = []
+        with ExitStack() as stack:
+            for name, artefact in artefacts.items():
+                log = self._how(name)["log"]
+                entries[name], take, pid = open_turns(
+                    get_target(name), artefact, batch, stack, limits=self.limits, log=log
+                )
+                if entries[name]["status"] == OK:
+                    turns[name] = take
+                    pids += [pid] if pid else []
+            with LoadWatch(usable_cores(), pids) as watch:
+                timings = time_turns(turns, len(batch), **self.times)
+        for name, timing in timings.items():
+            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
+        return entries, watch.record()
+
+    def _best(
+        self, entries: dict[str, Any], artefacts: dict[str, Artefact], batch: np.ndarray
+    ) -> dict[str, Any]:
+        """Measure what the machine does at best, and tell each target how near it came."""
+        seconds = min(SECONDS, self.times["seconds"])
+        timed = {name: entries[name] for name in artefacts if entries[name]["status"] == OK}
+        try:
+            found = apart(_machine_limits, seconds, **self._how("ceilings"))
+        except TargetError as error:
+            return {"limits_refused": error.what, "layers": {"refused": error.what}}
+        flops = self.run.record("1_export", self.batch_size)["simplified"]["flops"]
+        for name, entry in timed.items():
+            precision, rate = get_target(name).precision, entry["throughput_ips"]
+            entry["ceiling"] = ceiling_fraction(flops, rate, precision, found["ceilings"])
+        layers = _layers(timed, artefacts, batch, seconds, self._how)
+        return {"flops_per_image": flops} | found | {"layers": layers}
+
+
+def _machine_limits(seconds: float) -> dict[str, Any]:
     return {
-        "flops_per_image": flops,
-        "ceilings": measured,
+        "ceilings": ceilings(seconds=seconds),
         "memory_bandwidth": memory_bandwidth(seconds=seconds),
-        "layers": _layers(timed, artefacts, batch, seconds),
     }
 
 
-def _layers(timed, artefacts, batch, seconds) -> dict[str, Any]:
-    """Time the fastest OpenVINO build layer by layer; no other runtime here tells layers apart."""
+def _layers(timed, artefacts, batch, seconds, how) -> dict[str, Any]:
+    """Time the fastest OpenVINO build layer by layer; no other runtime here tells layers apart.
+
+    `how` takes a target's name and gives the keywords of :func:`attempt_apart`.
+    """
     known = [name for name in timed if isinstance(get_target(name), OpenVinoTarget)]
     if not known:
         return {"refused": "no OpenVINO target has run, and only OpenVINO times its layers here"}
     name = max(known, key=lambda name: timed[name]["throughput_ips"]["value"])
     target = get_target(name)
-    entry = attempt(lambda: target.profile(artefacts[name], batch, seconds=seconds))
+    entry = attempt_apart(_profile, target, artefacts[name], batch, seconds, **how(name))
     if entry["status"] != OK:
         return {"refused": f"{name} could not be timed layer by layer: {entry['reason']}"}
     return {"target": name, "precision": target.precision} | entry
 
 
-def _by_tool(name: str, artefact: Artefact, folder: Path, times: dict[str, Any]) -> dict[str, Any]:
+def _profile(
+    target: OpenVinoTarget, artefact: Artefact, batch: np.ndarray, seconds: float
+) -> dict[str, Any]:
+    return target.profile(artefact, batch, seconds=seconds)
+
+
+def _by_tool(
+    target: ToolTarget, artefact: Artefact, folder: Path, times: dict[str, Any]
+) -> dict[str, Any]:
     """Return a tool's own figures; with its five parts where its log has them."""
-    records = get_target(name).measure(artefact, folder, **times)
+    records = target.measure(artefact, folder, **times)
     figures = tool_figures(records)
     if records[0].stages:
         figures |= {"stages": rates_of(records[0]).to_json()}
@@ -140,14 +234,6 @@ def _real_batch(run: RunFolder, batch_size: int) -> np.ndarray:
         channel_order=spec["channel_order"],
         normalisation=spec["normalisation"],
     )
-
-
-def _open(name, artefact, stack, sessions, batch) -> dict[str, Any]:
-    """Load a build and see it through one batch, so a broken one fails alone and early."""
-    session = stack.enter_context(get_target(name).load(artefact))
-    session.infer(batch)
-    sessions[name] = session
-    return {}
 
 
 def _numbers(timing: Timing) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -14,6 +15,7 @@ from lresnet_utils.data.known_files import licence_of
 from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.params import MoreSet
+from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.links import of_faces
 
@@ -45,18 +47,42 @@ def preprocess(
     FaceSet
         The opened store.
     """
-    faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
-    record = faces.describe() | {"licence": licence_of(dataset)}
-    if guide_files != "no":
-        record |= {"guide_files": _guide_files(run, faces, guide_files)}
-    record |= {"custody": of_faces(run, faces), "sets": {}}
-    for item in (MoreSet(**given) for given in more):
-        folder = run.more_faces(item.key)
-        own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
-        record["custody"] += of_faces(run, own)
-        record["sets"][item.key] = own.describe() | {"licence": licence_of(item.source)}
-    run.write_record("3_preprocess", None, record)
-    return faces
+    parts = Parts(run, "3_preprocess", None, timed=False)
+    further = [MoreSet(**given) for given in more]
+    made_from = {
+        "faces": _made_from(parts, dataset, pairs) | {"name": dataset_name, "align": align},
+        "more": [_made_from(parts, s.source, s.pairs) | s.model_dump() for s in further],
+        "folds": folds,
+        "variants": list(variants),
+        "guide_files": guide_files,
+    }
+
+    def make() -> dict[str, Any]:
+        faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
+        record = faces.describe() | {"licence": licence_of(dataset)}
+        if guide_files != "no":
+            record |= {"guide_files": _guide_files(run, faces, guide_files)}
+        record |= {"custody": of_faces(run, faces), "sets": {}}
+        for item in further:
+            folder = run.more_faces(item.key)
+            own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
+            record["custody"] += of_faces(run, own)
+            record["sets"][item.key] = own.describe() | {"licence": licence_of(item.source)}
+        return record
+
+    def files() -> list[Path]:
+        stores = [run.faces, *(run.more_faces(item.key) for item in further)]
+        return [path for store in stores for path in store.glob("*") if path.is_file()]
+
+    run.write_record("3_preprocess", None, parts.kept(WHOLE, made_from, make, files))
+    return open_store(run.faces)
+
+
+def _made_from(parts: Parts, source: str, pairs: str) -> dict[str, Any]:
+    """Return what a store depends on beside its settings: the files that these name."""
+    given = [source] if source == ORL else [source, parts.sha256(resolve(source))]
+    named = [pairs] if pairs in PAIR_WORDS else [pairs, parts.sha256(resolve(pairs))]
+    return {"files": [given, named]}
 
 
 def open_more(run: RunFolder) -> dict[str, FaceSet]:

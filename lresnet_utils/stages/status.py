@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lresnet_utils.errors import LResNetError
+from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.tool import UnavailableError
 
@@ -39,6 +39,9 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"status": OK, "reason": None} | work()
     except UnavailableError as error:
         return {"status": UNAVAILABLE, "reason": error.what, "remedy": error.fix}
+    except StorageError:
+        # No target's fault, and the next one would fare no better.
+        raise
     except LResNetError as error:
         where = f" ({error.where})" if error.where else ""
         return {"status": FAILED, "reason": error.what + where, "remedy": error.fix}

@@ -129,8 +129,12 @@ class Target(ABC):
     """Whether it can embed degraded copies of the set as well."""
     needs_module: ClassVar[bool] = False
     """Whether it runs the PyTorch module rather than a graph made from it."""
+    repeatable: ClassVar[bool] = False
+    """Whether building twice gives the same bytes; compilers number and name things anew."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
+    repeatable: ClassVar[bool] = True
+    """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property
     def name(self) -> str:

@@ -34,6 +34,7 @@ class TorchTarget(Target):
     runtime = "torch"
     distribution = "torch"
     suffix = ".json"
+    repeatable = True
     needs_module = True
 
     def available(self) -> Availability:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
+from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.tuning.cache import code_key
 
 AS_SIMPLIFIED = "as simplified"
 # Gain over the default way of running, on average over the repeats, from which another is taken.
@@ -94,11 +97,23 @@ class Graphs:
     folder: Path
     input_range: tuple[float, float]
 
+    def settle(self) -> None:
+        """Drop what was rewritten of another graph, or by other code."""
+        made_from = {"onnx": sha256_file(self.onnx), "code": code_key()}
+        mark = self.folder / "made_from.json"
+        if not mark.is_file() or read_json(mark) != made_from:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(mark, made_from)
+
     @cached_property
     def fitting(self) -> dict[str, int]:
         """The rewrites whose patterns occur in the graph, and how often."""
-        record = prepare_onnx(self.onnx, self._path(tuple(REWRITES)), input_range=self.input_range)
-        return {name: count for name, count in record.applied.items() if count}
+        known = self.folder / "fitting.json"
+        if not known.is_file():
+            path = self._path(tuple(REWRITES))
+            applied = prepare_onnx(self.onnx, path, input_range=self.input_range).applied
+            write_json(known, {name: count for name, count in applied.items() if count})
+        return read_json(known)
 
     @cached_property
     def flops(self) -> int:

@@ -161,6 +161,20 @@ def test_the_published_accuracy_is_a_gate_where_there_is_one(errors, kind):
     assert (found.kind, found.evidence["published"]) == (kind, 0.998)
 
 
+@pytest.mark.parametrize(
+    ("published", "kind"), [(0.997, "holds"), (0.9999, "does not hold"), (0.99, "holds")]
+)
+def test_a_networks_published_accuracy_is_reached_or_not(published, kind):
+    found = cell("torch-fp32", errors=20)
+    known = {"network": "LResNet100E-IR", "set": "LFW", "published": published}
+    value, low, high = (found["accuracy"][key] for key in ("value", "low", "high"))
+    row = known | {"measured": value, "inside": low <= published <= high}
+    (said,) = told(accuracy.published_values, results(found | {"published": [row]}))
+    assert (said.kind, said.evidence["lowest"]["errors"]) == (kind, 20)
+    refused = found | {"published": [known | {"refused": "another number of pairs"}]}
+    assert told(accuracy.published_values, results(refused, found)) == []
+
+
 def test_a_pass_on_few_pairs_is_named_and_one_on_many_is_not():
     many = cell("a-int8", lost=3)
     assert told(accuracy.passed_for_few_pairs, results(cell("torch-fp32"), many)) == []
@@ -312,6 +326,8 @@ def test_what_is_odd_about_the_set_is_passed_on_and_the_harmless_is_not():
 def troubled():
     """Return results in which every rule has something to say, but for what excludes another."""
     base, int8 = cell("torch-fp32", errors=3), cell("a-int8", 16, ips=80.0, lost=3)
+    known = {"network": "A", "set": "B", "published": 1.0, "measured": 0.9995, "inside": False}
+    base["published"] = [known]
     base["variants"]["noise40"] = {"accuracy": share(600), "threshold": threshold(0.9)}
     int8["parity"] |= flips(range(3), n=3600)
     int8["parity"]["variants"]["noise40"] = flips(range(100, 120), range(200, 220))

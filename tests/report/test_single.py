@@ -44,7 +44,7 @@ def run(tmp_path):
             new_markdown_cell(f"# {page}\n\n## ROC\n\n[there]({up}bs4/5_evaluate.html#roc)"),
             shown(f"<figure>{SHARED}</figure>{EXPLORER if 'evaluate' in page else ''}"),
             new_markdown_cell(
-                f"### Below\n\n## More\n\n[first]({up}index.html) [out](https://example.org)"
+                f"### Below\n\n## More\n\n[first]({up}index.html) [all]({up}report.html) [out](https://example.org)"
             ),
         ]
         path = run.folder / page

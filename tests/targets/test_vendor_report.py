@@ -40,12 +40,14 @@ def staged(tmp_path, small_lfw):
 
     def run(targets):
         run, cell = RunFolder(tmp_path / "run"), {"batch_size": 4, "targets": targets}
+        # What a test patches would not be patched in a process of a target's own.
+        here = {"limits": {"own_process": False}}
         preprocess(run, dataset=str(small_lfw), dataset_name="toy")
         export(run, architecture="sface", weights="packaged", dataset=str(small_lfw), batch_size=4)
-        compile_targets(run, **cell, build={"search_seconds": 0.0})
-        infer(run, **cell, flip=True)
+        compile_targets(run, **cell, **here, build={"search_seconds": 0.0})
+        infer(run, **cell, **here, flip=True)
         evaluate(run, **cell, reference=targets[0], folds=4, far_targets=[0.1])
-        measure_speed(run, **cell, warmup=0, seconds=0.05, repeats=2)
+        measure_speed(run, **cell, **here, warmup=0, seconds=0.05, repeats=2)
         return run, summarise(run, batch_sizes=[4], targets=targets)
 
     return run

@@ -26,6 +26,13 @@ def files(record: Mapping[str, Any]) -> None:
         say(tr("This stage made no file whose hash was recorded."))
 
 
+def builds(record: Mapping[str, Any]) -> None:
+    """Show the hashes of files that no two builds give alike; other pages leave them to this."""
+    links = [link for link in recorded(record) if not link["repeatable"]]
+    if links:
+        _fold(tr("Builds, by their hashes"), links, every=True)
+
+
 def chains(run: RunFolder, record: Mapping[str, Any]) -> None:
     """Show, for every target, each file on the way from checkpoint and faces to its scores."""
     batch_size = record["batch_size"]
@@ -115,28 +122,32 @@ def disturbance(load: Mapping[str, Any], batch_size: int) -> None:
         say(text)
 
 
-def _fold(label: str, links: Sequence[Link], *, shown: bool = False) -> None:
+def _fold(label: str, links: Sequence[Link], *, shown: bool = False, every: bool = False) -> None:
     count = tr("{n} files", n=len(links))
     head = f'{escape(label)}<span class="lr-count">{escape(count)}</span>'
-    items = "".join(map(_item, links))
+    items = "".join(_item(link, every or link["repeatable"]) for link in links)
     show_html(
         f'<details class="lr-custody"{" open" if shown else ""}><summary>{head}</summary>'
         f'<ol class="lr-chain">{items}</ol></details>',
-        f"{label}: " + "; ".join(f"{link['file']} {link['sha256']}" for link in links),
+        f"{label}: " + "; ".join(link["file"] for link in links),
     )
 
 
-def _item(link: Link) -> str:
+def _item(link: Link, told: bool) -> str:
+    """Return one link; with its bytes' size and hash only where the page may tell them."""
     size = tr("given") if link["bytes"] is None else fmt_bytes(link["bytes"])
+    digest = link["sha256"]
+    if not told:
+        size, digest = "", tr("other bytes at every build: the hash is on the Performance page")
     how = [
         tr("from {files}", files=join_words(link["made_from"])) if link["made_from"] else "",
         tr("by {tools}", tools=_pairs(link["tools"])) if link["tools"] else "",
         _pairs(link["options"]),
     ]
-    told = tr("; ").join(part for part in how if part)
+    text = tr("; ").join(part for part in how if part)
     return (
         f"<li><strong>{escape(link['file'])}</strong> <span>{escape(size)}</span>"
-        f'<code class="lr-hash">{link["sha256"]}</code><small>{escape(told)}</small></li>'
+        f'<code class="lr-hash">{escape(digest)}</code><small>{escape(text)}</small></li>'
     )
 
 
@@ -147,13 +158,15 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     """Write an option the way a reader wants it.
 
-    >>> _text(["a", "b"]), _text([]), _text(False), _text({"n": 3})
-    ('a + b', 'none', 'no', 'n 3')
+    >>> _text(["a", "b"]), _text([]), _text(False), _text({"n": 3}), _text(list("abcdef"))
+    ('a + b', 'none', 'no', 'n 3', 'a + b + c + … (6)')
     """
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, Mapping):
         return _pairs(value)
     if isinstance(value, (list, tuple)):
-        return " + ".join(map(_text, value)) or tr("none")
+        # results.json has every name; a list of layers would bury what stands beside it.
+        some = [*value[:3], f"… ({len(value)})"] if len(value) > 5 else value
+        return " + ".join(map(_text, some)) or tr("none")
     return say_recorded(str(value))

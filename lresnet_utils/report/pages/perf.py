@@ -7,9 +7,8 @@ from typing import Any
 from lresnet_utils.perf.layers import by_kind, roofline_points
 from lresnet_utils.perf.statistics import MINIMUM_N
 from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
-from lresnet_utils.report.pages import compile, eight_bits, infer
+from lresnet_utils.report.pages import compile, custody, eight_bits, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
-from lresnet_utils.report.pages.custody import disturbance
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.words import recorded, tr
@@ -68,7 +67,9 @@ def charts(record: dict[str, Any]) -> None:
 def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
-        note(tr("No target ran in this process, so the machine's ceilings are not measured."))
+        none = tr("No target ran in this process, so the machine's ceilings are not measured.")
+        refused = record.get("limits_refused")
+        note(recorded(refused) if refused else none)
         return
     rows = [_ceiling_row(name, entry) for name, entry in ok_targets(record["targets"]).items()]
     columns = [
@@ -217,7 +218,7 @@ def method(record: dict[str, Any]) -> None:
         )
     )
     if record.get("load"):
-        disturbance(record["load"], record["batch_size"])
+        custody.disturbance(record["load"], record["batch_size"])
 
 
 def pipeline(run: RunFolder, batch_size: int) -> None:
@@ -232,6 +233,7 @@ def search(run: RunFolder, batch_size: int) -> None:
     record = _earlier(run, "2_compile", batch_size)
     if record:
         compile.build_times(record)
+        custody.builds(record)
         compile.rewrite_times(record)
         compile.ways(record)
         eight_bits.recipe_times(record)

@@ -16,7 +16,7 @@ from lresnet_utils.report.pages import guide as guide_page
 from lresnet_utils.report.pages.common import properties
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.words import recorded, tr
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import SINGLE, RunFolder
 from lresnet_utils.stages.evaluate import stored_curve
 from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.summary import Results
@@ -159,6 +159,7 @@ def pages(results: Results) -> None:
     if any(row["reason"] for row in rows):
         columns.append(Column("reason", "Reason"))
     if rows:
+        rows.append({"notebook": tr("All pages in one file"), "page": SINGLE})
         table(rows, columns, tr("The notebooks of this run"))
 
 

@@ -1,0 +1,178 @@
+"""How one notebook is executed, wherever it is: the machine's share, a kernel, papermill."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from lresnet_utils.errors import LResNetError, StorageError
+from lresnet_utils.exclusive import HELD, machine
+from lresnet_utils.files import require_room
+from lresnet_utils.kernels import PrivateKernelManager, kernel_settings
+from lresnet_utils.plan import Job
+from lresnet_utils.processes import end_marked, guard
+from lresnet_utils.run import project_root
+from lresnet_utils.signing import sign
+
+Waiting = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A notebook to execute; plain values, so that it can be sent elsewhere.
+
+    Attributes
+    ----------
+    job : Job
+        Which notebook.
+    output : Path
+        Where the executed notebook goes.
+    parameters : dict
+        For its parameter cell; ``run_dir`` names the run's folder.
+    alone : bool
+        True when it times something.
+    environment : dict of str to str
+        Variables for its kernel.
+    """
+
+    job: Job
+    output: Path
+    parameters: dict[str, Any]
+    alone: bool
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a notebook's execution ended.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time, without waiting for the machine.
+    failure : str or None
+        Why it stopped early.
+    no_room : bool
+        True when it stopped because the disk took no more, which ends the whole run.
+    """
+
+    seconds: float
+    failure: str | None = None
+    no_room: bool = False
+
+
+class Executor(Protocol):
+    """Where a run's notebooks are executed.
+
+    Attributes
+    ----------
+    one_machine : bool
+        As for :func:`lresnet_utils.plan.startable`.
+    slots : int
+        Jobs that it takes at the same time.
+    """
+
+    one_machine: bool
+    slots: int
+
+    def run(self, task: Task, waiting: Waiting) -> Done:
+        """Execute a notebook and return when it has ended and its files are in the run's folder.
+
+        Called from a thread per slot. `waiting` takes a description of what it waits for, again
+        and again, and may raise to give up.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End everything at once; :meth:`run` may then return or raise anything."""
+        ...
+
+
+class LocalExecutor:
+    """Executes on this machine, in kernels that end with this process."""
+
+    one_machine = True
+    slots = 2
+
+    def run(self, task: Task, waiting: Waiting) -> Done:
+        """Execute a notebook here."""
+        return execute(task, waiting)
+
+    def stop(self) -> None:
+        """Kill the kernels and whatever they started."""
+        end_marked(guard().mark)
+
+
+def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
+    """Execute a notebook on this machine, alone on it where it times something.
+
+    Returns
+    -------
+    Done
+        A kernel can die or fail to start in many ways: nothing but what `waiting` raises, and
+        interruption, passes.
+    """
+    with machine(alone=task.alone, waiting=waiting):
+        started = time.perf_counter()
+        failure, no_room = _attempted(task)
+        if failure and not no_room:
+            no_room = _is_full(task.output.parent)
+        return Done(round(time.perf_counter() - started, 2), failure, no_room)
+
+
+def _attempted(task: Task) -> tuple[str | None, bool]:
+    """Run one notebook; return why it failed, and whether for want of room."""
+    running = task.output.with_name(f".{task.output.name}")
+    try:
+        task.output.parent.mkdir(parents=True, exist_ok=True)
+        environment = guard().environment() | {HELD: "held"} | task.environment
+        with kernel_settings(task.output.with_suffix(".log"), environment):
+            return _papermill(task, running)
+    except LResNetError as error:
+        return error.what, isinstance(error, StorageError)
+    except Exception as error:
+        return f"{type(error).__name__}: {first_line(str(error))}", False
+    finally:
+        if running.is_file():
+            sign(running)
+            running.replace(task.output)
+
+
+def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
+    # Papermill logs each cell; a user is told per notebook.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            str(task.job.notebook),
+            str(output),
+            parameters=task.parameters,
+            kernel_name="python3",
+            cwd=str(project_root()),
+            progress_bar=False,
+            kernel_manager_class=PrivateKernelManager,
+        )
+    except PapermillExecutionError as error:
+        return first_line(error.evalue) or error.ename, error.ename == StorageError.__name__
+    return None, False
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether what failed may have failed for want of room; runtimes seldom say so."""
+    try:
+        require_room(folder)
+    except StorageError:
+        return True
+    return False
+
+
+def first_line(text: str | None) -> str:
+    """Return the first line of a message, cut where it is very long."""
+    lines = (text or "").strip().splitlines()
+    return lines[0][:300] if lines else ""
