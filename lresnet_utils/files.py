@@ -15,21 +15,17 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from lresnet_utils.errors import DataError, RunError
+from lresnet_utils.errors import DataError, StorageError
 from lresnet_utils.untrusted.strict_arrays import read_npz
 from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.strict_json import parse_json
 from lresnet_utils.untrusted.whole_file import read_bytes
-=======
-from lresnet_utils.errors import DataError, StorageError
 
 # What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
 _ROOM = "free some space and run the same again: what is finished is kept"
 # Enough to tell a full disk from one on which a small file still fits by chance.
 _PROBE_BYTES = 2**20
->>>>>>> main
 
 
 @contextmanager
