@@ -70,6 +70,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run everything anew, whatever is there already.")
     ] = False,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    files: FilesOption = "auto",
 ) -> None:
     """Check everything, execute the notebooks that must run, publish the pages."""
     checked = load_params(params, overrides or [])
@@ -86,7 +89,10 @@ def run(
 
         preflight.check(checked, folder)
 
-    sys.exit(execute_with_progress(checked, folder, check=check, fresh=fresh))
+    from lresnet_utils.cluster.run_jobs import open_executor
+
+    executor = open_executor(checked, folder, workers=workers, scheduler=scheduler, files=files)
+    sys.exit(execute_with_progress(checked, folder, check=check, fresh=fresh, executor=executor))
 
 
 @app.command()
@@ -114,6 +120,7 @@ def compare(
     html_file: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page.")
     ] = None,
+    language: Annotated[str, typer.Option(help="Language of the page: en or zh.")] = "en",
 ) -> None:
     """Say whether one build or run is as good as another, pair by pair.
 
@@ -133,7 +140,7 @@ def compare(
     if json_file is not None:
         write_json(json_file, comparison.record)
     if html_file is not None:
-        write_page(comparison, html_file)
+        write_page(comparison, html_file, language)
 
 
 @app.command()

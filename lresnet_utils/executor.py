@@ -40,6 +40,8 @@ class Task:
         True when it times something.
     environment : dict of str to str
         Variables for its kernel.
+    root : Path
+        The project's folder, from which relative paths count.
     """
 
     job: Job
@@ -47,6 +49,12 @@ class Task:
     parameters: dict[str, Any]
     alone: bool
     environment: dict[str, str] = field(default_factory=dict)
+    root: Path = field(default_factory=project_root)
+
+    @property
+    def notebook(self) -> Path:
+        """The notebook's source."""
+        return self.root / "notebooks" / f"{self.job.stage}.ipynb"
 
 
 @dataclass(frozen=True)
@@ -150,11 +158,11 @@ def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
-            str(task.job.notebook),
+            str(task.notebook),
             str(output),
             parameters=task.parameters,
             kernel_name="python3",
-            cwd=str(project_root()),
+            cwd=str(task.root),
             progress_bar=False,
             kernel_manager_class=PrivateKernelManager,
         )

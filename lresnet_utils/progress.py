@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lresnet_utils.executor import Executor, LocalExecutor
 from lresnet_utils.files import read_json
 from lresnet_utils.lock import run_lock
 from lresnet_utils.params import Params
@@ -26,7 +28,12 @@ UP_TO_DATE = "Every notebook is up to date; nothing was run."
 
 
 def execute_with_progress(
-    params: Params, folder: RunFolder, *, check: Callable[[], None], fresh: bool = False
+    params: Params,
+    folder: RunFolder,
+    *,
+    check: Callable[[], None],
+    fresh: bool = False,
+    executor: AbstractContextManager[Executor] | None = None,
 ) -> int:
     """Execute what of a run must run, show where it is, and say how it ended.
 
@@ -40,6 +47,9 @@ def execute_with_progress(
         Refuses what cannot work, then makes the folder; called before anything runs.
     fresh : bool
         True to keep nothing of what is there.
+    executor : context manager of Executor, optional
+        Where notebooks are executed; entered when there is something to execute. On this machine
+        by default.
 
     Returns
     -------
@@ -65,7 +75,7 @@ def execute_with_progress(
             return _conclude([], folder, sys.stdout)
         if not new:
             check()
-        with display.progress:
+        with executor or nullcontext(LocalExecutor()) as runner.executor, display.progress:
             display.start(runner)
             outcomes = runner.execute()
     return _conclude(outcomes, folder, sys.stdout)

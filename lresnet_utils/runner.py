@@ -93,7 +93,7 @@ class Runner:
         self.full: StorageError | None = None
         self._jobs = [job for phase in self.phases for job in phase.jobs]
         self._resume = Resume(params, run, fresh)
-        self._executor = executor or LocalExecutor()
+        self.executor = executor or LocalExecutor()
         self._listener = listener
         self._stopped = Event()
         self._executed = False
@@ -128,12 +128,12 @@ class Runner:
         return [self.outcomes[job] for job in self._jobs]
 
     def _run_jobs(self) -> None:
-        pool = ThreadPoolExecutor(max_workers=self._executor.slots)
+        pool = ThreadPoolExecutor(max_workers=self.executor.slots)
         running: dict[Future, Job] = {}
         try:
             while len(self.outcomes) < len(self._jobs):
                 started = running.values()
-                one_machine = self._executor.one_machine
+                one_machine = self.executor.one_machine
                 ended = self.outcomes.keys() - set(started)
                 for job in startable(self.phases, ended, started, one_machine=one_machine):
                     self._write_run()
@@ -144,7 +144,7 @@ class Runner:
                     future.result()
         except BaseException:
             self._stopped.set()
-            self._executor.stop()
+            self.executor.stop()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -242,7 +242,7 @@ class Runner:
                 raise KeyboardInterrupt
             self._listener(Outcome(job.stage, job.batch_size, "waiting", reason=holder))
 
-        return self._executor.run(task, waiting)
+        return self.executor.run(task, waiting)
 
     def _fill(self, what: str) -> None:
         """Take note that the disk is full, and free what was kept for the report."""

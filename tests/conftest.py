@@ -1,12 +1,14 @@
 """What several test modules share: one small run of the demo, made once."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
 from lresnet_utils.data.bins import write_bin
@@ -26,6 +28,28 @@ SMALL = (
     "perf.seconds=0.05",
     "perf.repeats=2",
 )
+
+# Words of a Chinese page that are no English prose: names, units, values, identifiers.
+NAMES = set((ROOT / "tests" / "names.txt").read_text(encoding="utf-8").split())
+
+
+@pytest.fixture(scope="session")
+def english_in():
+    """Return a function that lists the English words a reader of a Chinese page sees or hears."""
+
+    def english(path):
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        assert soup.html["lang"] == "zh"
+        for hidden in soup(["script", "style", "code", "pre"]):
+            hidden.decompose()
+        spoken = [*soup.stripped_strings, soup.title.string]
+        for name in ("aria-label", "alt", "title"):
+            spoken += [element[name] for element in soup.find_all(attrs={name: True})]
+        assert "的" in "".join(spoken)
+        words = {word for text in spoken for word in re.findall(r"[A-Za-z][\w.+/#'-]*", text)}
+        return sorted(w for w in words - NAMES if re.fullmatch("[A-Z]?[a-z']{2,}[.-]?", w))
+
+    return english
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,22 @@ import papermill
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from jsonschema import Draft202012Validator
+from nbformat.v4 import new_output
 
 from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.custody import chain
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.files import write_arrays
+from lresnet_utils.files import read_json, write_arrays, write_json
 from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, parameters, phases
 from lresnet_utils.report.publish import publish
-from lresnet_utils.report.run_pages import TIMED, check_run, page_text
+from lresnet_utils.report.run_pages import TIMED, check_run, page_text, write_page
+from lresnet_utils.report.words import use_language
 from lresnet_utils.results_schema import results_schema
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.stages.evaluate import evaluate
@@ -41,6 +45,21 @@ CONTROLS = """
   .map((e, i) => e.dataset.control = String(i))
 """
 UNFOLD = "open => document.querySelectorAll('details').forEach(d => d.open = open)"
+# What the demo's stages left, in the place of running them again.
+KEPT = {
+    "export.export": lambda run, **o: run.record("1_export", o["batch_size"]),
+    "compile.compile_targets": lambda run, **o: run.record(
+        "2_compile",
+        o["batch_size"],
+    ),
+    "preprocess.preprocess": lambda run, **o: open_store(run.faces),
+    "infer.infer": lambda run, **o: run.record("4_infer", o["batch_size"]),
+    "evaluate.evaluate": lambda run, **o: evaluate(
+        run,
+        **o | {"bootstrap": 50},
+    ),
+    "perf.measure_speed": lambda run, **o: run.record("6_perf", o["batch_size"]),
+}
 pytestmark = pytest.mark.slow
 
 
@@ -185,6 +204,46 @@ def test_custody_leads_from_checkpoint_and_faces_to_every_score(demo_run):
         assert all(link["made_from"] and link["tools"] for link in made)
     page = demo_run.stage("5_evaluate", 2, ".html").read_text()
     assert all(link["sha256"] in page for link in road)
+
+
+@pytest.fixture(scope="module")
+def chinese(demo_run, tmp_path_factory):
+    """Publish the pages of the demo's own records in Chinese, without running its stages again."""
+    folder = tmp_path_factory.mktemp("chinese") / "small"
+    shutil.copytree(demo_run.folder, folder, ignore=shutil.ignore_patterns("models"))
+    run = RunFolder(folder)
+    about = read_json(folder / "run.json")
+    about["params"]["language"] = "zh"
+    write_json(folder / "run.json", about)
+    params = Params.model_validate(about["params"])
+    with pytest.MonkeyPatch.context() as patch:
+        for function, kept in KEPT.items():
+            patch.setattr(f"lresnet_utils.stages.{function}", kept)
+        for job in (Job(s, None if s in WHOLE_RUN else 16) for s in STAGES):
+            notebook = shown_in_process(job, parameters(job, params, run))
+            nbformat.write(notebook, run.stage(job.stage, job.batch_size, ".ipynb"))
+            write_page(run, about, job)
+    use_language("en")
+    return run
+
+
+def shown_in_process(job, values):
+    """Return a notebook with what its calls show, run here."""
+    notebook = nbformat.read(job.notebook, as_version=4)
+    shell = InteractiveShell.instance()
+    shell.reset(new_session=False)
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        with capture_output() as shown:
+            shell.run_cell(cell.source, silent=True).raise_error()
+        cell.outputs = [new_output("display_data", o.data) for o in shown.outputs]
+        if "parameters" in cell.metadata.get("tags", []):
+            shell.push(values)
+    return notebook
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_english_reaches_a_chinese_page(chinese, english_in, stage):
+    assert english_in(chinese.stage(stage, 16, ".html")) == []
 
 
 @pytest.mark.browser

@@ -12,7 +12,8 @@ from lresnet_utils.cluster.tasks import Part, Place
 from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import RunError, nearest
 from lresnet_utils.files import read_json
-from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.status import build_of
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
 
@@ -56,8 +57,8 @@ def run_build(run: RunFolder, cell: str) -> RunBuild:
     batch_size, entry = cells[cell]
     if entry["status"] != "ok":
         raise RunError(f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}")
-    artefact = Artefact.from_json(entry["artefact"])
-    path = resolve(artefact.path)
+    artefact = build_of(run, batch_size, entry)
+    path = artefact.path
     # A build may name the run's weights or graphs beside its own file.
     beside = [p for p in path.parent.iterdir() if p.is_file() and not p.name.startswith(".")]
     files = sorted({path, *beside, *(p for p in (run.network,) if p.is_file())})

@@ -20,7 +20,7 @@ from lresnet_utils.report.display import (
     rows_axis,
     write_near,
 )
-from lresnet_utils.report.words import mark, tr
+from lresnet_utils.report.words import mark, recorded, tr
 
 _ROW_IN = 0.44
 
@@ -291,12 +291,13 @@ _VERDICTS = {
 
 
 def _step_label(step: Mapping[str, Any]) -> str:
+    name = recorded(step["rewrite"])
     if step["applied"] is None:
-        return step["rewrite"]
+        return name
     places = (
         tr("1 place") if step["applied"] == 1 else tr("{applied} places", applied=step["applied"])
     )
-    return f"{step['rewrite']}\n{places}{tr(', ')}{tr('kept') if step['kept'] else tr('dropped')}"
+    return f"{name}\n{places}{tr(', ')}{tr('kept') if step['kept'] else tr('dropped')}"
 
 
 def _beside_axes(ax: Axes, y: float, text: str) -> None:

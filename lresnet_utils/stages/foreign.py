@@ -11,7 +11,7 @@ import numpy as np
 from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.graph.foreign import Foreign, adopt_onnx, open_foreign
-from lresnet_utils.graph.foreign.adopt import run_foreign
+from lresnet_utils.graph.foreign.running import baseline
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
@@ -147,7 +147,7 @@ def _parity(foreign, raw, simple, spec, dataset, batch_size) -> list[dict[str, A
     faces = np.concatenate(list(batches))
     return agreement(
         {
-            "the file": run_foreign(foreign, faces),
+            "the file": baseline(foreign, faces)[0],
             "ONNX": run_onnx(raw, batches, as_written=True),
             "simplified ONNX": run_onnx(simple, batches),
         }

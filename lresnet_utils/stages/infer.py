@@ -27,7 +27,7 @@ from lresnet_utils.stages.channels import (
 )
 from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.preprocess import open_more
-from lresnet_utils.stages.status import OK, carried, not_ok
+from lresnet_utils.stages.status import OK, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Target
 from lresnet_utils.targets.tool import ToolTarget
@@ -135,7 +135,7 @@ class _Work:
         part: str,
     ) -> dict[str, Any]:
         """Return a target's entry from an earlier time, or embed in a process of its own."""
-        artefact = Artefact.from_json(built["artefact"])
+        artefact = build_of(self.run, self.batch_size, built)
         log = self.run.engine(self.batch_size, target.name) / "infer.log"
 
         def make() -> dict[str, Any]:

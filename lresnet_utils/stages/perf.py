@@ -26,7 +26,7 @@ from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart, open_turns
 from lresnet_utils.stages.infer import CLEAN, open_faces
-from lresnet_utils.stages.status import FAILED, OK, attempt, carried, not_ok
+from lresnet_utils.stages.status import FAILED, OK, attempt, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.openvino import OpenVinoTarget
@@ -110,7 +110,7 @@ class _Work:
         before = machine()
         entries = {name: not_ok(entry) for name, entry in built.items() if entry["status"] != OK}
         artefacts = {
-            name: Artefact.from_json(entry["artefact"])
+            name: build_of(self.run, self.batch_size, entry)
             for name, entry in built.items()
             if entry["status"] == OK
         }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.run import RunFolder
+from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.tool import UnavailableError
 
 OK = "ok"
@@ -82,3 +84,13 @@ def carried(
         "remedy": f"run notebooks/{stage}.ipynb again with this target",
     }
     return {name: entries.get(name, absent) for name in targets}
+
+
+def build_of(run: RunFolder, batch_size: int, entry: dict[str, Any]) -> Artefact:
+    """Return the build that an entry of ``2_compile`` describes, in this run's folder.
+
+    The entry names its file where it was made, which may have been another machine, and a run's
+    folder may be moved.
+    """
+    artefact = Artefact.from_json(entry["artefact"])
+    return replace(artefact, path=run.engine(batch_size, artefact.target) / artefact.path.name)

@@ -159,7 +159,7 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    parts = (_about_build(run, built), _judged(entries), _timed(entries), tuning(built))
+    parts = (_about_build(built), _judged(entries), _timed(entries), tuning(built))
     cell = head | _stopped(OK, None)
     for part in parts:
         cell |= part
@@ -181,11 +181,11 @@ def _why_missing(stage: str, batch_size: int, notebooks: list[dict]) -> str:
     return f"stage {stage} has no record of this target"
 
 
-def _about_build(run: RunFolder, built: dict[str, Any]) -> dict[str, Any]:
+def _about_build(built: dict[str, Any]) -> dict[str, Any]:
     """Return the build with its file named relative to the run, as the results may travel."""
-    path = Path(built["artefact"].get("path", ""))
-    inside = path.is_relative_to(run.folder)
-    named = {"path": (path.relative_to(run.folder) if inside else path).as_posix()}
+    # bs<B>/models/<target>/<file>, wherever the run's folder was when it was built.
+    parts = Path(built["artefact"].get("path", "")).parts[-4:]
+    named = {"path": Path(*parts).as_posix()}
     return {"note": built.get("note"), "artefact": built["artefact"] | named}
 
 

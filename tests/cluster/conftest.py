@@ -1,6 +1,7 @@
 """Stand-in networks for large sets, and Dask workers on the loopback interface."""
 
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,15 @@ def engines(by_value):
     """Return a function that gives workers: how many, and whether they see our files."""
     by_value(sys.modules[__name__])
     clients = {}
-    with ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="lrt-") as folder,
+        pytest.MonkeyPatch.context() as patched,
+        ExitStack() as stack,
+    ):
+        # The lock that keeps timings apart lies there; other runs on this machine are not waited
+        # for. Its name is short, as sockets below it must be.
+        patched.setenv("TMPDIR", folder)
+        patched.setattr(tempfile, "tempdir", folder)
 
         def give(n_workers, files):
             if n_workers not in clients:

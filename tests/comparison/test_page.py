@@ -10,6 +10,7 @@ from rich.console import Console
 from lresnet_utils.comparison.cells import Settings
 from lresnet_utils.comparison.compare import compare_reports
 from lresnet_utils.comparison.sources import open_report
+from lresnet_utils.errors import ParamsError
 from lresnet_utils.report.console import print_comparison
 from lresnet_utils.report.pages.compare import COMPARISON, write_page
 
@@ -47,6 +48,13 @@ def test_the_page_says_what_the_record_says_and_carries_it(damage, tmp_path):
     assert len(soup.select(".lr-card img")) == 2 * len(cards)
     assert "script-src" not in soup.find("meta", {"http-equiv": True})["content"]
     assert not soup.select(".lr-switch")
+
+
+def test_the_page_in_chinese_holds_no_english(damage, tmp_path, english_in):
+    path = write_page(damage, tmp_path / "compare.html", "zh")
+    assert english_in(path) == []
+    with pytest.raises(ParamsError, match="did you mean 'zh'"):
+        write_page(damage, tmp_path / "other.html", "zhh")
 
 
 def test_the_same_comparison_gives_the_same_bytes(damage, tmp_path):

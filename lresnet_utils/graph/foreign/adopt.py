@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.export import INPUT_NAME, OUTPUT_NAME
 from lresnet_utils.graph.foreign.ports import Ports
-from lresnet_utils.graph.foreign.repairs import MEANING, ROUNDING
+from lresnet_utils.graph.foreign.repairs import ROUNDING
+from lresnet_utils.graph.foreign.running import baseline, batch_fix, run_graph, write_model
 from lresnet_utils.graph.foreign.understand import Foreign
 from lresnet_utils.graph.rewrite.batch import rebatch
 from lresnet_utils.graph.rewrite.values import put_before, unused_name
@@ -30,9 +27,6 @@ TOLERANCE_HALF = 1e-2
 """The same where the file computes in 16 bits and the adopted graph does not."""
 
 _CHECKED_FACES = 4
-_LONGEST = 300
-# A file that does not run says so by its exception; ONNX Runtime need not print it as well.
-_LOG_NOTHING_BUT_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -96,55 +90,16 @@ def adopt_onnx(
     faces = generator.uniform(*input_range, (batch_size, 3, IMAGE_SIZE, IMAGE_SIZE))
     faces = (faces.round() if _bytes(foreign.ports) else faces).astype(np.float32)
     rows = np.unique(np.linspace(0, batch_size - 1, min(batch_size, _CHECKED_FACES)).astype(int))
-    expected, compared_with = _baseline(foreign, faces[rows])
+    expected, compared_with = baseline(foreign, faces[rows])
     model = foreign.model.clone()
     changes = foreign.repairs | _fitted(model.graph, foreign.ports, batch_size)
     with atomic_path(out) as temporary:
         _save(model, temporary, batch_size, expected.shape[1], where)
-        found = _run(temporary, faces, _own_ports(batch_size), where)
+        found = run_graph(temporary, faces, _own_ports(batch_size), where)
         difference = _compare(expected, found[rows], foreign, batch_size)
     lengths = np.linalg.norm(found.astype(np.float64), axis=1)
     size = found.shape[1]
     return Adopted(batch_size, size, changes, compared_with, difference, float(lengths.mean()))
-
-
-def run_foreign(foreign: Foreign, faces: np.ndarray) -> np.ndarray:
-    """Run the file itself or, where ONNX Runtime refuses it, its repaired graph.
-
-    Parameters
-    ----------
-    foreign : Foreign
-        The file.
-    faces : float32 array, shape (n, 3, 112, 112)
-        In the channel order and scale that the network wants.
-
-    Returns
-    -------
-    float32 array, shape (n, d)
-        The embeddings as the graph gives them.
-    """
-    return _baseline(foreign, faces)[0]
-
-
-def _baseline(foreign: Foreign, faces: np.ndarray) -> tuple[np.ndarray, str]:
-    """Return the embeddings of the file as it is, if it runs and means what it says."""
-    reason = "it was exported in training mode" if MEANING & foreign.repairs.keys() else None
-    if reason is None:
-        try:
-            path = foreign.file.path
-            return _run(path, faces, foreign.ports, str(path)), "the file as it is"
-        except GraphError as error:
-            reason = error.what
-            if not foreign.repairs:
-                raise
-    ports = foreign.ports
-    if ROUNDING & foreign.repairs.keys():
-        ports = Ports(ports.input, ports.output, ports.layout, ir.DataType.FLOAT, ports.batch)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "repaired.onnx"
-        onnx.save(ir.to_proto(foreign.model), path)
-        rows = _run(path, faces, ports, str(foreign.file.path))
-    return rows, f"the repaired graph, since the file as it is cannot be compared: {reason}"
 
 
 def _compare(expected: np.ndarray, found: np.ndarray, foreign: Foreign, batch_size: int) -> float:
@@ -155,15 +110,9 @@ def _compare(expected: np.ndarray, found: np.ndarray, foreign: Foreign, batch_si
             f"At batch size {batch_size} the graph computes something else than the file: unit "
             f"embeddings differ by {difference:.1e} (at most {limit:.0e} is allowed).",
             where=str(foreign.file.path),
-            fix=_batch_fix(foreign.ports.batch),
+            fix=batch_fix(foreign.ports.batch),
         )
     return difference
-
-
-def _batch_fix(batch: int | None) -> str:
-    if batch is None:
-        return "export it again with a batch size that is not written into the graph"
-    return f"set batch_sizes: [{batch}], or export it again with a dynamic batch"
 
 
 def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
@@ -239,15 +188,7 @@ def _save(model: ir.Model, path: Path, batch_size: int, size: int, where: str) -
     output = model.graph.outputs[0]
     output.shape, output.dtype = ir.Shape([batch_size, size]), ir.DataType.FLOAT
     _drop_unused(model.graph)
-    try:
-        proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
-        onnx.checker.check_model(proto)
-        onnx.save(proto, path)
-    except Exception as error:  # the checker's own errors
-        message = str(error).split("\n", 1)[0]
-        raise GraphError(f"The graph does not follow the standard: {message}", where=where) from (
-            error
-        )
+    write_model(model, path, where)
 
 
 def _drop_unused(graph: ir.Graph) -> None:
@@ -266,39 +207,3 @@ def _own_ports(batch_size: int) -> Ports:
 
 def _bytes(ports: Ports) -> bool:
     return ports.input_type == ir.DataType.UINT8
-
-
-def _said(error: Exception) -> str:
-    """Return what ONNX Runtime says, without its codes and the places in its own source."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return re.sub(r"\S*/onnxruntime_src/.*? was false\. ", "", text)[:_LONGEST].rstrip(". ")
-
-
-def _run(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.ndarray:
-    """Run a graph node by node over faces, in batches of its own size."""
-    batch = ports.batch or len(faces)
-    padded = np.pad(faces, ((0, -len(faces) % batch), (0, 0), (0, 0), (0, 0)), mode="edge")
-    if ports.layout == "nhwc":
-        padded = padded.transpose(0, 2, 3, 1)
-    padded = np.ascontiguousarray(padded, ports.input_type.numpy())
-    options = ort.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING_BUT_FATAL
-    # Left to itself, ONNX Runtime would make its own folds in both graphs that are compared.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        rows = [
-            session.run([ports.output], {ports.input: padded[start : start + batch]})[0]
-            for start in range(0, len(padded), batch)
-        ]
-    except Exception as error:  # ONNX Runtime has its own family of errors under Exception
-        raise GraphError(f"ONNX Runtime cannot run it: {_said(error)}", where=where) from error
-    if any(len(block) != batch or block.size % batch for block in rows):
-        raise GraphError(
-            f"The output {ports.output} does not hold one embedding per picture: its shape is "
-            f"{rows[0].shape} for {batch}.",
-            where=where,
-            fix=_batch_fix(ports.batch),
-        )
-    return np.concatenate([b.reshape(batch, -1) for b in rows])[: len(faces)].astype(np.float32)

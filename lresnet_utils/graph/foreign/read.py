@@ -19,6 +19,7 @@ _OLDEST_OPSET = 7
 # A protobuf message, which the run's own files must fit into, holds less than 2**31 bytes.
 _MOST_BYTES = 1_900_000_000
 _STANDARD = ("", "ai.onnx")
+_COPY_AGAIN = "compare its size and hash with the source's, and copy it again"
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,19 @@ def read_foreign(path: Path | str) -> ForeignFile:
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
         raise _refused(path, what, "convert it: onnx.version_converter.convert_version(model, 17)")
-    hashes = {path.name: sha256_file(path)}
-    for tensor in _tensors(model.graph):
-        if external_data_helper.uses_external_data(tensor):
-            file = _take_in(tensor, path)
-            if file.name not in hashes:
-                hashes[file.name] = sha256_file(file)
+    whole = _hash_of_all(path, _take_in_all(model.graph, path))
     model = inliner.inline_local_functions(model) if model.functions else model
     _check_domains(path, model.graph)
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
-    whole = hashlib.sha256(lines.encode()).hexdigest() if len(hashes) > 1 else hashes[path.name]
+    _check_wiring(path, model.graph)
     return ForeignFile(path, model, whole, opset)
 
 
-_COPY_AGAIN = "compare its size and hash with the source's, and copy it again"
+def _hash_of_all(path: Path, others: set[Path]) -> str:
+    """Return the file's hash or, with files of weights, that of all files' hashes."""
+    if not others:
+        return sha256_file(path)
+    lines = [f"{file.name} {sha256_file(file)}\n" for file in sorted({path, *others})]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _refused(path: Path, what: str, fix: str | None) -> GraphError:
@@ -120,17 +120,45 @@ def _check_domains(path: Path, graph: onnx.GraphProto) -> None:
         )
 
 
+def _check_wiring(path: Path, graph: onnx.GraphProto) -> None:
+    """See that whatever is read was made before, and that names are text."""
+    known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    wanted = [*((n, n.input) for n in graph.node), (None, [v.name for v in graph.output])]
+    for node, names in wanted:
+        for name in names:
+            if not isinstance(name, str) or name not in known:
+                what = f"The graph is damaged: it reads {name!r}, which nothing makes."
+                raise _refused(path, what, _COPY_AGAIN)
+        known.update(node.output if node is not None else ())
+
+
+def _take_in_all(graph: onnx.GraphProto, path: Path) -> set[Path]:
+    """Copy all external tensors into the message; return the files they came from."""
+    files: set[Path] = set()
+    total = 0
+    for tensor in _tensors(graph):
+        if external_data_helper.uses_external_data(tensor):
+            files.add(_take_in(tensor, path))
+            total += len(tensor.raw_data)
+            if total > _MOST_BYTES:
+                what = f"The graph has more than {_MOST_BYTES:,} bytes of weights."
+                raise _refused(path, what, "use a smaller network")
+    return files
+
+
 def _take_in(tensor: onnx.TensorProto, path: Path) -> Path:
     """Copy one external tensor into the message; return the file it came from."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     file = _beside(path, location)
-    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    wanted = math.prod(tensor.dims) * kind.itemsize
     try:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        wanted = math.prod(tensor.dims) * kind.itemsize
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
-    except ValueError as error:
-        raise _refused(path, f"The place of {tensor.name} is no number.", _COPY_AGAIN) from error
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"The external weight {tensor.name} is described wrongly."
+        raise _refused(path, what, _COPY_AGAIN) from error
     if length != wanted or wanted > _MOST_BYTES or offset < 0 or min(tensor.dims, default=0) < 0:
         what = f"The external weight {tensor.name} has {length} bytes instead of {wanted}."
         raise _refused(path, what, _COPY_AGAIN)

@@ -14,7 +14,7 @@ from lresnet_utils.report.flipped import flipped_html
 from lresnet_utils.report.publish import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.report.style import fmt_number, fmt_percent, fmt_points
-from lresnet_utils.report.words import recorded, tr
+from lresnet_utils.report.words import recorded, speaking, tr
 
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""
@@ -22,8 +22,19 @@ COMPARISON = "lr-comparison"
 Part = Prose | Output
 
 
-def write_page(comparison: Comparison, path: Path | str) -> Path:
-    """Write a comparison as one self-contained page that carries its own record as data."""
+def write_page(comparison: Comparison, path: Path | str, language: str = "en") -> Path:
+    """Write a comparison as one self-contained page that carries its own record as data.
+
+    Raises
+    ------
+    ParamsError
+        When the language is unknown.
+    """
+    with speaking(language):
+        return _write(comparison, path, language)
+
+
+def _write(comparison: Comparison, path: Path | str, language: str) -> Path:
     record = comparison.record
     meta = {side.upper(): _provenance(record[side]) for side in "ab"}
     meta[tr("Pairs")] = tr(
@@ -34,6 +45,7 @@ def write_page(comparison: Comparison, path: Path | str) -> Path:
         list(_parts(comparison)),
         path,
         title=tr("{a} and {b}", a=record["a"]["name"], b=record["b"]["name"]),
+        language=language,
         meta=meta,
         data={COMPARISON: record},
     )

@@ -9,7 +9,7 @@ from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, join_words
-from lresnet_utils.report.words import mark, tr
+from lresnet_utils.report.words import mark, recorded, tr
 from lresnet_utils.tuning.search import WORTH_IT
 
 _OPTIONS = {
@@ -71,7 +71,7 @@ def _build(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return tr(", ").join(f"{name} {value}" for name, value in sorted(values.items()))
+    return tr(", ").join(f"{name} {recorded(str(v))}" for name, v in sorted(values.items()))
 
 
 def rewrites(record: dict[str, Any]) -> None:
@@ -149,9 +149,10 @@ def _operators(counts: dict[str, dict[str, int]]) -> None:
         {"operator": op} | {graph: own.get(op, 0) for graph, own in counts.items()} for op in names
     ]
     rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
+    graphs = [Column(graph, recorded(graph), "nodes") for graph in counts]
     table(
         rows,
-        [Column("operator", "Operator"), *(Column(graph, graph, "nodes") for graph in counts)],
+        [Column("operator", "Operator"), *graphs],
         tr("Operators before and after rewriting"),
     )
     say(

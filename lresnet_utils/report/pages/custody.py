@@ -146,7 +146,7 @@ def _item(link: Link, told: bool) -> str:
     ]
     text = tr("; ").join(part for part in how if part)
     return (
-        f"<li><strong>{escape(link['file'])}</strong> <span>{escape(size)}</span>"
+        f"<li><strong>{escape(say_recorded(link['file']))}</strong> <span>{escape(size)}</span>"
         f'<code class="lr-hash">{escape(digest)}</code><small>{escape(text)}</small></li>'
     )
 

@@ -43,7 +43,7 @@ def accuracy(evaluation: Evaluation) -> None:
         {
             "target": name,
             "accuracy": entry["accuracy"],
-            "errors": f"{entry['accuracy']['errors']}\u00a0of\u00a0{entry['accuracy']['n']}",
+            "errors": _wrong(entry["accuracy"]),
             "error": entry["accuracy"]["standard_error"],
             "threshold": entry["threshold"],
             "effect": entry["accuracy"].get("design_effect"),
@@ -79,6 +79,12 @@ def accuracy(evaluation: Evaluation) -> None:
             )
         )
     note_problems(record["targets"])
+
+
+def _wrong(accuracy: dict) -> str:
+    """Say how many pairs are wrong, on one line."""
+    text = tr("{n} of {total}", n=accuracy["errors"], total=accuracy["n"])
+    return text.replace(" ", "\u00a0")
 
 
 def gates(evaluation: Evaluation) -> None:

@@ -176,7 +176,7 @@ def where_time_goes(record: dict[str, Any]) -> None:
         Column("ms", "Time", "ms per batch", ".2f"),
         Column("share", "Share of time", "", fmt_percent),
         Column("flops_share", "Share of arithmetic", "", fmt_percent),
-        Column("tops", "Rate", "10¹² operations/s", ".3f"),
+        Column("tops", "Speed", "10¹² operations/s", ".3f"),
     ]
     table(
         rows, columns, tr("Where the time goes: {target}, layer by layer", target=layers["target"])

@@ -199,7 +199,7 @@ async function start(root) {
     clearTimeout(quiet);
     quiet = setTimeout(() => {
       find(".lr-x-said").textContent = tr("{target} at {cut}: {rates}.", {target: target.value, cut: cut(i),
-        rates: rows.map(r => `${r.name.toLowerCase()} ${r.plain}`).join(tr(", "))});
+        rates: rows.map(r => `${r.name[0].toLowerCase()}${r.name.slice(1)} ${r.plain}`).join(tr(", "))});
     }, 250);
   };
   const choose = () => {
