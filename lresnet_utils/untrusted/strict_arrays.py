@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -75,8 +76,10 @@ def read_header(head: bytes) -> tuple[tuple[int, ...], str, np.dtype, int]:
     """
     stream = io.BytesIO(head)
     try:
-        version = np.lib.format.read_magic(stream)
-        shape, fortran, dtype = _READERS[version](stream, max_header_size=MAX_HEADER_BYTES)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy mends headers of Python 2, and says so
+            version = np.lib.format.read_magic(stream)
+            shape, fortran, dtype = _READERS[version](stream, max_header_size=MAX_HEADER_BYTES)
     except Exception as error:  # the header is a Python literal, which can be wrong in many ways
         raise ArrayFileError(f"the header is damaged or over {MAX_HEADER_BYTES:,} bytes") from error
     if dtype.kind not in "biuf" or dtype.hasobject:

@@ -11,6 +11,7 @@ READERS = {
     "data_files": ("bin", "png", "jpeg-bmp", "npz", "store", "dump"),
     "text_files": ("yaml", "params", "recorded", "json", "threshold", "report"),
     "tool_logs": ("log-benchmark", "log-ais", "log-msame", "log-trtexec", "log-openvino"),
+    "listings": ("lfw-lists", "csv-pairs"),
     "networks": ("checkpoint", "onnx"),
 }  # fmt: skip
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import onnx
+import safetensors.torch
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -53,9 +55,31 @@ def _checkpoint_seeds(folder):
     pickled = _pickle_of(contents[0])
     return [
         *(Seed(data, "whole") for data in contents),
+        Seed(safetensors.torch.save(dict(STATE)), "safetensors"),
+        Seed(_scripted(), "torchscript"),
         # The pickle alone is damaged too, inside an archive whose checksums are right.
         Seed(pickled, "pickle"),
     ]
+
+
+class _Small(torch.nn.Module):
+    """Three tensors for TorchScript to save."""
+
+    def __init__(self):
+        super().__init__()
+        for name, tensor in STATE.items():
+            self.register_buffer(name, tensor.clone())
+
+    def forward(self, x):
+        return x
+
+
+def _scripted():
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is on its way out
+        torch.jit.save(torch.jit.trace(_Small(), torch.zeros(1)), file)
+    return file.getvalue()
 
 
 def _pickle_of(data):
@@ -65,7 +89,7 @@ def _pickle_of(data):
 
 
 def _packed(data, seed):
-    if seed.about == "whole":
+    if seed.about != "pickle":
         return data
     file = io.BytesIO()
     with (
@@ -78,7 +102,8 @@ def _packed(data, seed):
 
 
 def _checkpoint_read(data, seed, folder):
-    return read_state_dict(write(folder, "w.pth", _packed(data, seed)))
+    name = "w.safetensors" if seed.about == "safetensors" else "w.pth"
+    return read_state_dict(write(folder, name, _packed(data, seed)))
 
 
 def _checkpoint_check(data, seed, value):
@@ -90,7 +115,7 @@ def _checkpoint_check(data, seed, value):
         raw = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         rows = [raw] if tensor.is_contiguous() else [bytes([b]) for b in raw]
         assert all(row in packed for row in rows), f"{name} has bytes that the file has not"
-    if seed.about == "whole" and packed.startswith(b"PK"):
+    if seed.about in ("whole", "torchscript") and packed.startswith(b"PK"):
         # Checksums cover every record of the present format.
         for name, tensor in value.items():
             assert torch.equal(tensor, STATE[name]), name
