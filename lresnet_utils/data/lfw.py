@@ -143,6 +143,8 @@ def _from_pairs(lines: _Lines) -> tuple[list[tuple[Picture, Picture]], np.ndarra
 def _from_people(lines: _Lines, where: str):
     """Read ``people.txt`` and draw balanced pairs within its folds."""
     (folds,) = lines.take("n")
+    if not folds:
+        raise lines.wrong("it announces no people", "line 1")
     pictures: list[Picture] = []
     people, fold = [], []
     for number in range(folds):

@@ -200,7 +200,7 @@ def test_view_1_comes_in_turn_and_people_txt_draws_within_its_folds(tmp_path):
         (lambda text: text[: len(text) // 2], "it ends too soon|another form"),
         (lambda text: text + "Ann_A\t1\t2\n", "goes on after its end"),
         (lambda text: text.replace("Ann_A\t1\t2", "Ann_A\tone\t2"), "another form"),
-        (lambda text: text.replace("Ann_A", "../../etc"), "leads out"),
+        (lambda text: text.replace("Ann_A", "../../etc"), "another form"),
         (lambda text: text.replace("Bob_B\t1\t3", "Bob_B\t1\t9"), "1 of 15 pictures are missing"),
     ],
 )
