@@ -10,7 +10,7 @@ LOCKED := $(PIP) --require-hashes
 NEEDS_CUDA := import importlib.metadata as m, sys; \
   sys.exit(not any(r.startswith(("nvidia", "cuda", "triton")) for r in m.requires("torch")))
 
-.PHONY: report test bench lab lint format lock audit fuzz clean
+.PHONY: report test bench docs lab lint format lock audit fuzz clean
 
 report: $(VENV)/.base
 	$(BIN)/lresnet run $(PARAMS)
@@ -32,6 +32,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+# The API reference, from the docstrings into build/api; a warning ends it. The kernels' class comes
+# from Jupyter, whose own annotations pdoc cannot read.
+docs: $(VENV)/.docs
+	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --no-search \
+	  --output-directory build/api lresnet_utils '!lresnet_utils.kernels'
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/1_export.ipynb
@@ -68,6 +74,10 @@ $(VENV)/.base: pyproject.toml requirements/base.txt requirements/torch.txt requi
 
 $(VENV)/.dev: $(VENV)/.base requirements/dev.txt
 	@$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base requirements/docs.txt
+	@$(LOCKED) -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.lab: $(VENV)/.base requirements/lab.txt

@@ -14,6 +14,7 @@ from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import DatasetParams, MoreSet, Params
 from lresnet_utils.plan import NO_FACES
+from lresnet_utils.reserve import require_free
 from lresnet_utils.run import RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
 from lresnet_utils.stages.foreign import ONNX, foreign_input
@@ -25,6 +26,13 @@ _SOURCES = {
     "model_ir_se100.pth": "guide 3.1, drive.google.com/file/d/1rbStth01wP20qFpot06Cy6tiIXEEL8ju",
     "lfw.bin": "guide 4.1, drive.google.com/file/d/1mRB0A8f0b5GhH7w0vNMGdPjSWF-VJJLY",
 }
+
+# Graphs of one batch size: as exported, simplified, and two rewritten forms.
+_GRAPHS = 4
+# What a JPEG picture of a face grows by when it is decoded.
+_DECODED = 10
+# Bytes of the packaged weights and faces; seeded weights are those of the largest network.
+_WORDS = {"packaged": 40_000_000, "seeded": 300_000_000, "recorded": 0, ORL: 2_000_000, NO_FACES: 0}
 
 
 def check(params: Params, run: RunFolder) -> None:
@@ -59,7 +67,36 @@ def check(params: Params, run: RunFolder) -> None:
     if params.dataset.source != NO_FACES:
         for given in (params.dataset, *params.dataset.more):
             _check_set(given, params.folds)
+    require_free(run.folder, room_for(params))
     prepare_folder(run.folder)
+
+
+def room_for(params: Params) -> int:
+    """Estimate the bytes that a run leaves on disk: copies of the network, decoded pictures.
+
+    Parameters
+    ----------
+    params : Params
+        Names files that exist.
+
+    Returns
+    -------
+    int
+        A rough figure, from the sizes of the checkpoint and of the sets of faces.
+    """
+    copies = 1 + len(params.batch_sizes) * (_GRAPHS + len(params.targets))
+    pictures = _size(params.dataset.source) * (1 + len(params.dataset.variants))
+    pictures += sum(_size(item.source) for item in params.dataset.more)
+    return _size(params.model.weights) * copies + pictures * _DECODED
+
+
+def _size(given: str) -> int:
+    """Return the bytes of a file, a folder, or of what a word stands for."""
+    path = resolve(given)
+    if given in _WORDS or not path.exists():
+        return _WORDS.get(given, 0)
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _check_names(params: Params) -> None:

@@ -17,6 +17,7 @@ ROOT = HERE.parent
 PARTS = {
     "base": [],
     "dev": ["--extra", "cluster", "--extra", "dev"],
+    "docs": ["--extra", "docs"],
     "lab": ["--extra", "lab"],
     "tools": ["--group", "tools"],
     "fuzz": ["--group", "fuzz"],
@@ -40,6 +41,7 @@ TITLES = {
     "torch": "PyTorch, which the Makefile first looks for where pip needs no network.",
     "cuda": "CUDA's libraries, beside base.txt where PyTorch is the build that needs them.",
     "dev": "What `make test` and `make lint` need beside base.txt.",
+    "docs": "What `make docs` needs beside base.txt.",
     "lab": "What `make lab` needs beside base.txt.",
     "tools": "What `make lock` and `make audit` need beside base.txt.",
     "fuzz": "The coverage-guided fuzzer of `make fuzz`, where it has a build for this Python.",

@@ -14,8 +14,11 @@ from playwright.sync_api import sync_playwright
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.orl import encoded_face
 from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.exclusive import HELD
 from lresnet_utils.run import RunFolder
 
+# Tests do not care how fast anything is, and two of them may run at the same time.
+os.environ.setdefault(HELD, "by the tests")
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -50,6 +53,16 @@ def english_in():
         return sorted(w for w in words - NAMES if re.fullmatch("[A-Z]?[a-z']{2,}[.-]?", w))
 
     return english
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=32, help="how often test_kill.py kills a run")
+
+
+@pytest.fixture
+def kills(request) -> int:
+    """How often a run is killed; more with ``pytest tests/test_kill.py --kills 500``."""
+    return request.config.getoption("--kills")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ PROJECT = PYPROJECT["project"]
 DECLARED = {
     "base": PROJECT["dependencies"] + PYPROJECT["build-system"]["requires"],
     "dev": [*PROJECT["optional-dependencies"]["cluster"], *PROJECT["optional-dependencies"]["dev"]],
+    "docs": PROJECT["optional-dependencies"]["docs"],
     "lab": PROJECT["optional-dependencies"]["lab"],
     **PYPROJECT["dependency-groups"],
 }
@@ -74,7 +75,7 @@ def test_the_lists_have_the_versions_of_the_constraints():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    listed = versions("base", "dev", "lab")
+    listed = versions("base", "dev", "docs", "lab")
     different = {n: (v, pins[n]) for n, v in listed.items() if n in pins and pins[n] != v}
     assert different == {}
     assert set(listed) - set(pins) == set(), "packages without an exact version in constraints.txt"

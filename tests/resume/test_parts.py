@@ -1,0 +1,65 @@
+"""A part is used again only while it was made from the same and its files are whole."""
+
+import pytest
+
+from lresnet_utils.files import write_text
+from lresnet_utils.resume import parts
+from lresnet_utils.resume.parts import FRESH, Parts
+from lresnet_utils.run import RunFolder
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes or keeps a part of one file; `make.made` counts."""
+    run = RunFolder(tmp_path)
+    file = tmp_path / "bs4" / "embeddings" / "a.npz"
+
+    def kept(made_from, status="ok"):
+        def work():
+            kept.made += 1
+            write_text(file, "whole")
+            return {"status": status, "n": kept.made}
+
+        return Parts(run, "4_infer", 4, timed=True).kept("a", made_from, work, lambda: [file])
+
+    kept.made, kept.file = 0, file
+    return kept
+
+
+def test_the_same_is_made_once(make):
+    assert make({"build": "x"}) == make({"build": "x"}) == {"status": "ok", "n": 1}
+    assert make({"build": "y"})["n"] == 2
+
+
+def test_a_file_that_is_cut_altered_or_gone_is_made_again(make):
+    make({})
+    for text in ("whol", "WHOLE", None):
+        make.file.unlink()
+        if text is not None:
+            make.file.write_text(text)
+        before = make.made
+        make({})
+        assert make.made == before + 1
+        assert make.file.read_text() == "whole"
+
+
+def test_what_failed_is_tried_again_and_a_damaged_record_is_none(make, tmp_path):
+    make({}, status="failed")
+    assert make({})["n"] == 2
+    write_text(tmp_path / "resume" / "bs4" / "4_infer" / "a.json", '{"made_from"')
+    assert make({})["n"] == 3
+
+
+def test_other_code_versions_and_machines_count(make, monkeypatch):
+    make({})
+    for name in ("code_of", "versions", "machine_key"):
+        monkeypatch.setattr(parts, name, lambda *_: {"other": "one"})
+        before = make.made
+        make({})
+        assert make.made == before + 1
+
+
+def test_fresh_keeps_nothing(make, monkeypatch):
+    make({})
+    monkeypatch.setenv(FRESH, "1")
+    assert make({})["n"] == 2
