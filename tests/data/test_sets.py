@@ -18,6 +18,7 @@ from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.source import build_source, check_source, describe_source, list_source
 from lresnet_utils.errors import DataError, ParamsError
+from lresnet_utils.resume.sources import sources
 
 
 def picture(value):
@@ -244,6 +245,8 @@ def test_pairs_of_a_csv_go_fold_by_fold(tmp_path):
     np.testing.assert_array_equal(same_person, listing.same)
     store = build_source(path, tmp_path / "store")
     assert store.folds == 2 and store.n_pairs == 5
+    named = sources({"dataset": str(path), "pairs": "auto"})
+    assert named == sorted([path, *(tmp_path / f"{n}.png" for n in range(6))])
 
 
 @pytest.mark.parametrize(
