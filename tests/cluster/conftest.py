@@ -56,20 +56,25 @@ def by_value():
     return cloudpickle.register_pickle_by_value
 
 
-@pytest.fixture(scope="session")
-def engines(by_value):
-    """Return a function that gives workers: how many, and whether they see our files."""
-    by_value(sys.modules[__name__])
-    clients = {}
+@pytest.fixture(scope="session", autouse=True)
+def own_lock():
+    """Put the lock that keeps timings apart where no other run on this machine holds it."""
+    # Its name is short, as sockets below it must be.
     with (
         tempfile.TemporaryDirectory(prefix="lrt-") as folder,
         pytest.MonkeyPatch.context() as patched,
-        ExitStack() as stack,
     ):
-        # The lock that keeps timings apart lies there; other runs on this machine are not waited
-        # for. Its name is short, as sockets below it must be.
         patched.setenv("TMPDIR", folder)
         patched.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def engines(by_value, own_lock):
+    """Return a function that gives workers: how many, and whether they see our files."""
+    by_value(sys.modules[__name__])
+    clients = {}
+    with ExitStack() as stack:
 
         def give(n_workers, files):
             if n_workers not in clients:

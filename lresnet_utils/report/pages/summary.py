@@ -164,21 +164,15 @@ def pages(results: Results) -> None:
 
 
 def provenance(results: Results) -> None:
-    """Show code, packages and machine."""
+    """Show code and packages; the machine has a section of its own."""
     about = results.run.get("provenance")
     if not about:
         note(tr("The notebooks were run one by one, so no provenance was recorded."))
         return
-    machine = about["machine"]
-    features = tr(", ").join(machine["flags"] or [tr("not told by the system")])
     rows = [
         (tr("Started"), about["started"]),
         (tr("Code"), f"lresnet_utils {about['lresnet_utils']}{tr(', ')}{_commit(about)}"),
         ("Python", about["python"]),
-        (tr("Machine"), tr("{cpu}, {cores} cores", cpu=machine["cpu"], cores=machine["cores"])),
-        (tr("CPU features"), features),
-        (tr("Memory"), f"{machine['memory_gib']} GiB"),
-        (tr("System"), machine["os"]),
     ]
     properties([*rows, *about["packages"].items()], tr("What made this report"))
 
