@@ -113,7 +113,7 @@ class Project:
             if len(seen) >= changes:
                 os.kill(pid, signal.SIGKILL)
                 break
-            time.sleep(0.005)
+            time.sleep(0.02)
         return self.ended() == signal.SIGKILL
 
     def left(self, name):
