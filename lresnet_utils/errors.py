@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from functools import partial
+
+MAX_LINE = 1000
+"""Characters of a message's line; what a file holds must not fill a terminal."""
 
 
 class LResNetError(Exception):
@@ -29,9 +33,9 @@ class LResNetError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
         super().__init__(what, where, fix)
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what = _one_line(what)
+        self.where = _one_line(where) if where else where
+        self.fix = _one_line(fix) if fix else fix
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -39,8 +43,7 @@ class LResNetError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  to do: {self.fix}")
-        # A message is three lines whatever went into it, so a log or a terminal can hold it.
-        return "\n".join(" ".join(line.splitlines()) for line in lines)
+        return "\n".join(lines)
 
     def __reduce__(self) -> tuple[partial[LResNetError], tuple[()]]:
         """Pickle with `where` and `fix`, for an error that comes from another process."""
@@ -49,6 +52,21 @@ class LResNetError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Show the message in Jupyter without the way through the package (IPython's hook)."""
         return str(self).splitlines()
+
+
+def _one_line(text: str) -> str:
+    """Return text as one line of a message, whatever a file or its name put into it.
+
+    Line ends become spaces; control characters, which a terminal would obey, marks that turn the
+    direction of writing, and halves of characters, which UTF-8 cannot hold, become escapes.
+    """
+    text = " ".join(str(text).replace("\t", " ").splitlines())
+    if len(text) > MAX_LINE:
+        half = MAX_LINE // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
+    )
 
 
 class ParamsError(LResNetError):

@@ -16,6 +16,10 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import DataError, StorageError
+from lresnet_utils.untrusted.strict_arrays import read_npz
+from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
+from lresnet_utils.untrusted.strict_json import parse_json
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 # What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
@@ -157,15 +161,12 @@ def read_json(path: Path | str) -> Any:
     Raises
     ------
     DataError
-        When the file is missing or is not JSON.
+        When the file is missing, is not JSON, or passes a limit of
+        :mod:`lresnet_utils.untrusted.strict_json`.
     """
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("The file does not exist.", where=str(path)) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"The file is not JSON: {error}.", where=str(path)) from error
+    if not Path(path).exists():
+        raise DataError("The file does not exist.", where=str(path))
+    return parse_json(read_bytes(path, most=MAX_JSON_BYTES), where=str(path))
 
 
 def sha256_file(path: Path | str) -> str:
@@ -254,17 +255,14 @@ def stream_arrays(path: Path | str) -> Iterator[ArrayStream]:
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """Read a ``.npz`` whole; pickled content is refused.
+    """Read a ``.npz`` whole; see :func:`lresnet_utils.untrusted.strict_arrays.read_npz`.
 
     Raises
     ------
     DataError
-        When the file is missing or damaged.
+        When the file is missing, damaged, or holds anything but arrays of numbers.
     """
     try:
-        with np.load(Path(path), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_npz(path)
     except FileNotFoundError as error:
         raise DataError("The file does not exist.", where=str(path)) from error
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged archive
-        raise DataError(f"The array file is damaged: {error}.", where=str(path)) from error

@@ -137,6 +137,7 @@ class Params(_Strict):
     folds: int = Field(
         10,
         ge=2,
+        le=1000,
         description="folds, contiguous as in the guide; a set that comes in its own keeps them",
     )
     far_targets: list[float] = Field(
@@ -158,8 +159,8 @@ class Params(_Strict):
     limits: LimitOptions = Field(
         LimitOptions(), description="what one target may take, see lresnet run --help"
     )
-    threads: int = Field(0, ge=0, description="threads per inference; 0: every core")
-    seed: int = Field(0, ge=0, description="seed of everything drawn at random")
+    threads: int = Field(0, ge=0, le=4096, description="threads per inference; 0: every core")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of everything drawn at random")
     baselines: list[Literal["guide"]] = Field(
         ["guide"], description="published figures drawn as labelled reference lines"
     )

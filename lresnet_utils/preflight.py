@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lresnet_utils.data.degrade import VARIANTS
+from lresnet_utils.data.known_files import known_sources
 from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
 from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
 from lresnet_utils.graph.foreign import open_foreign
@@ -20,12 +21,6 @@ from lresnet_utils.stages.export import RECORDED
 from lresnet_utils.stages.foreign import ONNX, foreign_input
 from lresnet_utils.targets import get_target
 from lresnet_utils.verify.transfer import threshold_of
-
-# The guide's two downloads: sections 3.1 and 4.1, with the links it gives.
-_SOURCES = {
-    "model_ir_se100.pth": "guide 3.1, drive.google.com/file/d/1rbStth01wP20qFpot06Cy6tiIXEEL8ju",
-    "lfw.bin": "guide 4.1, drive.google.com/file/d/1mRB0A8f0b5GhH7w0vNMGdPjSWF-VJJLY",
-}
 
 # Graphs of one batch size: as exported, simplified, and two rewritten forms.
 _GRAPHS = 4
@@ -158,7 +153,13 @@ def _files(params: Params) -> list[Path]:
 
 def _missing(paths: list[Path]) -> CheckpointError | DataError:
     kind = DataError if len(paths) == 1 and paths[0].suffix == ".bin" else CheckpointError
-    hints = [f"{path.name}: {_SOURCES[path.name]}" for path in paths if path.name in _SOURCES]
+    names = {path.name for path in paths}
+    hints = [
+        f"{file.file}: {file.page or file.url}, see lresnet fetch {source.name}"
+        for source in known_sources().values()
+        for file in source.files
+        if file.file in names
+    ]
     return kind(
         "A file that the run needs is missing."
         if len(paths) == 1

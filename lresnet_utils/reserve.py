@@ -67,7 +67,7 @@ def require_free(folder: Path, need: int) -> None:
     if free + held < need + BYTES:
         raise StorageError(
             f"The disk has {free / 2**30:.2f} GiB free; this run may need "
-            f"{(need + BYTES - held) / 2**30:.2f}.",
+            f"{(need + BYTES - held) / 2**30:.2f} GiB.",
             where=str(folder),
             fix="free some space, or choose another folder with --output",
         )

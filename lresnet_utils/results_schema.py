@@ -32,7 +32,7 @@ def results_schema() -> Schema:
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
             "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
             "custody": _array(_ref("link"), "which file was made from which"),
-            "licences": _array(_object({"file": _STRING}), "terms of known weights and sets"),
+            "licences": _array(_terms(), "terms of files whose names tell what they are"),
         },
         required=("schema", "run", "dataset", "cells", "set_health", "timing", "findings"),
     )
@@ -70,16 +70,21 @@ def _run() -> Schema:
 
 def _dataset() -> Schema:
     counts = dict.fromkeys(("n_images", "n_pairs", "n_genuine", "n_impostor"), _COUNT)
+    one = {
+        "name": _STRING,
+        "source": _STRING,
+        "sha256": _STRING,
+        "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
+        "licence": _or_null(_terms()),
+    } | counts
     return _object(
-        {
-            "name": _STRING,
-            "source": _STRING,
-            "sha256": _STRING,
-            "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
-        }
-        | counts,
+        one | {"sets": _object({}, said="further sets by key", others=_object(one))},
         said="the set of pairs; empty where there is none",
     )
+
+
+def _terms() -> Schema:
+    return _object(dict.fromkeys(("file", "title", "licence", "source"), _STRING))
 
 
 def _health() -> Schema:
@@ -251,7 +256,7 @@ def _cell() -> Schema:
         "remedy": _or_null(_STRING),
         "published": _array(_published(), "published accuracies of this network on this set"),
         "every_pair": _said(_or_null(_object({})), "rates over every pair of pictures"),
-        "sets": _object({}, said="further sets of pairs, by key", others=_object({})),
+        "sets": _object({}, said="further sets of pairs, by key", others=_on_set()),
     }
     return _object(
         head | numbers | extra,
@@ -293,6 +298,12 @@ def _judged() -> dict[str, Schema]:
         "gates": _array(_ref("gate")),
         "stages": _or_null(_ref("stages")),
     }
+
+
+def _on_set() -> Schema:
+    keys = {"status": _STRING, "reason": _or_null(_STRING), "published": _array(_published())}
+    keys |= {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
+    return _object(keys | {"eer": _ref("curve_number")}, required=("status", "reason"))
 
 
 def _timed() -> dict[str, Schema]:

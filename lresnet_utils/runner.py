@@ -242,7 +242,11 @@ class Runner:
                 raise KeyboardInterrupt
             self._listener(Outcome(job.stage, job.batch_size, "waiting", reason=holder))
 
-        return self.executor.run(task, waiting)
+        done = self.executor.run(task, waiting)
+        if self._stopped.is_set():
+            # It ended because it was ended: nothing of it is to be shown.
+            raise KeyboardInterrupt
+        return done
 
     def _fill(self, what: str) -> None:
         """Take note that the disk is full, and free what was kept for the report."""

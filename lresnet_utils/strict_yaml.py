@@ -7,6 +7,7 @@ duplicate keys, and anchors and aliases, with which a small file can grow withou
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,14 +15,18 @@ from typing import Any, ClassVar
 import yaml
 
 from lresnet_utils.errors import ParamsError
+from lresnet_utils.untrusted.whole_file import read_bytes
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 50_000
+MAX_DEPTH = 20
+MAX_DIGITS = 40
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 scalars, unique keys and no aliases."""
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
         event = self.peek_event()
@@ -29,7 +34,18 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, "anchors and aliases are not accepted", event.start_mark
             )
-        return super().compose_node(parent, index)
+        if getattr(event, "tag", None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the tag {event.tag!r} is not accepted", event.start_mark
+            )
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"it is nested more than {MAX_DEPTH} deep", event.start_mark
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -49,7 +65,25 @@ class _Loader(yaml.SafeLoader):
 
 def _number(loader: yaml.Loader, node: yaml.ScalarNode) -> int | float:
     text = loader.construct_scalar(node)
-    return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+    if len(text) > MAX_DIGITS:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a number has more than {MAX_DIGITS} digits", node.start_mark
+        )
+    value = int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+    if not math.isfinite(value):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"the number {text} is too large", node.start_mark
+        )
+    return value
+
+
+def _text(loader: yaml.Loader, node: yaml.ScalarNode) -> str:
+    text = loader.construct_scalar(node)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise yaml.constructor.ConstructorError(
+            None, None, "half a character is not text", node.start_mark
+        )
+    return text
 
 
 _PLAIN = {
@@ -58,8 +92,9 @@ _PLAIN = {
     "!number": (r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", "-+.0123456789"),
 }
 for _tag, (_pattern, _first) in _PLAIN.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), [*_first, ""])
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})\Z", re.ASCII), [*_first, ""])
 _Loader.add_constructor("!number", _number)
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 
 
 def parse_scalar(text: str) -> Any:
@@ -89,19 +124,17 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     ParamsError
-        When the file is missing, too large, not YAML, or not a mapping.
+        When the file is missing, larger than `MAX_BYTES`, nested deeper than `MAX_DEPTH`, not
+        YAML, or not a mapping.
     """
     path = Path(path)
+    fix = "name one of params/*.yaml, or copy params/demo.yaml and edit it"
+    data = read_bytes(path, most=MAX_BYTES, what="The params file", error=ParamsError, fix=fix)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParamsError(f"A params file has at most {MAX_BYTES:,} bytes.", where=str(path))
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise ParamsError(
-            f"The params file cannot be read: {reason}.",
-            where=str(path),
-            fix="name one of params/*.yaml, or copy params/demo.yaml and edit it",
+            "The params file cannot be read: it is not UTF-8 text.", where=str(path), fix=fix
         ) from error
     value = _parse(text, where=str(path))
     if not isinstance(value, dict):

@@ -14,13 +14,17 @@ In a page of ``docs/``:
 import re
 import shlex
 import shutil
+import textwrap
 from pathlib import Path
 
+import cv2
 import onnx
 import pytest
 import torch
 
 from lresnet_utils.cli import app
+from lresnet_utils.data.pack import pack
+from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.models.architectures import ARCHITECTURES
@@ -68,10 +72,48 @@ def _rename(graph, old, new):
         node.output[:] = [new if name == old else name for name in node.output]
 
 
+def faces(folder):
+    """Eight people of four unaligned pictures, and small sets of every other kind."""
+    data = folder / "data"
+    for number, (person, path) in enumerate(orl_files()[:80]):
+        if number % 10 < 4:
+            target = data / "people" / f"s{person:02d}" / f"{path.stem}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), cv2.imread(str(path)))
+            official = data / "lfw" / "lfw" / f"S_{person}" / f"S_{person}_{path.stem:>04}.png"
+            official.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(target, official)
+    pack(data / "people", data / "lfw.bin", folds=4)
+    shutil.copy(data / "lfw.bin", data / "agedb_30.bin")
+    lines = ["2\t2"]
+    for fold in (0, 4):
+        lines += [f"S_{fold + person}\t1\t2" for person in (0, 1)]
+        lines += [f"S_{fold + person}\t1\tS_{fold + 2}\t3" for person in (0, 1)]
+    (data / "lfw" / "pairs.txt").write_text("\n".join(lines))
+    sides = [f"people/s0{a}/1.png,people/s0{b}/2.png,{int(a == b)}" for a in (0, 1) for b in (0, 1)]
+    (data / "pairs.csv").write_text("\n".join(["left,right,same", *sides]))
+    rows = [f"{p}-{m},{m},people/s0{p}/{m + 1}.png" for p in (0, 1) for m in (0, 1)]
+    (data / "templates.csv").write_text("\n".join(["template,medium,image", *rows]))
+    pairs = ["0-0,0-1,1", "1-0,1-1,1", "0-0,1-0,0", "0-1,1-1,0"]
+    (data / "template_pairs.csv").write_text("\n".join(["left,right,same", *pairs]))
+
+
+def recording(folder):
+    """What came back from another machine, and the guide's own logs."""
+    (folder / "lresnet_utils").symlink_to(ROOT / "lresnet_utils")
+    inner = folder / "data" / "recorded" / "bs16"
+    inner.mkdir(parents=True)
+    page = (DOCS / "run_elsewhere.md").read_text()
+    label = re.search(r"^    device: .*?(?=\n\n)", page, re.MULTILINE | re.DOTALL)[0]
+    (inner.parent / "recorded.yaml").write_text(textwrap.dedent(label))
+
+
 FILES = {
     "add_a_network": mobilefacenet,
     "bring_a_checkpoint": mobilefacenet,
     "bring_an_onnx": other_makers_graph,
+    "bring_faces": faces,
+    "run_elsewhere": recording,
 }
 """For each page, a function that makes the files which its reader brings along."""
 

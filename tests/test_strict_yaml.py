@@ -74,7 +74,7 @@ def test_a_missing_a_binary_and_an_oversized_file_are_refused(tmp_path):
     for path, why in [
         (tmp_path / "no.yaml", "No such file"),
         (binary, "UTF-8"),
-        (large, "at most"),
+        (large, f"more than {MAX_BYTES:,} bytes"),
     ]:
         with pytest.raises(ParamsError, match=why):
             load_yaml(path)

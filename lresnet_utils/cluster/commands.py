@@ -18,6 +18,7 @@ from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.files import write_json
+from lresnet_utils.lock import run_lock
 from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.verify.all_pairs import AllPairs
 
@@ -44,6 +45,7 @@ def embed(
     folder = output or folder_of_run.folder / "sets" / f"{records.name}.{cell.replace('/', '.')}"
     prepare_folder(folder)
     with (
+        run_lock(folder),
         open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,
         _progress("images") as progress,
     ):

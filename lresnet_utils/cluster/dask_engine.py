@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
@@ -23,6 +24,9 @@ from lresnet_utils.files import atomic_path
 # gives up a task that ended more than `distributed.scheduler.allowed-failures` workers (3).
 _MOST_ATTEMPTS = 10
 _POLL_S = 1.0
+# Without any worker for so long, work is given up instead of waiting without end.
+_ALONE_S = 600.0
+_ASK_S = 30.0
 
 
 class _LostError(Exception):
@@ -47,6 +51,7 @@ class DaskEngine:
         self._client = client
         self._code = courier.code_fingerprint()
         self._cancelled = False
+        self._asked = self._seen = time.monotonic()
 
     @property
     def slots(self) -> int:
@@ -106,6 +111,7 @@ class DaskEngine:
             while not self._cancelled:
                 if ended.wait(_POLL_S):
                     return future.result()
+                self._require_workers()
         except distributed.KilledWorker as error:
             raise RunError(
                 f"A task was given up: {error.allowed_failures + 1} workers that tried it died.",
@@ -121,6 +127,22 @@ class DaskEngine:
         finally:
             future.release()
         raise RunError("The task was given up.")
+
+    def _require_workers(self) -> None:
+        """Refuse to wait for ever when all workers are gone and none joins."""
+        now = time.monotonic()
+        # Asking costs a message, and many threads wait here.
+        if now - self._asked < _ASK_S:
+            return
+        self._asked = now
+        if self._client.scheduler_info(n_workers=0)["total_threads"]:
+            self._seen = now
+        elif now - self._seen > _ALONE_S:
+            raise RunError(
+                f"No worker is left, and none joined within {_ALONE_S:.0f} s.",
+                where=self._client.scheduler.address,
+                fix="start workers and run the same command again: what is finished is kept",
+            )
 
     def _elsewhere(self, task: Task, resources: dict[str, float] | None) -> Any:
         """Do a task on a worker that sees no file of ours."""

@@ -17,6 +17,7 @@ from lresnet_utils.cluster.records import Encoded, Records, open_shard
 from lresnet_utils.cluster.tasks import Engine, Part, Place, Task, spread
 from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import LResNetError, RunError
+from lresnet_utils.exclusive import machine
 from lresnet_utils.files import atomic_path, read_json, sha256_file, to_json, write_json
 from lresnet_utils.run import prepare_folder
 
@@ -128,7 +129,8 @@ def _embed_shard(place: Place, shard: _Shard) -> int:
     if _finished(place.folder, shard.number, shard.key) is not None:
         return shard.stop - shard.start
     images = open_shard(place, shard.opener)
-    with shard.network.open(place) as embed_images:
+    # Whoever times something on that machine waits for the shard, and the next shard for them.
+    with machine(alone=False), shard.network.open(place) as embed_images:
         found = embed_images(
             images,
             folder=place.folder / f"tool-{shard.number:06d}",

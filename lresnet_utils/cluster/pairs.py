@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from lresnet_utils.cluster.embedded import EmbeddedSet
 from lresnet_utils.cluster.tasks import Engine, Part, Place, Task, spread
+from lresnet_utils.exclusive import machine
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.verify.all_pairs import BINS, AllPairs, evaluate
 from lresnet_utils.verify.pair_tiles import Rows, count, keep, tiles
@@ -128,7 +129,8 @@ def _task(
 
 
 def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:
-    with threadpool_limits(tile.cores or usable_cores()):
+    # Whoever times something on that machine waits for the tile, and the next tile for them.
+    with machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
         a, *others = (_rows(place, run) for run in tile.runs)
         b = others[0] if others else None
         if tile.wanted is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.images import picture_size
 from lresnet_utils.errors import DataError
 
 _SCHEMA = 1
 # A page is read from anywhere: what it announces is bounded before it is unpacked.
-_MOST_PAIRS = 10_000_000
-_MOST_BYTES = 2_000_000_000
+MAX_PAIRS = 1_000_000
+MAX_DISTANCES = 10_000_000
+MAX_IMAGES = 10_000_000
+MAX_PICTURES = 10_000
+MAX_PICTURE_BYTES = 100_000
+MAX_PICTURE_SIDE = 512
+ROUNDING = 0.01
+"""Squared distances of unit vectors lie from 0 to 4; rounding may pass both ends by so much."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +95,27 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
         When anything is missing, of the wrong size or out of range.
     """
     try:
-        n, cells = int(value["n_pairs"]), [str(name) for name in value["cells"]]
-        if (
-            value["schema"] != _SCHEMA
-            or not 0 < n <= _MOST_PAIRS
-            or 8 * n * len(cells) > _MOST_BYTES
-        ):
-            raise ValueError("the pairs are not of this version")
+        n, cells = _announced(value)
         left, right = (
             np.frombuffer(_inflate(value[side], 4 * n), "<i4") for side in ("left", "right")
         )
         same = np.frombuffer(_inflate(value["same"], n), np.uint8)
-        if min(left.min(), right.min()) < 0 or same.max() > 1:
+        sides = np.concatenate([left, right])
+        if sides.min() < 0 or sides.max() >= MAX_IMAGES or same.max() > 1:
             raise ValueError("an image or a label is out of range")
         planes = np.frombuffer(_inflate(value["distances"], 8 * n * len(cells)), np.uint8)
         bits = np.array(planes.reshape(8, -1).T, order="C").view("<u8").reshape(len(cells), n)
         bits[1:] ^= bits[:1]
-        pictures = {
-            int(image): base64.b64decode(jpeg, validate=True)
-            for image, jpeg in value["pictures"].items()
-        }
+        distances = bits.view("<f8")
+        if not (np.isnan(distances) | (np.abs(distances - 2) <= 2 + ROUNDING)).all():
+            raise ValueError("a distance is out of range")
         return PackedPairs(
-            sha256=str(value["sha256"]),
+            sha256=value["sha256"],
             left=left,
             right=right,
             same=same.astype(bool),
-            distances=dict(zip(cells, bits.view("<f8"), strict=True)),
-            pictures=pictures,
+            distances=dict(zip(cells, distances, strict=True)),
+            pictures=_pictures(value["pictures"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error, binascii.Error) as error:
         raise DataError(
@@ -123,12 +125,45 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
         ) from error
 
 
+def _announced(value: dict[str, Any]) -> tuple[int, list[str]]:
+    """Return the number of pairs and the names of the cells, within the limits."""
+    n, cells = value["n_pairs"], value["cells"]
+    if (
+        value["schema"] != _SCHEMA
+        or type(n) is not int
+        or not 0 < n <= MAX_PAIRS
+        or type(cells) is not list
+        or not all(type(name) is str for name in cells)
+        or len(set(cells)) != len(cells)
+        or n * len(cells) > MAX_DISTANCES
+        or type(value["sha256"]) is not str
+    ):
+        raise ValueError("the pairs are not of this version, or too many")
+    return n, cells
+
+
+def _pictures(value: dict[str, str]) -> dict[int, bytes]:
+    """Return the JPEG files by image; each is one of the small pictures that a page carries."""
+    if len(value) > MAX_PICTURES or any(len(jpeg) > MAX_PICTURE_BYTES for jpeg in value.values()):
+        raise ValueError("the pictures are too many or too large")
+    pictures = {}
+    for image, jpeg in value.items():
+        if not re.fullmatch(r"[0-9]{1,9}", image):
+            raise ValueError("a picture without a number")
+        pictures[int(image)] = base64.b64decode(jpeg, validate=True)
+        if max(picture_size(pictures[int(image)])) > MAX_PICTURE_SIDE:
+            raise ValueError("a picture is too large")
+    return pictures
+
+
 def _deflate(array: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode("ascii")
 
 
 def _inflate(text: str, size: int) -> bytes:
-    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1)
-    if len(data) != size:
+    inflater = zlib.decompressobj()
+    data = inflater.decompress(base64.b64decode(text, validate=True), size + 1)
+    # At the end of its stream zlib has compared the checksum, before it has not.
+    if len(data) != size or not inflater.eof or inflater.unused_data:
         raise ValueError("a row has another length than announced")
     return data

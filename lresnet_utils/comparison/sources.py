@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lresnet_utils.comparison.page_data import (
     stored_distances,
     thumbnail,
 )
+from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.errors import DataError, RunError, nearest
 from lresnet_utils.files import read_arrays, read_json
@@ -25,9 +25,11 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.status import OK, cell_name
+from lresnet_utils.untrusted.strict_json import parse_json
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 _ACCEPTED = "give a run's folder, its results.json or its published index.html"
-_MOST_BYTES = 200_000_000
+MAX_PAGE_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def open_report(path: Path | str) -> Report:
 
 
 def _from_folder(folder: Path, path: Path) -> Report:
-    results = _checked(read_json(folder / "results.json" if path == folder else path), path)
+    found = read_json(folder / "results.json" if path == folder else path)
+    results = check_form(found, path, _ACCEPTED)
     run = RunFolder(folder)
     if not (run.faces / "set.json").is_file():
         if any(cell.get("accuracy") for cell in results["cells"]):
@@ -181,14 +184,17 @@ def _stored_embeddings(run: RunFolder, cell: dict[str, Any]) -> dict[str, np.nda
 
 
 def _from_page(path: Path) -> Report:
-    if path.stat().st_size > _MOST_BYTES:
-        raise DataError("The page is too large to be a report.", where=str(path), fix=_ACCEPTED)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    results = _checked(_block(text, RESULTS, path), path)
-    value = _block(text, PAIRS, path, optional=True)
+    page = read_bytes(path, most=MAX_PAGE_BYTES, what="The page", fix=_ACCEPTED)
+    results = check_form(_block(page, RESULTS, path), path, _ACCEPTED)
+    value = _block(page, PAIRS, path, optional=True)
     if value is None:
         return _without_pairs(path, results)
     pairs = unpack(value, where=str(path))
+    scored = {cell_name(cell) for cell in results["cells"] if cell.get("accuracy")}
+    if pairs.sha256 != results["dataset"].get("pairs_sha256") or not scored <= set(pairs.distances):
+        raise DataError(
+            "The page's pairs are not those of its results.", where=str(path), fix=_ACCEPTED
+        )
     return Report(
         path=path,
         results=results,
@@ -202,12 +208,13 @@ def _from_page(path: Path) -> Report:
     )
 
 
-def _block(text: str, name: str, path: Path, *, optional: bool = False) -> Any:
-    """Return the parsed content of one data block of a page."""
-    found = re.search(
-        rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL
-    )
-    if found is None and optional:
+def _block(page: bytes, name: str, path: Path, *, optional: bool = False) -> Any:
+    """Return the parsed content of the one data block of a page with that name."""
+    start = b'<script type="application/json" id="%s">' % name.encode("ascii")
+    if page.count(start) > 1:
+        raise DataError("The page carries its data twice.", where=str(path), fix=_ACCEPTED)
+    found = re.search(re.escape(start) + rb"([^<]*)</script>", page)
+    if found is None and optional and start not in page:
         return None
     if found is None:
         raise DataError(
@@ -215,25 +222,4 @@ def _block(text: str, name: str, path: Path, *, optional: bool = False) -> Any:
             where=str(path),
             fix="give the first page of a run (index.html), its folder or its results.json",
         )
-    try:
-        return json.loads(found[1])
-    except json.JSONDecodeError as error:
-        raise DataError("The page's data are damaged.", where=str(path), fix=_ACCEPTED) from error
-
-
-def _checked(results: Any, path: Path) -> dict[str, Any]:
-    """See that something is a report's results before anything is read from it."""
-    good = (
-        isinstance(results, dict)
-        and results.get("schema") == 1
-        and isinstance(results.get("cells"), list)
-        and isinstance(results.get("run"), dict)
-        and isinstance(results.get("dataset"), dict)
-        and all(
-            isinstance(cell, dict) and {"batch_size", "target", "status"} <= set(cell)
-            for cell in results["cells"]
-        )
-    )
-    if not good:
-        raise DataError("The file is no report.", where=str(path), fix=_ACCEPTED)
-    return results
+    return parse_json(found[1], where=str(path), what="The page's data", fix=_ACCEPTED)

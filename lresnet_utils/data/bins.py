@@ -19,7 +19,9 @@ from lresnet_utils.data.plain_arrays import PlainPickleError
 from lresnet_utils.data.plain_pickle import load_plain
 from lresnet_utils.errors import DataError
 from lresnet_utils.files import atomic_path
+from lresnet_utils.untrusted.whole_file import read_bytes
 
+MAX_BYTES = 2 * 2**30
 _FIX = "use a .bin set as InsightFace makes them: (encoded pictures, labels)"
 
 
@@ -59,17 +61,16 @@ def read_bin(path: Path | str) -> BinSet:
     Raises
     ------
     DataError
-        When the file is missing, cut short, damaged, not a set, or more than plain data.
+        When the file is missing, larger than `MAX_BYTES`, cut short, damaged, not a set, or more
+        than plain data.
     """
     path = Path(path)
     try:
-        content = load_plain(path.read_bytes())
+        content = load_plain(read_bytes(path, most=MAX_BYTES, what="The set"))
     except PlainPickleError as error:
         raise DataError(
             f"The set was refused: {error}. Nothing of it was run.", where=str(path), fix=_FIX
         ) from error
-    except OSError as error:
-        raise DataError(f"The set cannot be read: {error.strerror}.", where=str(path)) from error
     try:
         return _bin_set(content)
     except ValueError as error:

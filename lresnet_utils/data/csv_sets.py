@@ -131,6 +131,21 @@ def template_pictures(path: Path) -> list[str]:
     return names
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return the pictures that a CSV of either kind names; none where it cannot be read.
+
+    Examples
+    --------
+    >>> files_of(Path("no/such.csv"))
+    []
+    """
+    try:
+        names = template_pictures(path) if is_templates(path) else list_pairs(path).names
+    except DataError:
+        return []  # what is wrong with it is said before a run starts
+    return [path.parent / name for name in names]
+
+
 @dataclass(frozen=True)
 class _Pairs:
     """A table of pairs, fold by fold; people of all left sides, then of all right ones."""

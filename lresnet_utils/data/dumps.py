@@ -23,6 +23,8 @@ import numpy as np
 
 from lresnet_utils.errors import DataError
 from lresnet_utils.files import read_json
+from lresnet_utils.untrusted.strict_arrays import MAX_HEADER_BYTES, ArrayFileError, parse_npy
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 CONVENTIONS = {
     "benchmark": ("_1", (".txt", ".bin")),
@@ -36,6 +38,8 @@ _OUTPUT = re.compile(
     r"(?P<kind>\.txt|\.bin|\.npy)"
 )
 _SHOWN = 3
+MAX_NUMBER_CHARS = 64
+"""Bytes that one value may take, in a text with what separates it from the next."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def read_dump(
             try:
                 values[row], type_name = _read_one(folder / name, embedding_size, dtype)
                 types.add(type_name)
-            except (_BadResultError, OSError) as error:
+            except _BadResultError as error:
                 bad.append(f"{name}: {error}")
     bad += _summary_faults(folder, mark, kind, set(expected)) if mark == "_0" else []
     if len(types) > 1:
@@ -199,12 +203,15 @@ def _form(folder: Path, found: list[str], convention: str | None) -> tuple[str, 
 
 
 def _read_one(path: Path, size: int, dtype: str | None) -> tuple[np.ndarray, str]:
+    try:
+        data = read_bytes(path, most=MAX_HEADER_BYTES + MAX_NUMBER_CHARS * size)
+    except DataError as error:
+        raise _BadResultError(error.what.rstrip(".")) from error
     if path.suffix == ".txt":
-        vector, name = _read_text(path), "text"
+        vector, name = _read_text(data), "text"
     elif path.suffix == ".npy":
-        vector, name = _read_npy(path)
+        vector, name = _read_npy(data)
     else:
-        data = path.read_bytes()
         name = dtype or {2 * size: "float16", 4 * size: "float32"}.get(len(data))
         if name is None or len(data) != np.dtype(name).itemsize * size:
             raise _BadResultError(
@@ -213,26 +220,36 @@ def _read_one(path: Path, size: int, dtype: str | None) -> tuple[np.ndarray, str
         vector = np.frombuffer(data, np.dtype(name).newbyteorder("<"))
     if vector.size != size:
         raise _BadResultError(f"{vector.size} values instead of {size}")
+    vector = _as_float32(vector)
     if not np.isfinite(vector).all():
         raise _BadResultError("a value is NaN or infinite")
     if not vector.any():
         raise _BadResultError("every value is zero")
-    return vector.astype(np.float32), name
+    return vector, name
 
 
-def _read_text(path: Path) -> np.ndarray:
+def _as_float32(vector: np.ndarray) -> np.ndarray:
+    """Return the values in single precision; what does not fit becomes infinite."""
+    with np.errstate(over="ignore"):
+        return vector.astype(np.float32)
+
+
+def _read_text(data: bytes) -> np.ndarray:
     try:
-        return np.array(path.read_text(encoding="ascii").split(), dtype=np.float32)
+        # Python takes 1_0 for ten; no tool writes that.
+        if b"_" in data:
+            raise ValueError("a character that no number has")
+        return np.array([float(part) for part in data.split()])
     except ValueError as error:
         raise _BadResultError("not a text of numbers") from error
 
 
-def _read_npy(path: Path) -> tuple[np.ndarray, str]:
+def _read_npy(data: bytes) -> tuple[np.ndarray, str]:
     try:
-        vector = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        vector = parse_npy(data)
+    except ArrayFileError as error:
         raise _BadResultError("not an array file") from error
-    if not isinstance(vector, np.ndarray) or vector.dtype.name not in ("float16", "float32"):
+    if vector.dtype.name not in ("float16", "float32"):
         raise _BadResultError("not an array of float16 or float32")
     return vector.ravel(), vector.dtype.name
 
@@ -284,5 +301,5 @@ def _first(names: list[str]) -> str:
 def _natural(name: str) -> tuple:
     """Sort key by which 2 comes before 10."""
     return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.data.templates import Templates
 from lresnet_utils.errors import DataError, nearest
 from lresnet_utils.files import read_arrays, read_json
+from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
 
 PICTURE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+_ROWS = {"left": "i", "right": "i", "same": "b"}
 _FIELDS = ("name", "source", "credit", "sha256", "n_images", "n_pairs")
 
 
@@ -140,12 +143,9 @@ class FaceSet:
             )
         path = image_file(self.folder, variant)
         try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return map_npy(path, (self.n_images, *PICTURE), np.uint8)
+        except (OSError, ArrayFileError) as error:
             raise _damaged(path) from error
-        if images.shape != (self.n_images, *PICTURE) or images.dtype != np.uint8:
-            raise _damaged(path)
-        return images
 
     def describe(self) -> dict[str, Any]:
         """Return the whole of ``set.json``: counts, hashes, variants, failures, credit."""
@@ -192,17 +192,52 @@ def open_store(folder: Path | str) -> FaceSet:
             identity=pairs.get("identity"),
             templates=_templates(pairs),
         )
-        sides = np.concatenate([face_set.left, face_set.right])
-        whole = (
-            len(face_set.left) == len(face_set.right) == len(face_set.same) == face_set.n_pairs
-            and sides.min() >= 0
-            and sides.max() < face_set.n_images
-        )
+        if not _is_record(face_set):
+            raise ValueError("a value of the record is impossible")
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / "set.json") from error
-    if not whole:
+    if not _fits(face_set, pairs):
         raise _damaged(folder / "pairs.npz")
     return face_set
+
+
+def _is_record(found: FaceSet) -> bool:
+    """See that `set.json` holds what a store's does; a variant is part of a file's name."""
+    texts = (found.name, found.source, found.credit, *found.labels().values())
+    return (
+        all(type(text) is str for text in texts)
+        and type(found.sha256) is str
+        and re.fullmatch(r"[0-9a-f]{64}", found.sha256) is not None
+        and all(type(n) is int and n > 0 for n in (found.n_images, found.n_pairs))
+        and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in found.variants)
+        and all(
+            type(image) is int and 0 <= image < found.n_images and type(reason) is str
+            for image, reason in found.failures
+        )
+    )
+
+
+def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
+    """See that the pairs are as many as the record says, of images that are there."""
+    n, own, people = found.n_pairs, found.templates, found.identity
+    if any(not _is_row(pairs[name], kind, n) for name, kind in _ROWS.items()):
+        return False
+    if people is not None and not _is_row(people, "i", found.n_images):
+        return False
+    within = [(found.left, found.n_images), (found.right, found.n_images)]
+    if own is not None:
+        rows = (own.template, own.medium, own.image)
+        if any(not _is_row(row, "i", len(own.image)) for row in rows):
+            return False
+        if any(not _is_row(row, "i", n) for row in (own.left, own.right)):
+            return False
+        within += [(own.image, found.n_images)]
+        within += [(row, own.count) for row in (own.template, own.left, own.right)]
+    return all(row.size and row.min() >= 0 and row.max() < most for row, most in within)
+
+
+def _is_row(array: np.ndarray, kind: str, n: int) -> bool:
+    return array.shape == (n,) and array.dtype.kind == kind
 
 
 def _templates(arrays: dict[str, np.ndarray]) -> Templates | None:

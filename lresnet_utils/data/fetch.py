@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,7 +44,9 @@ class Fetched:
     how: str
 
 
-def fetch(source: KnownSource, root: Path, progress: Progress = lambda done, total: None):
+def fetch(
+    source: KnownSource, root: Path, progress: Progress = lambda done, total: None
+) -> Iterator[Fetched]:
     """Yield every file of a source once it is there and checked.
 
     Parameters

@@ -13,6 +13,7 @@ import zlib
 import cv2
 import numpy as np
 
+from lresnet_utils.data.complaints import decoded_with_complaint
 from lresnet_utils.data.network_input import IMAGE_SIZE
 
 # A photograph of 50 megapixels is at most this large as JPEG, PNG or BMP; it takes 150 MB decoded.
@@ -21,6 +22,7 @@ MAX_PIXELS = 50_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
+_BMP_HEAD = 54
 # Markers that start a JPEG frame: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -31,7 +33,9 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
     """Decode one picture of a set.
 
     The size is read from the header first, so that a small file announcing a huge picture costs
-    nothing. Only JPEG, PNG and BMP are handed to a decoder, and PNG only with right checksums.
+    nothing. Only JPEG, PNG and BMP are handed to a decoder, and PNG only with right checksums. A
+    JPEG has none; it is refused when the decoder finds its data corrupt, which it would otherwise
+    fill with grey.
 
     Parameters
     ----------
@@ -61,10 +65,7 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
         return None, str(error)
     if size != (IMAGE_SIZE, IMAGE_SIZE):
         return None, f"{size[0]}x{size[1]} pixels instead of {IMAGE_SIZE}x{IMAGE_SIZE}"
-    image = _quietly_decoded(encoded)
-    if image is None or image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
-        return None, "damaged: it cannot be decoded"
-    return image, None
+    return _quietly_decoded(encoded, size)
 
 
 def decode_photograph(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
@@ -97,10 +98,7 @@ def decode_photograph(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
         return None, "damaged: it has no pixels"
     if width * height > MAX_PIXELS:
         return None, f"{width}x{height} pixels are more than {MAX_PIXELS:,}"
-    image = _quietly_decoded(encoded)
-    if image is None or sorted(image.shape[:2]) != sorted((width, height)):
-        return None, "damaged: it cannot be decoded"
-    return image, None
+    return _quietly_decoded(encoded, (width, height))
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -172,6 +170,14 @@ def _png_size(encoded: bytes) -> tuple[int, int]:
         position = end + 4
 
 
+def _lacks_rows(encoded: bytes) -> bool:
+    """Tell whether a BMP is cut: of rows that are missing the decoder makes black ones."""
+    (start,) = struct.unpack_from("<I", encoded, 10)
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", encoded, 18)
+    row = (width * bits + 31) // 32 * 4
+    return compression == 0 and start + row * abs(height) > len(encoded)
+
+
 def _jpeg_size(encoded: bytes) -> tuple[int, int]:
     position = 2
     while True:
@@ -194,14 +200,19 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
             position += struct.unpack_from(">H", encoded, position)[0]
 
 
-def _quietly_decoded(encoded: bytes) -> np.ndarray | None:
-    """Return RGB; OpenCV's own log lines would repeat what the reason says."""
+def _quietly_decoded(encoded: bytes, size: tuple[int, int]) -> tuple[np.ndarray | None, str | None]:
+    """Return RGB or a reason; OpenCV's own log lines would repeat what the reason says."""
+    if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
+        return None, "damaged: it ends too soon"
     log = cv2.utils.logging
     with _LOCK:
         level = log.setLogLevel(log.LOG_LEVEL_SILENT)
         try:
-            return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-        except cv2.error:
-            return None
+            image, complaint = decoded_with_complaint(encoded)
         finally:
             log.setLogLevel(level)
+    if complaint:
+        return None, f"damaged: {complaint}"
+    if image is None or image.ndim != 3 or sorted(image.shape[:2]) != sorted(size):
+        return None, "damaged: it cannot be decoded"
+    return image, None

@@ -96,6 +96,8 @@ def read_picture(path: Path) -> tuple[bytes | None, str | None]:
     encoded : bytes or None
     reason : str or None
     """
+    if path.exists() and not path.is_file():
+        return None, "it is no regular file"
     try:
         with path.open("rb") as file:
             encoded = file.read(MAX_BYTES + 1)

@@ -25,6 +25,7 @@ CREDIT = "Labeled Faces in the Wild, University of Massachusetts, Amherst"
 # As the archives unpack: lfw.tgz, lfw-funneled.tgz, lfw-deepfunneled.tgz.
 _BELOW = ("", "lfw/", "lfw_funneled/", "lfw-deepfunneled/")
 
+_MOST_NAME_BYTES = 200  # a file system takes 255, and the picture's number follows
 _MOST_PICTURES = 100_000  # a list must not make this program ask for any amount of memory
 
 Picture = tuple[str, int]
@@ -89,7 +90,9 @@ class _Lines:
         self._next += 1
         for form in forms:
             if len(words) == len(form) and all(
-                kind == "s" or (word.isascii() and word.isdigit() and len(word) < 9)
+                _is_name(word)
+                if kind == "s"
+                else word.isascii() and word.isdigit() and len(word) < 9
                 for kind, word in zip(form, words, strict=True)
             ):
                 return [int(w) if kind == "n" else w for kind, w in zip(form, words, strict=True)]
@@ -106,6 +109,12 @@ class _Lines:
             where=f"{self.path}, {place}",
             fix="use the list as LFW's own page gives it",
         )
+
+
+def _is_name(word: str) -> bool:
+    """Tell whether a word can be a person's folder: one name, no way to another place."""
+    short = len(word.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
+    return short and word.isprintable() and not set(word) & set("/\\") and word not in (".", "..")
 
 
 def _from_pairs(lines: _Lines) -> tuple[list[tuple[Picture, Picture]], np.ndarray, int | None]:
@@ -134,14 +143,16 @@ def _from_pairs(lines: _Lines) -> tuple[list[tuple[Picture, Picture]], np.ndarra
 def _from_people(lines: _Lines, where: str):
     """Read ``people.txt`` and draw balanced pairs within its folds."""
     (folds,) = lines.take("n")
+    if not folds:
+        raise lines.wrong("it announces no people", "line 1")
     pictures: list[Picture] = []
     people, fold = [], []
     for number in range(folds):
         (count,) = lines.take("n")
         for _ in range(count):
             name, n = lines.take("sn")
-            if n > _MOST_PICTURES:
-                raise lines.wrong(f"{n:,} pictures of one person", name)
+            if len(pictures) + n > _MOST_PICTURES:
+                raise lines.wrong(f"it names more than {_MOST_PICTURES:,} pictures", name)
             people.append(range(len(pictures), len(pictures) + n))
             fold.append(number)
             pictures += [(name, image) for image in range(1, n + 1)]

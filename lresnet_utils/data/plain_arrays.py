@@ -79,14 +79,16 @@ def set_state(target: Any, state: Any) -> Any:
         When `target` is anything else, or `state` is not theirs.
     """
     if isinstance(target, DType):
-        known = type(state) is tuple and 8 <= len(state) <= 9
+        known = type(state) is tuple and 8 <= len(state) <= 9 and _is_version(state[0], 4)
         order = word(state[1]) if known else None
         if order not in ("|", "<", ">", "=") or any(part is not None for part in state[2:5]):
             raise PlainPickleError("it holds a structured NumPy type, which is not plain data")
         return DType(target.code, order)
     if not (isinstance(target, Array) and type(state) is tuple and len(state) == 5):
         raise PlainPickleError("it sets the state of an object, which is not plain data")
-    _, shape, dtype, fortran, raw = state
+    version, shape, dtype, fortran, raw = state
+    if not _is_version(version, 1):
+        raise PlainPickleError("it is damaged: an array of an unknown version")
     target.values = _array(
         raw, dtype, shape, "F" if type(fortran) in (bool, int) and fortran else "C"
     )
@@ -117,6 +119,10 @@ def word(value: Any) -> str | None:
     return value if type(value) is str else None
 
 
+def _is_version(value: Any, newest: int) -> bool:
+    return type(value) is int and 0 <= value <= newest
+
+
 def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     if not isinstance(dtype, DType):
         raise PlainPickleError("it holds an array of objects, which is not plain data")
@@ -131,7 +137,7 @@ def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     return np.frombuffer(raw, kind).reshape(shape if raw else (0,), order=order)
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     if type(text) is not str or word(encoding) not in ("latin1", "latin-1"):
         raise PlainPickleError("it asks for a text encoding other than latin1")
     try:
@@ -140,9 +146,9 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
         raise PlainPickleError("it is damaged: bytes that are not bytes") from error
 
 
-def _bytes(value: Any = b"", encoding: Any = "latin1") -> bytes:
+def _bytes(value: Any = b"", encoding: Any = None) -> bytes:
     # bytearray(10**12) is legal Python: a number must never become a length here.
-    return value if type(value) is bytes else _encode(value, encoding)
+    return value if type(value) is bytes and encoding is None else _encode(value, encoding)
 
 
 def _dtype(code: Any, *_: Any) -> DType:
@@ -152,7 +158,11 @@ def _dtype(code: Any, *_: Any) -> DType:
     return DType(name)
 
 
-def _reconstruct(*_: Any) -> Array:
+def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
+    # What NumPy writes for every array: an empty one of bytes, whose state follows.
+    named = isinstance(kind, Symbol) and kind.kind == "ndarray"
+    if not named or shape != (0,) or type(shape) is not tuple or word(code) != "b":
+        raise PlainPickleError("it is damaged: an array that does not begin as NumPy's do")
     return Array()
 
 
@@ -173,7 +183,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "frombuffer": _frombuffer,
 }
 _ARGUMENTS = {
-    "encode": (1, 2),
+    "encode": (2, 2),
     "bytes": (0, 2),
     "dtype": (1, 3),
     "reconstruct": (3, 3),

@@ -12,6 +12,7 @@ import onnx
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import sha256_file
+from lresnet_utils.graph.reading import read_graph
 
 Shape = tuple[int | str, ...]
 
@@ -94,10 +95,13 @@ def summarise(path: Path | str) -> GraphSummary:
         be inferred.
     """
     path = Path(path)
-    model = _inferred(path)
+    model = read_graph(path)
     graph = model.graph
     shapes = _shapes(graph)
     weights = {tensor.name for tensor in graph.initializer}
+    unknown = [v.name for v in (*graph.input, *graph.output) if v.name not in shapes]
+    if unknown:
+        raise GraphError(f"{unknown[0][:60]!r} has no shape.", where=str(path))
     inputs = {v.name: shapes[v.name] for v in graph.input if v.name not in weights}
     batch = _batch(inputs)
     layers = tuple(_layer(node, shapes, batch, where=str(path)) for node in graph.node)
@@ -115,18 +119,6 @@ def summarise(path: Path | str) -> GraphSummary:
     )
 
 
-def _inferred(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model)
-    except Exception as error:  # a missing file, protobuf's errors, the checker's errors
-        message = str(error).split("\n", 1)[0]
-        raise GraphError(
-            f"The file cannot be read as an ONNX graph: {message}", where=str(path)
-        ) from error
-
-
 def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -142,6 +134,8 @@ def _batch(inputs: dict[str, Shape]) -> int:
 
 
 def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where: str) -> Layer:
+    if not node.output:
+        raise GraphError(f"A node of type {node.op_type[:60]!r} has no output.", where=where)
     output = shapes.get(node.output[0], ("?",))
     flops = 0
     if node.op_type in ("Conv", "Gemm", "MatMul"):
@@ -169,6 +163,8 @@ def _reduced(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
 
 def _elements(shape: Shape) -> int:
     """Product of the axes; a symbolic first axis is one image, any other unknown axis gives 0."""
+    if not shape:
+        return 1
     first, *rest = shape
     if any(not isinstance(axis, int) for axis in rest):
         return 0

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
+from lresnet_utils.models.container import MoreThanTensorsError, check_container, is_own
 from lresnet_utils.models.torchscript import is_torchscript, read_torchscript
 
 # Where training scripts put the network's weights inside a larger checkpoint.
@@ -84,7 +85,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     state, ignored = _unwrapped(_load_tensors(path))
-    if not _is_state_dict(state):
+    if not (_is_state_dict(state) and is_own(state)):
         raise CheckpointError(
             "The file holds no network weights (a dict of names to tensors).",
             where=str(path),
@@ -176,6 +177,7 @@ def _load_tensors(path: Path) -> Any:
             return load_file(path)
         if is_torchscript(path):
             return read_torchscript(path)
+        check_container(path)
         with warnings.catch_warnings():
             # About pickle versions and TorchScript; both end in an error of ours where they matter.
             warnings.simplefilter("ignore")
@@ -184,18 +186,24 @@ def _load_tensors(path: Path) -> Any:
         raise
     except FileNotFoundError as error:
         raise CheckpointError("The weights file does not exist.", where=str(path)) from error
+    except MoreThanTensorsError as error:
+        raise _more_than_tensors(path) from error
     except pickle.UnpicklingError as error:
         # PyTorch raises this both for a refused object and for bytes that are no pickle at all;
         # only a refusal names what was refused.
         if "GLOBAL" in str(error):
-            raise CheckpointError(
-                "The checkpoint holds more than tensors, and reading it would run its code.",
-                where=str(path),
-                fix=_RESAVE,
-            ) from error
+            raise _more_than_tensors(path) from error
         raise _not_a_checkpoint(path) from error
     except Exception as error:  # a damaged file can fail anywhere in the zip or pickle readers
         raise _not_a_checkpoint(path) from error
+
+
+def _more_than_tensors(path: Path) -> CheckpointError:
+    return CheckpointError(
+        "The checkpoint holds more than tensors, and reading it would run its code.",
+        where=str(path),
+        fix=_RESAVE,
+    )
 
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.data.csv_sets import files_of
 from lresnet_utils.data.source import PAIR_WORDS
 from lresnet_utils.params import Params
 from lresnet_utils.run import resolve
@@ -43,6 +44,9 @@ def _named(values: dict[str, Any]) -> Iterator[Path]:
         from lresnet_utils.graph.foreign.read import external_files  # most runs need no onnx here
 
         yield from external_files(resolve(values["weights"]))
+    for word in sets:
+        if word not in _WORDS and resolve(word).suffix == ".csv":
+            yield from files_of(resolve(word))
     for word in pairs:
         if word is not None and word not in PAIR_WORDS:
             yield resolve(word)

@@ -19,6 +19,9 @@ from lresnet_utils.verify.dependence import (
 from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 
+# Squared distances of unit vectors end at 4; a rule may put a threshold just beyond.
+_FARTHEST = 5.0
+
 CLUSTERED = "95 %, Wilson with the effective number of pairs, people as clusters"
 UNSEEN = "95 %, Wilson over pairs: without an error nothing shows whether errors gather on people"
 INDEPENDENT = "95 %, Wilson, pairs taken as independent: too few people to tell how they differ"
@@ -110,9 +113,13 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
     if not results.is_file():
         raise EvaluationError("There is no such results file.", where=shown, fix=fix)
     content = read_json(results)
-    if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
+    try:
+        cells = [cell for cell in content["cells"] if cell.get("threshold")]
+        good = all(_has_threshold(cell) for cell in cells)
+    except (KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
         raise EvaluationError("The file holds no run's results.", where=shown, fix=fix)
-    cells = [cell for cell in content["cells"] if cell.get("threshold")]
 
     def find(target: str, batch_size: int) -> float:
         own = [cell for cell in cells if cell["target"] == target]
@@ -122,3 +129,13 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
         return float(own[-1]["threshold"]["value"])
 
     return find
+
+
+def _has_threshold(cell: dict[str, Any]) -> bool:
+    value = cell["threshold"]["value"]
+    return (
+        type(cell["target"]) is str
+        and type(cell["batch_size"]) is int
+        and type(value) in (int, float)
+        and abs(value) <= _FARTHEST
+    )

@@ -56,26 +56,40 @@ def by_value():
     return cloudpickle.register_pickle_by_value
 
 
-@pytest.fixture(scope="session")
-def engines(by_value):
-    """Return a function that gives workers: how many, and whether they see our files."""
-    by_value(sys.modules[__name__])
-    clients = {}
+@pytest.fixture(scope="session", autouse=True)
+def own_lock():
+    """Put the lock that keeps timings apart where no other run on this machine holds it."""
+    # Its name is short, as sockets below it must be.
     with (
         tempfile.TemporaryDirectory(prefix="lrt-") as folder,
         pytest.MonkeyPatch.context() as patched,
-        ExitStack() as stack,
     ):
-        # The lock that keeps timings apart lies there; other runs on this machine are not waited
-        # for. Its name is short, as sockets below it must be.
         patched.setenv("TMPDIR", folder)
         patched.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+def has(client, n_workers):
+    """Wait a while for so many workers."""
+    try:
+        client.wait_for_workers(n_workers, timeout=30)
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def engines(by_value, own_lock):
+    """Return a function that gives workers: how many, and whether they see our files."""
+    by_value(sys.modules[__name__])
+    clients = {}
+    with ExitStack() as stack:
 
         def give(n_workers, files):
-            if n_workers not in clients:
+            # A worker that was killed is started again, but on a busy machine not always.
+            if n_workers not in clients or not has(clients[n_workers], n_workers):
                 engine = stack.enter_context(open_engine(workers=n_workers))
                 clients[n_workers] = engine._client
-            clients[n_workers].wait_for_workers(n_workers)
             return DaskEngine(clients[n_workers], shared=files == "shared")
 
         yield give

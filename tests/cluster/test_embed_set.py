@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lresnet_utils.cluster.tasks import Here
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.embed import embed
 from lresnet_utils.errors import DataError
+from lresnet_utils.exclusive import machine
 from lresnet_utils.files import read_json
 
 from .conftest import Projecting, Stub
@@ -118,6 +120,21 @@ def test_a_set_that_was_not_finished_is_not_opened(pixels, tmp_path):
     with pytest.raises(DataError, match="not finished"):
         EmbeddedSet.open(tmp_path)
     assert embed_set(records, Stub(), tmp_path, Here(), shard_size=SHARD).embedded == N - 3 * SHARD
+
+
+def test_a_shard_waits_while_something_is_timed(pixels, tmp_path):
+    done = threading.Event()
+
+    def embed_all():
+        embed_set(open_records(pixels), Stub(), tmp_path, Here(), shard_size=N)
+        done.set()
+
+    with machine(alone=True):
+        thread = threading.Thread(target=embed_all)
+        thread.start()
+        assert not done.wait(0.5)
+    thread.join(60)
+    assert done.is_set()
 
 
 @pytest.mark.parametrize("files", ["here", "shared", "sent"])

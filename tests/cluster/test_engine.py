@@ -116,6 +116,28 @@ def test_resources_choose_the_worker_where_some_worker_has_them(tmp_path):
         assert engine.call(Task(where, None, tmp_path, resources={"ascend": 1}))
 
 
+def test_work_is_given_up_when_no_worker_is_left(monkeypatch):
+    class Scheduler:
+        address = "tls://127.0.0.1:1"
+
+    class Client:
+        scheduler = Scheduler()
+        threads = 2
+
+        def scheduler_info(self, n_workers):
+            return {"total_threads": self.threads}
+
+    engine, client = DaskEngine(Client(), shared=True), Client
+    monkeypatch.setattr("lresnet_utils.cluster.dask_engine._ASK_S", 0.0)
+    monkeypatch.setattr("lresnet_utils.cluster.dask_engine._ALONE_S", 0.05)
+    engine._require_workers()
+    client.threads = 0
+    engine._require_workers()
+    time.sleep(0.1)
+    with pytest.raises(RunError, match="No worker is left"):
+        engine._require_workers()
+
+
 def test_another_version_at_a_worker_is_refused(engines, tmp_path, monkeypatch):
     engine = engines(2, "shared")
     monkeypatch.setattr(engine, "_code", "0" * 16)

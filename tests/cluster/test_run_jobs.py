@@ -66,7 +66,7 @@ PARAMS = Params.model_validate({"name": "x", "dataset": {"source": "none"}, "bat
 
 
 @pytest.fixture(scope="module")
-def expected(engines, project):
+def expected(project):
     run = RunFolder.open("outputs/here")
     assert {o.status for o in Runner(PARAMS, run).execute()} == {"ok"}
     records, names = results(run)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from lresnet_utils.perf.vendor_logs.record import (
+    COUNT,
     NUMBER,
     Log,
     PerfRecord,
@@ -39,8 +40,8 @@ _VISION_LINES = {
     "post": rf"\[post\] {_RATE}, moduleLatency: ({NUMBER})",
 }
 _UNITS = {"e2e": ("images/s", "whole run"), "post": ("batches/s", "batch")}
-_VISION_NAME = re.compile(r"perf_vision_batchsize_(\d+)_device_(\d+)\.txt$")
-_PURE_NAME = re.compile(r"PureInfer_perf_of_(.+)_in_device_(\d+)\.txt$")
+_VISION_NAME = re.compile(rf"perf_vision_batchsize_({COUNT})_device_({COUNT})\.txt$", re.ASCII)
+_PURE_NAME = re.compile(rf"PureInfer_perf_of_(.+)_in_device_({COUNT})\.txt$", re.ASCII)
 # Where a rate and a time are reciprocal, six printed digits each leave far less than this.
 _RECIPROCAL_TOLERANCE = 1e-3
 
@@ -77,6 +78,7 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     implied = implied_batch_size(stages)
     if said is None:
         said = round(implied)
+        check_batch_size(said)
         notes.append(f"batch size {said} from infer rate / post rate = {implied:.4g}")
     elif abs(implied - said) > 0.02 * said:
         notes.append(f"named batch size {said}, but infer rate / post rate = {implied:.4g}")
@@ -142,6 +144,7 @@ def read_benchmark_pure(path: Path | str, *, batch_size: int | None = None) -> P
         rf"ave_throughputRate\s*[=:]\s*({NUMBER})\s*samples/s,\s*"
         rf"ave_latency\s*[=:]\s*({NUMBER})\s*ms\s*$",
         log.lines[line],
+        re.ASCII,
     )
     if not match:
         raise log.refuse("The line of figures is cut or of an unknown form.", line)
@@ -166,7 +169,7 @@ def _vision_values(log: Log) -> dict[str, tuple[float, ...]]:
     for position, (stage, pattern) in enumerate(_VISION_LINES.items()):
         line = at[position] if position < len(at) else len(log.lines)
         text = log.lines[line].strip() if position < len(at) else ""
-        match = re.fullmatch(pattern, text)
+        match = re.fullmatch(pattern, text, re.ASCII)
         if not match:
             raise log.refuse(f"This should be the [{stage.replace('_', ' ')}] line, whole.", line)
         values[stage] = tuple(

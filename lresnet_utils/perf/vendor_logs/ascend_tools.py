@@ -6,7 +6,6 @@ or one table per clock (Ascend/tools and Ascend/msit, ``infer/summary.py``); msa
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,9 @@ MSAME_CLOCK = (
 
 _CLOCKS = {"NPU_compute_time": "", "H2D_latency": "h2d_", "D2H_latency": "d2h_"}
 _STATISTICS = {"min": "min", "max": "max", "mean": "mean", "median": "p50"}
-_THROUGHPUT = re.compile(rf"[Tt]hroughput \(?1000\*batchsize(?:\.mean)?.*: ({NUMBER})\s*$")
+_THROUGHPUT = re.compile(
+    rf"[Tt]hroughput \(?1000\*batchsize(?:\.mean)?.*: ({NUMBER})\s*$", re.ASCII
+)
 
 
 def read_ais_bench(path: Path | str, *, batch_size: int | None = None) -> PerfRecord:
@@ -130,12 +131,7 @@ def read_msame(path: Path | str, *, batch_size: int | None = None) -> PerfRecord
 
 
 def _ais_summary(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[str, ...], None]:
-    try:
-        summary = json.loads("\n".join(log.lines))
-    except json.JSONDecodeError as error:
-        raise log.refuse(
-            f"The summary is cut or not JSON: {error.msg}.", error.lineno - 1
-        ) from error
+    summary = log.json()
     for key in ("NPU_compute_time", "throughput"):
         if key not in summary:
             raise log.refuse(f"The summary has no {key!r}.")
@@ -164,13 +160,14 @@ def _ais_json_clock(log: Log, clock: str, values: Any) -> dict[str, float]:
             )
     if "mean" not in figures:
         raise log.refuse(f"{clock!r} has no mean.")
+    log.require_order(figures, "", 0)
     return figures
 
 
 def _ais_screen(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[str, ...], int]:
     for line, _ in log.find(r"\[ERROR\]"):
         raise log.refuse("ais_bench reports an error.", line)
-    log.one(r"-+\s*Performance Summary\s*-+", "Performance Summary")
+    log.one(r"-\s*Performance Summary\s*-", "Performance Summary")
     line, _ = log.one(r"[Tt]hroughput \(?1000\*batchsize", "throughput 1000*batchsize...: ...")
     found = _THROUGHPUT.search(log.lines[line])
     if not found:
@@ -189,7 +186,7 @@ def _ais_screen(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[str
 def _ais_screen_clock(log: Log, clock: str, line: int) -> dict[str, float]:
     """Read `name = value` pairs, or a row of the newer table under its header."""
     text = log.lines[line]
-    pairs = re.findall(rf"([\w()%]+) = ({NUMBER})(?=,|\s*$)", text)
+    pairs = re.findall(rf"(?<![\w()%])([\w()%]+) = ({NUMBER})(?=,|\s*$)", text, re.ASCII)
     if "│" in text:
         rows = [(i, m[0].split("│")) for i, m in log.find(r"│.*│") if i < line]
         header = next((cells for _, cells in rows if "Metric" in cells[1]), [])
@@ -208,12 +205,13 @@ def _ais_screen_clock(log: Log, clock: str, line: int) -> dict[str, float]:
             )
     if not {"min", "max", "mean", "p50", "p99"} <= set(figures):
         raise log.refuse(f"The figures of {clock} are cut or of an unknown form.", line)
+    log.require_order(figures, "", line)
     return figures
 
 
 def _statistic(key: str) -> str | None:
     """Name a statistic as this package does: 'median' and 'percentile(99%)' are p50 and p99."""
-    percentile = re.fullmatch(r"percentile\((\d+)%\)|P(\d+)", key)
+    percentile = re.fullmatch(r"percentile\((\d{1,3})%\)|P(\d{1,3})", key, re.ASCII)
     if percentile:
         return f"p{percentile[1] or percentile[2]}"
     return _STATISTICS.get(key)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from lresnet_utils.perf.vendor_logs.record import (
+    COUNT,
     NUMBER,
     Log,
     PerfRecord,
@@ -107,7 +107,7 @@ def _from_console(log: Log) -> _Parts:
         line, found = log.one(rf"{_INFO}{label}:\s+({NUMBER}) {unit}\s*$", f"{label}: ... {unit}")
         figures[name] = log.number(found[1], label, line)
     latency_ms = _console_latencies(log)
-    batches = log.find(rf"{_INFO}(?:Model|Network) batch size: (\d+)\s*$")
+    batches = log.find(rf"{_INFO}(?:Model|Network) batch size: ({COUNT})\s*$")
     said = int(batches[-1][1][1]) if batches else None
     notes = [match[1] for _, match in log.find(r"(INFERENCE_PRECISION_HINT: .+)$")]
     notes += [f"build {m[1]}" for _, m in log.find(r"Build \.+ (\S+)")[:1]]
@@ -123,7 +123,7 @@ def _console_latencies(log: Log) -> dict[str, float]:
             raise log.refuse("The latency is cut or of an unknown form.", line)
         return {"p50": log.number(found[1], "Latency", line)}
     latency_ms = {}
-    for offset, name in enumerate((r"Median|(\d+) percentile", "Average", "Min", "Max"), 1):
+    for offset, name in enumerate((r"Median|(\d{1,3}) percentile", "Average", "Min", "Max"), 1):
         at = line + offset
         text = log.lines[at] if at < len(log.lines) else ""
         found = re.match(rf"{_INFO}(?:{name}):\s+(?P<value>{NUMBER}) (?P<unit>ms|us)\s*$", text)
@@ -134,26 +134,23 @@ def _console_latencies(log: Log) -> dict[str, float]:
         if offset == 1 and found[1]:
             key = f"p{found[1]}"
         latency_ms[key] = value / 1000 if found["unit"] == "us" else value
+    log.require_order(latency_ms, "", line)
     return latency_ms
 
 
 def _from_json(log: Log) -> _Parts:
-    try:
-        report = json.loads("\n".join(log.lines))
-    except json.JSONDecodeError as error:
-        raise log.refuse(
-            f"The report is cut or not JSON: {error.msg}.", error.lineno - 1
-        ) from error
+    report = log.json()
     results, setup = report.get("execution_results"), report.get("configuration_setup")
     if not isinstance(results, dict) or not isinstance(setup, dict):
         raise log.refuse("The report has no 'execution_results' or no 'configuration_setup'.")
     figures = {name: _json_number(log, results, keys) for name, keys in _JSON_KEYS.items()}
     latency_ms = {
-        _json_percentile(key, results): _json_number(log, results, (key,))
+        _json_percentile(log, key, results): _json_number(log, results, (key,))
         for key in results
         if key == "latency_median" or key.startswith("latency (")
     }
     latency_ms |= {name: figures.pop(name) for name in ("mean", "min", "max")}
+    log.require_order(latency_ms, "", 0)
     said = next((setup[key] for key in ("batch size", "batch_size") if key in setup), None)
     if said is not None:
         said = int(_json_number(log, {"batch size": said}, ("batch size",)))
@@ -162,9 +159,12 @@ def _from_json(log: Log) -> _Parts:
     return figures, latency_ms, said, None, notes
 
 
-def _json_percentile(key: str, results: dict[str, Any]) -> str:
-    found = re.search(r"(\d+) percentile", key)
-    return f"p{found[1] if found else results.get('percentile_boundary', 50)}"
+def _json_percentile(log: Log, key: str, results: dict[str, Any]) -> str:
+    found = re.search(r"(\d{1,3}) percentile", key, re.ASCII)
+    percentile = found[1] if found else str(results.get("percentile_boundary", 50))
+    if not re.fullmatch(r"\d{1,3}", percentile, re.ASCII):
+        raise log.refuse("The report has a percentile that is no whole number.", 0)
+    return f"p{percentile}"
 
 
 def _json_number(log: Log, table: dict[str, Any], keys: tuple[str, ...]) -> float:

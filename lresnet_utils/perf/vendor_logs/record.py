@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import DataError
+from lresnet_utils.untrusted.strict_json import parse_json
+from lresnet_utils.untrusted.whole_file import read_bytes
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 32 * 2**20
+MAX_LINES = 500_000
+MAX_LINE_CHARS = 4000
+"""A longer line holds no figure and is not searched: patterns may take time by its square."""
+MAX_BATCH_SIZE = 65_536
+LEAST_FIGURE, MOST_FIGURE = 1e-9, 1e12
 
-# A tool's number: plain or scientific, never a bare sign, a word or a hexadecimal.
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# A tool's number: plain or scientific, never a bare sign, a word or a hexadecimal. There is one
+# way only to match it, or a long row of digits would be tried in as many ways as it is long.
+NUMBER = r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?"
+COUNT = r"\d{1,9}"
 
+_STATISTICS = ("mean", *(f"p{percent}" for percent in range(1, 101)), "max")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -106,7 +116,8 @@ class Log:
 
     def find(self, pattern: str | re.Pattern[str]) -> list[tuple[int, re.Match[str]]]:
         """Return every line, by its index, in which `pattern` is found."""
-        hits = ((i, re.search(pattern, line)) for i, line in enumerate(self.lines))
+        search = re.compile(pattern, re.ASCII).search
+        hits = ((i, search(line)) for i, line in enumerate(self.lines) if _is_short(line))
         return [(i, match) for i, match in hits if match]
 
     def one(self, pattern: str, what: str) -> tuple[int, re.Match[str]]:
@@ -133,13 +144,50 @@ class Log:
         return hits[0]
 
     def number(self, text: str, what: str, line: int, *, allow_zero: bool = False) -> float:
-        """Turn the text of a number into a finite, positive float or refuse the line."""
+        """Turn the text of a number into a float within the limits or refuse the line."""
+        plain = re.fullmatch(NUMBER, text.strip(), re.ASCII)
+        value = float(text) if plain else math.nan
+        if not LEAST_FIGURE <= value <= MOST_FIGURE and not (value == 0 and allow_zero):
+            span = f"{LEAST_FIGURE:g} to {MOST_FIGURE:g}"
+            shown = text.strip()[:40]
+            raise self.refuse(f"{what} is {shown!r}, not a positive number ({span}).", line)
+        return value
+
+    def require_order(self, figures: dict[str, float], prefix: str, line: int) -> None:
+        """Refuse statistics of one clock that do not lie between its least and its greatest.
+
+        Raises
+        ------
+        DataError
+            When one lies outside: a digit was lost or changed.
+        """
+        low, high = (figures.get(f"{prefix}{end}") for end in ("min", "max"))
+        if low is None or high is None:
+            return
+        for name in _STATISTICS:
+            value = figures.get(f"{prefix}{name}", low)
+            # A mean of equal times may differ from them by rounding.
+            if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
+                raise self.refuse(
+                    f"{prefix}{name} is {value:g}, outside its range of {low:g} to {high:g}.", line
+                )
+
+    def json(self) -> dict[str, Any]:
+        """Return the log as the JSON object that it is.
+
+        Raises
+        ------
+        DataError
+            When it is cut, or is no object.
+        """
+        data = "\n".join(self.lines).encode("utf-8")
         try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-            raise self.refuse(f"{what} is {text.strip()!r}, not a positive number.", line)
+            value = parse_json(data, where=str(self.path), what="It")
+        except DataError as error:
+            what = f"The log is cut or not JSON. {error.what}"
+            raise DataError(what, where=error.where, fix=error.fix) from error
+        if not isinstance(value, dict):
+            raise self.refuse("The log is cut or not JSON of this tool.", 0)
         return value
 
 
@@ -149,16 +197,12 @@ def read_lines(path: Path | str) -> Log:
     Raises
     ------
     DataError
-        When the file is missing, empty, larger than 256 MiB or binary.
+        When the file is missing, empty, binary, or has more than `MAX_BYTES` or `MAX_LINES`.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"The log is too large ({size:,} bytes).", where=str(path))
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"The log cannot be read: {error.strerror}.", where=str(path)) from error
+    data = read_bytes(path, most=MAX_BYTES, what="The log")
+    if data.count(b"\n") > MAX_LINES:
+        raise DataError(f"The log is too large: more than {MAX_LINES:,} lines.", where=str(path))
     if not data.strip():
         raise DataError("The log is empty.", where=str(path))
     if b"\0" in data:
@@ -166,16 +210,24 @@ def read_lines(path: Path | str) -> Log:
     text = _ANSI.sub("", data.decode("utf-8", errors="replace"))
     # Progress bars rewrite their line after a bare carriage return; the last writing counts.
     lines = tuple(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
-    while lines and not lines[-1].strip():
-        lines = lines[:-1]
-    return Log(path, lines, hashlib.sha256(data).hexdigest())
+    end = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
+    if not end:
+        raise DataError("The log is empty.", where=str(path))
+    return Log(path, lines[:end], hashlib.sha256(data).hexdigest())
+
+
+def _is_short(line: str) -> bool:
+    return len(line) <= MAX_LINE_CHARS
 
 
 def check_batch_size(batch_size: int | None) -> None:
     """Refuse a batch size that is not a positive whole number."""
     whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
-    if batch_size is not None and not (whole and batch_size >= 1):
-        raise DataError(f"The batch size is {batch_size!r}, not a positive whole number.")
+    if batch_size is not None and not (whole and 1 <= batch_size <= MAX_BATCH_SIZE):
+        raise DataError(
+            f"The batch size is {batch_size!r}, not a positive whole number "
+            f"up to {MAX_BATCH_SIZE:,}."
+        )
 
 
 def agreed_batch_size(log: Log, said: int | None, given: int | None, line: int | None) -> int:
@@ -187,6 +239,8 @@ def agreed_batch_size(log: Log, said: int | None, given: int | None, line: int |
         When both say different numbers, or neither says one.
     """
     check_batch_size(given)
+    if said is not None and not 1 <= said <= MAX_BATCH_SIZE:
+        raise log.refuse(f"The batch size is not from 1 to {MAX_BATCH_SIZE:,}.", line)
     if said is None and given is None:
         raise log.refuse("The log does not say its batch size.", fix="give it: batch_size=...")
     if said is not None and given is not None and said != given:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lresnet_utils.perf.vendor_logs.record import (
+    COUNT,
     NUMBER,
     Log,
     PerfRecord,
@@ -41,7 +42,9 @@ _CLOCKS = {
     "D2H Latency": "d2h_",
 }
 _OLD_CLOCKS = {"Host Latency": "", "Enqueue Time": "enqueue_", "GPU Compute": "gpu_compute_"}
-_STATISTIC = re.compile(rf"(min|max|mean|median|percentile\((\d+)%\)) = ({NUMBER}) ms")
+_STATISTIC = re.compile(
+    rf"(min|max|mean|median|percentile\((\d{{1,3}})%\)) = ({NUMBER}) ms", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
     said, line, per_image = _said_batch(log)
     batch = agreed_batch_size(log, said, batch_size, line)
     notes = list(summary.notes)
-    version = log.find(r"\[TensorRT v(\d+)\]")
+    version = log.find(rf"\[TensorRT v({COUNT})\]")
     if version:
         notes.insert(0, f"TensorRT v{version[0][1][1]}")
     if per_image:
@@ -112,11 +115,11 @@ def _check_success(log: Log) -> None:
 
 def _said_batch(log: Log) -> tuple[int | None, int | None, bool]:
     """Find the batch size that the log shows, its line, and whether qps counts images."""
-    implicit = log.find(r"\[I\] Batch: (\d+)\s*$")
+    implicit = log.find(rf"\[I\] Batch: ({COUNT})\s*$")
     if implicit:
         return int(implicit[0][1][1]), implicit[0][0], True
-    bound = log.find(r"[Ii]nput binding for \S+ with dimensions (\d+)x")
-    shapes = log.find(r"--shapes='?\"?[^\s:]+:(\d+)x")
+    bound = log.find(rf"[Ii]nput binding for \S+ with dimensions ({COUNT})x")
+    shapes = log.find(rf"--shapes='?\"?[^\s:]+:({COUNT})x")
     for line, match in bound or shapes:
         return int(match[1]), line, False
     return None, None, False
@@ -149,6 +152,7 @@ def _statistics(log: Log, text: str, prefix: str, line: int) -> dict[str, float]
     needed = {f"{prefix}{name}" for name in ("min", "max", "mean", "p50")}
     if not needed < set(figures):
         raise log.refuse("The line of figures is cut: a statistic is missing.", line)
+    log.require_order(figures, prefix, line)
     return figures
 
 
@@ -165,11 +169,12 @@ def _old_summary(log: Log) -> _Summary:
         for offset, name in enumerate(names, 1):
             line = starts[clock] + offset
             text = log.lines[line] if line < len(log.lines) else ""
-            match = re.match(rf"{name}: ({NUMBER}) ms(?: at (\d+)%)?", text)
+            match = re.match(rf"{name}: ({NUMBER}) ms(?: at (\d{{1,3}})%)?", text, re.ASCII)
             if not match or (name == "percentile" and not match[2]):
                 raise log.refuse(f"This should be '{name}' of {clock}, whole.", line)
             key = {"median": "p50", "percentile": f"p{match[2]}"}.get(name, name)
             latency_ms[prefix + key] = log.number(match[1], name, line, allow_zero=True)
+        log.require_order(latency_ms, prefix, starts[clock])
     line, found = log.one(rf"^throughput: ({NUMBER}) qps\s*$", "throughput: ... qps")
     at, wall = log.one(rf"^walltime: ({NUMBER}) s\s*$", "walltime: ... s")
     end, total = log.one(rf"^total compute time: ({NUMBER}) s\s*$", "total compute time: ... s")

@@ -58,11 +58,20 @@ def results(evaluation: Evaluation) -> None:
     table(list(_rows(targets, known)), _columns(), tr("Further sets"))
     for name, entry in targets.items():
         note_problems({f"{name}, {known[key]['name']},": own for key, own in entry["sets"].items()})
-    for about in known.values():
-        for finding in about["set_health"]:
-            if not finding["harmless"]:
-                words = " ".join(recorded(finding[part]) for part in ("evidence", "consequence"))
-                say(f"{about['name']}: {words}")
+    odd = [
+        {"set": about["name"]} | finding
+        for about in known.values()
+        for finding in about["set_health"]
+        if not finding["harmless"]
+    ]
+    columns = [
+        Column("set", "Set"),
+        Column("finding", "Question"),
+        Column("evidence", "Found"),
+        Column("consequence", "Consequence"),
+    ]
+    if odd:
+        table(odd, columns, tr("What is odd about these sets"))
 
 
 def published(evaluation: Evaluation) -> None:
