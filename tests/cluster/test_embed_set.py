@@ -18,7 +18,7 @@ from lresnet_utils.cluster.tasks import Here
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.embed import embed
 from lresnet_utils.errors import DataError
-from lresnet_utils.exclusive import machine
+from lresnet_utils.exclusive import HELD, machine
 from lresnet_utils.files import read_json
 
 from .conftest import Projecting, Stub
@@ -122,7 +122,8 @@ def test_a_set_that_was_not_finished_is_not_opened(pixels, tmp_path):
     assert embed_set(records, Stub(), tmp_path, Here(), shard_size=SHARD).embedded == N - 3 * SHARD
 
 
-def test_a_shard_waits_while_something_is_timed(pixels, tmp_path):
+def test_a_shard_waits_while_something_is_timed(pixels, tmp_path, monkeypatch):
+    monkeypatch.delenv(HELD, raising=False)
     done = threading.Event()
 
     def embed_all():
