@@ -18,13 +18,9 @@ def test_a_checkpoint_of_no_known_network_says_so(tmp_path):
         inspect_file(tmp_path / "absent.pth")
 
 
-def test_every_known_network_is_recognised_by_its_names(tmp_path):
-    with torch.device("meta"):
-        state = ARCHITECTURES["iresnet34"].build().state_dict()
-    # Shapes decide, not numbers, so views of one number are enough.
-    full = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in state.items()}
-    torch.save(full, tmp_path / "w.pth")
+def test_a_known_network_is_recognised_by_its_names(tmp_path):
+    torch.save(ARCHITECTURES["mobilefacenet"].build().state_dict(), tmp_path / "w.pth")
     assert inspect_file(tmp_path / "w.pth")[-2:] == [
-        "  architecture: iresnet34",
+        "  architecture: mobilefacenet",
         f"  weights: {tmp_path / 'w.pth'}",
     ]

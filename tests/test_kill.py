@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -63,9 +65,10 @@ READS = {
 @pytest.fixture
 def project(tmp_path):
     """A project of small notebooks, and a process that runs it."""
+    # Kernels' sockets lie below it, and the path of a socket has at most 107 characters.
+    temporary = Path(tempfile.mkdtemp(prefix="lrk-", dir="/tmp"))
     (tmp_path / "params").mkdir()
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "tmp").mkdir()
     for stage in STAGES:
         batch = "batch_size: int = 0  # n" if stage not in WHOLE_RUN else "batch_size = None  # n"
         cell = new_code_cell(f'run_dir: str = ""  # folder\n{batch}')
@@ -80,16 +83,17 @@ def project(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
     )
-    yield Project(tmp_path, server)
+    yield Project(tmp_path, temporary, server)
     server.stdin.close()
     server.wait(30)
+    shutil.rmtree(temporary)
 
 
 class Project:
-    def __init__(self, folder, server):
-        self.folder, self.server = folder, server
+    def __init__(self, folder, temporary, server):
+        self.folder, self.temporary, self.server = folder, temporary, server
 
     def start(self, run):
         print(self.folder / run, file=self.server.stdin, flush=True)
@@ -131,11 +135,12 @@ class Project:
     def no_trace(self):
         """Whether every process and temporary file of a killed run is gone soon."""
         deadline = time.monotonic() + 30
-        while (_marked(self.folder) or list((self.folder / "tmp").glob("lr-*"))) and (
-            time.monotonic() < deadline
-        ):
+        while self._left_over() and time.monotonic() < deadline:
             time.sleep(0.02)
-        return not _marked(self.folder) and not list((self.folder / "tmp").glob("lr-*"))
+        return not self._left_over()
+
+    def _left_over(self):
+        return [*_marked(self.temporary), *self.temporary.glob("lr-*")]
 
 
 def _files(run):

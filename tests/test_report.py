@@ -121,7 +121,7 @@ def test_the_schema_refuses_what_is_not_so(demo_run, path, value):
 
 def test_findings_are_of_this_runs_cells_and_say_what_they_show(demo_run):
     found = results(demo_run)
-    names = [f"{cell['batch_size']}/{cell['target']}" for cell in found["cells"]]
+    names = {f"{cell['batch_size']}/{cell['target']}" for cell in found["cells"]}
     (fastest,) = [f for f in found["findings"] if f["rule"] == "fastest-accurate"]
     rates = {
         f"{c['batch_size']}/{c['target']}": c["throughput_ips"]["value"] for c in found["cells"]

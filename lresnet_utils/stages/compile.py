@@ -121,7 +121,7 @@ def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> di
         how = {"log": folder / "build.log", "doing": "building", "seconds": seconds}
         return attempt_apart(_build, target, work, limits=limits, **how)
 
-    if not target.repeatable:
+    if not target.self_contained:
         return make()
     return parts.kept(target.name, work.made_from(target, parts), make, files)
 

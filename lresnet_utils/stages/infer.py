@@ -146,7 +146,7 @@ class _Work:
         def files() -> list[Path]:
             return [self.run.embeddings(self.batch_size, target.name, name) for name in stored]
 
-        if not target.repeatable:
+        if not target.self_contained:
             return make()
         return parts.kept(part, self.made_from(target, artefact, stored, parts), make, files)
 

@@ -71,7 +71,7 @@ def measure_speed(
     parts = Parts(run, "6_perf", batch_size, timed=True)
     # Targets are timed in turns, so that one alone cannot be kept: all of them, or none.
     with machine_alone(alone=True):
-        if all(get_target(name).repeatable for name in targets):
+        if all(get_target(name).self_contained for name in targets):
             record = parts.kept(WHOLE, work.made_from(built, parts), lambda: work.measure(built))
         else:
             record = work.measure(built)

@@ -133,7 +133,7 @@ class Target(ABC):
     """Whether building twice gives the same bytes; compilers number and name things anew."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
-    repeatable: ClassVar[bool] = True
+    self_contained: ClassVar[bool] = True
     """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property

@@ -72,7 +72,7 @@ class ReplayTarget(ToolTarget):
     distribution = "replay"
     suffix = ".json"
     embeds_variants: ClassVar[bool] = False
-    repeatable: ClassVar[bool] = False
+    self_contained: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

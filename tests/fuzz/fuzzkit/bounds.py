@@ -34,6 +34,8 @@ class CodeWatch:
         self.on = False
         self.folder = ""
         self.seen: list[str] = []
+        # Asked for the first time inside the hook, this would open a file and wait for itself.
+        self._temporary = tempfile.gettempdir()
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple) -> None:
@@ -52,7 +54,7 @@ class CodeWatch:
     def _is_inside(self, path: str | bytes) -> bool:
         # A file without a name, which the system takes away when it is closed, is no trace.
         path = os.path.realpath(os.fsdecode(path))
-        return path.startswith(self.folder) or path == tempfile.gettempdir()
+        return path.startswith(self.folder) or path == self._temporary
 
 
 def _is_importing() -> bool:
@@ -80,6 +82,12 @@ def memory_ceiling() -> Iterator[None]:
 
 def peak_bytes() -> int:
     """Return the largest resident size that the process ever had."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except FileNotFoundError:
+        pass
+    # On Linux this would begin with the largest size of the process that started this one.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -42,7 +42,7 @@ def _hangs(data, seed, folder):
 
 def _swells(data, seed, folder):
     if data != WHOLE:
-        bytearray(600 * 10**6)
+        b"x" * (600 * 10**6 + len(data))  # touched, so that it is really there
     return _good(data, seed, folder)
 
 
