@@ -176,11 +176,13 @@ def test_a_run_that_is_killed_again_and_again_ends_like_any_other(project, kills
     while killed < kills:
         life += 1
         name = f"life{life}"
-        while True:
+        while killed < kills:
             changes = changes % 12 + 1
             if not project.kill_after(name, changes):
                 break
             killed += 1
             assert project.no_trace()
+        else:
+            assert project.run(name) == wanted
         assert project.left(name) == wanted
     assert project.no_trace()

@@ -14,6 +14,7 @@ from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.seeding import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.preflight import check
+from lresnet_utils.report import show
 from lresnet_utils.report.pages import export as page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
@@ -37,7 +38,7 @@ def graph(tmp_path):
     return network, export_onnx(network, tmp_path / "given.onnx", batch_size=1)
 
 
-def test_a_graph_goes_the_whole_road(graph, small_lfw, tmp_path, capsys):
+def test_a_graph_goes_the_whole_road(graph, small_lfw, tmp_path, monkeypatch):
     network, path = graph
     run = RunFolder(tmp_path / "run")
     faces = preprocess(run, dataset=str(small_lfw))
@@ -62,9 +63,11 @@ def test_a_graph_goes_the_whole_road(graph, small_lfw, tmp_path, capsys):
     links = [*recorded(record), *recorded(embedded)]
     assert links[0]["file"] == "given.onnx (graph)"
     assert broken(run, links) == {}
+    shown = []
+    monkeypatch.setattr(show, "_display", lambda data, **_: shown.append(data["text/html"]))
     page.network(record)
     page.parity(record)
-    assert "batch-size" in capsys.readouterr().out
+    assert "batch-size (1)" in "".join(shown)
 
 
 def checked(path, tmp_path, **model):
