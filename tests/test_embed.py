@@ -219,7 +219,7 @@ def test_a_failing_read_stops_everything_and_is_raised():
     with Projection(1) as session, pytest.raises(OSError, match="disk gone"):
         embed(images, session, flip=False, **OPTIONS)
     assert session.inputs <= 10 and images.reads <= 15
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_failing_inference_stops_everything_and_is_raised():
@@ -232,7 +232,7 @@ def test_a_failing_inference_stops_everything_and_is_raised():
         embed(images, session, flip=True, **OPTIONS)
     # Both views of the batches that are made ahead or given to the session, at the very most.
     assert session.inputs <= 2 * (1 + WAITING) and images.reads <= 2 + WAITING + AHEAD
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_failing_post_processing_is_raised_soon():
@@ -241,7 +241,7 @@ def test_a_failing_post_processing_is_raised_soon():
     with session, pytest.raises(TypeError):
         embed(faces(60), session, flip=False, **OPTIONS)
     assert session.inputs <= 2 + BEHIND + WAITING + 1
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_reading_runs_only_a_few_batches_ahead():
