@@ -15,8 +15,15 @@ from pathlib import Path
 
 import psutil
 
+from lresnet_utils.errors import RunError
+
 MARK = "LRESNET_MARK"
 """Environment variable by which everything that a run started can be found."""
+# A Unix socket's path has fewer than 108 bytes on Linux and 104 on macOS. Below the folder the
+# longest is the fork server's, then a kernel's ("/k-12345678/k-1").
+_LONGEST = 103 - len("/pymp-12345678/listener-12345678")
+# Every POSIX system has it, and its name is short.
+_SHORT = "/tmp"  # noqa: S108 (a folder of mode 700 with a random name is made there)
 # What processes get to be gone after they were killed, seconds: one may hang in the kernel.
 _GONE_S = 5.0
 
@@ -38,8 +45,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.mark = secrets.token_hex(8)
-        # Unix socket paths are short (108 bytes on Linux, 104 on macOS), so no long names here.
-        self.folder = Path(tempfile.gettempdir()) / f"lr-{self.mark}"
+        self.folder = folder_for_sockets(f"lr-{self.mark}")
         # Started first: from here on nothing that this process makes can be left behind.
         self._process = subprocess.Popen(  # noqa: S603 (this Python, a list of arguments)
             [sys.executable, "-m", "lresnet_utils.guard", self.mark, str(self.folder)],
@@ -59,6 +65,37 @@ class Guard:
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2 * _GONE_S)
+
+
+def folder_for_sockets(name: str) -> Path:
+    """Return where a folder of that name can hold sockets: not too deep, and writable.
+
+    Parameters
+    ----------
+    name : str
+        Name of the folder, which is not made here.
+
+    Returns
+    -------
+    Path
+        Below the temporary folder, or below ``/tmp`` where the path of a socket would get longer
+        than the system allows.
+
+    Raises
+    ------
+    RunError
+        Neither will do.
+    """
+    temporary = tempfile.gettempdir()
+    for parent in (temporary, _SHORT):
+        folder = Path(parent) / name
+        if len(os.fsencode(folder)) <= _LONGEST and os.access(parent, os.W_OK | os.X_OK):
+            return folder
+    raise RunError(
+        "no folder for the kernels' sockets: their paths would be too long",
+        where=f"the temporary folder {temporary}",
+        fix="set TMPDIR to a folder with a short path, such as /tmp",
+    )
 
 
 @cache

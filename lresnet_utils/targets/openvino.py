@@ -218,4 +218,8 @@ def _core() -> openvino.Core:
     """Return the one core of this process; a second one would load the CPU plugin again."""
     import openvino
 
+    # The first array that OpenVINO is given makes it look up NumPy's interface, once per process.
+    # Two lanes that do so at the same time wait for each other for ever: one holds the lock of
+    # that look-up and needs Python's, the other the reverse. So the first array is this one.
+    openvino.Tensor(np.zeros(1, np.float32))
     return openvino.Core()
