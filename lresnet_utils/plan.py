@@ -12,9 +12,8 @@ from pydantic import BaseModel
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.params import Params, flat_names, value_at
-from lresnet_utils.run import WHOLE_RUN, RunFolder, project_root
+from lresnet_utils.run import NO_FACES, WHOLE_RUN, RunFolder, project_root
 
-NO_FACES = "none"
 _NEED_FACES = frozenset({"3_preprocess", "4_infer", "5_evaluate"})
 # Stages whose files a stage reads; the summary reads all.
 _READS = {

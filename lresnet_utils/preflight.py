@@ -14,11 +14,10 @@ from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import DatasetParams, MoreSet, Params
-from lresnet_utils.plan import NO_FACES
 from lresnet_utils.reserve import require_free
-from lresnet_utils.run import RunFolder, prepare_folder, resolve
+from lresnet_utils.run import NO_FACES, ONNX, RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
-from lresnet_utils.stages.foreign import ONNX, foreign_input
+from lresnet_utils.stages.foreign import foreign_input
 from lresnet_utils.targets import get_target
 from lresnet_utils.verify.transfer import threshold_of
 

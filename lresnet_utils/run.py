@@ -27,6 +27,10 @@ STAGES = (
 SINGLE = "report.html"
 # Stages that belong to the whole run rather than to one batch size.
 WHOLE_RUN = frozenset({"3_preprocess", "7_summary"})
+# The `dataset.source` of a run of speed alone.
+NO_FACES = "none"
+# The `model.architecture` of a network that comes as a graph.
+ONNX = "onnx"
 
 # What each stage leaves beside record, notebook and page, below its folder.
 _RESULTS = {

@@ -97,12 +97,13 @@ def demo_run(tmp_path_factory, execute) -> RunFolder:
 
 
 @pytest.fixture
-def small_lfw(tmp_path) -> Path:
-    """Write 24 pairs of real faces, 112 x 112, in the form of ``lfw.bin``."""
+def small_lfw(tmp_path, request) -> Path:
+    """Write 24 pairs of real faces, or as many as asked for, in the form of ``lfw.bin``."""
+    half = getattr(request, "param", 24) // 2
     faces = [encoded_face(path)[0] for _, path in orl_files()[:48]]
     people = [person for person, _ in orl_files()[:48]]
     # Neighbours are the same person; crossing halves are different people.
-    pairs = [(i, i + 1) for i in range(0, 24, 2)] + [(i, i + 24) for i in range(12)]
+    pairs = [(i, i + 1) for i in range(0, 2 * half, 2)] + [(i, i + 24) for i in range(half)]
     same = [people[a] == people[b] for a, b in pairs]
     assert 0 < sum(same) < len(same)
     return write_bin(tmp_path / "lfw.bin", [faces[i] for pair in pairs for i in pair], same)

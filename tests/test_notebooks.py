@@ -1,6 +1,8 @@
 """Notebooks hold prose and short calls; logic belongs to the package."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -50,6 +52,23 @@ def test_cells_are_short_calls(notebook):
             assert len([line for line in lines if not line.startswith("language:")]) <= 10
             for node in ast.walk(ast.parse(cell.source)):
                 assert not isinstance(node, BANNED), ast.unparse(node)
+
+
+def test_kernels_import_no_more_than_they_use():
+    """PyTorch, or the checks of notebook files, would cost each of them seconds."""
+    calls = [
+        line
+        for stage in STAGES
+        if stage != "1_export"
+        for cell in nbformat.read(NOTEBOOKS / f"{stage}.ipynb", as_version=4).cells
+        for line in cell.source.splitlines()
+        if cell.cell_type == "code" and line.startswith("from ")
+    ]
+    told = "print(sorted({'torch', 'nbformat', 'papermill'} & set(sys.modules)))"
+    code = "\n".join(["import sys", *calls, told])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(calls) > 20
+    assert done.stdout == "[]\n"
 
 
 def test_it_tells_a_story(notebook):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
-import torch
-from torch import nn
 
 from lresnet_utils.errors import GraphError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Errors only: its warnings about the graph are not for the user.
 _LOG_ERRORS = 3
@@ -30,6 +32,9 @@ def run_network(module: nn.Module, batches: np.ndarray) -> np.ndarray:
     float32 array, shape (batch, d) or (n * batch, d)
         The embeddings as the network gives them, not normalised here.
     """
+    # Most who import this module run ONNX files alone, and PyTorch takes a second to import.
+    import torch
+
     with torch.inference_mode():
         rows = [module(torch.from_numpy(batch)).numpy() for batch in _each(batches)]
     return np.concatenate(rows)

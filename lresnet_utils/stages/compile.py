@@ -22,9 +22,8 @@ from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.resume.parts import Parts
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.apart import attempt_apart
-from lresnet_utils.stages.foreign import ONNX
 from lresnet_utils.stages.links import of_build
 from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target

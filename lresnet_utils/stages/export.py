@@ -13,10 +13,9 @@ from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
-from lresnet_utils.plan import NO_FACES
 from lresnet_utils.resume.parts import WHOLE, Parts
-from lresnet_utils.run import RunFolder, resolve
-from lresnet_utils.stages.foreign import ONNX, export_foreign
+from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
+from lresnet_utils.stages.foreign import export_foreign
 from lresnet_utils.stages.links import of_export
 from lresnet_utils.stages.parity import agreement, sample_batches
 

@@ -15,12 +15,9 @@ from lresnet_utils.graph.foreign.running import baseline
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.links import of_foreign
 from lresnet_utils.stages.parity import agreement, sample_batches
-
-ONNX = "onnx"
-"""The architecture of a network that is given as a graph."""
 
 AUTO = "auto"
 

@@ -13,8 +13,7 @@ from lresnet_utils.files import read_json, write_json
 from lresnet_utils.findings import find
 from lresnet_utils.findings.model import Finding
 from lresnet_utils.findings.say import said_json
-from lresnet_utils.plan import NO_FACES
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import NO_FACES, RunFolder
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
 from lresnet_utils.stages.tuned import tuning
 

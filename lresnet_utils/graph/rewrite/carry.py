@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
-import torch
 
 from lresnet_utils.graph.rewrite.values import (
     attribute,
@@ -125,6 +124,8 @@ def _map(
     layer: ir.Node, weight: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
     """Return what an image of the constants `shift` adds to the output, borders included."""
+    import torch  # a second of every notebook that shows rewrites, were it at the top
+
     image = np.broadcast_to(shift[:, None, None], (1, *shape))
     top, left, bottom, right = attribute(layer, "pads", (0, 0, 0, 0))
     padded = np.pad(image, ((0, 0), (0, 0), (top, bottom), (left, right)))
