@@ -112,6 +112,10 @@ class StageDisplay(Display):
         name_x(ax, tr("milliseconds per image"))
 
 
+# Between the batch sizes of one line, and between two lines, in axes units.
+_LABEL_GAP, _LINE_GAP = 0.04, 0.06
+
+
 @dataclass
 class AccuracySpeedDisplay(Display):
     """What accuracy costs in speed: one cross of two intervals per target and batch size.
@@ -170,32 +174,49 @@ class AccuracySpeedDisplay(Display):
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, rates, 1.1)
         heights = [v for row in self.rows for v in ends_of(row["accuracy"]) if v is not None]
         room = max(max(heights) - min(heights), 0.002)
-        ax.set_ylim(min(heights) - 0.08 * room, max(heights) + 0.18 * room)
+        lines = self._lines_of_batches(ax)
+        above = 0.18 + 0.09 * max(line for line, _ in lines.values())
+        ax.set_ylim(min(heights) - 0.08 * room, max(heights) + above * room)
         percent_axis(ax.yaxis)
         grid(ax, "y")
         name_y(ax, tr("accuracy (%)"))
         name_x(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
-        self._name_batches(ax)
+        self._name_batches(ax, lines)
         legend_below(ax, [target_handle(target) for target in targets])
 
-    def _name_batches(self, ax: Axes) -> None:
-        """Write each batch size above its cross, side by side where crosses are close."""
+    def _lines_of_batches(self, ax: Axes) -> dict[str, tuple[int, Sequence[float]]]:
+        """Give each target a line for its batch sizes, and their places on it in axes units.
+
+        Targets whose batch sizes would mingle on one line get one above the other.
+        """
         to_axes = ax.transData + ax.transAxes.inverted()
-        tops = [
-            to_axes.transform(
-                (row["throughput_ips"]["value"], max(filter(None, ends_of(row["accuracy"]))))
-            )
-            for row in self.rows
-        ]
-        places = spread([x for x, _ in tops], 0.04)
-        for row, x, (_, y) in zip(self.rows, places, tops, strict=True):
-            ax.text(
-                x,
-                y + 0.02,
-                str(row["batch_size"]),
-                transform=ax.transAxes,
-                ha="center",
-                color=style.look(row["target"]).colour,
-                fontweight="bold",
-                fontsize=style.SMALL_PT,
-            )
+        ends: list[float] = []
+        lines = {}
+        rates: dict[str, list[float]] = {}
+        for row in self.rows:
+            rates.setdefault(row["target"], []).append(row["throughput_ips"]["value"])
+        for target, values in sorted(rates.items(), key=lambda item: min(item[1])):
+            places = spread([to_axes.transform((value, 0))[0] for value in values], _LABEL_GAP)
+            free = [i for i, end in enumerate(ends) if end + _LABEL_GAP <= min(places)]
+            line = free[0] if free else len(ends)
+            ends[line : line + 1] = [max(places)]
+            lines[target] = line, places
+        return lines
+
+    def _name_batches(self, ax: Axes, lines: Mapping[str, tuple[int, Sequence[float]]]) -> None:
+        """Write each batch size above its cross, on its target's line."""
+        to_axes = ax.transData + ax.transAxes.inverted()
+        for target, (line, places) in lines.items():
+            rows = [row for row in self.rows if row["target"] == target]
+            for row, x in zip(rows, places, strict=True):
+                top = max(filter(None, ends_of(row["accuracy"])))
+                ax.text(
+                    x,
+                    to_axes.transform((ax.get_xlim()[0], top))[1] + 0.02 + _LINE_GAP * line,
+                    str(row["batch_size"]),
+                    transform=ax.transAxes,
+                    ha="center",
+                    color=style.look(target).colour,
+                    fontweight="bold",
+                    fontsize=style.SMALL_PT,
+                )

@@ -124,3 +124,30 @@ def test_accuracy_speed_draws_both_intervals_of_every_cell():
     assert pytest.approx([0.98, 0.995]) in [s[:, 1].tolist() for s in segments]
     assert texts(display.ax_) == ["1", "16"]
     assert "torch-fp32 at batch 16: accuracy 99.00\u00a0% [98.00, 99.50]" in display.describe()
+
+
+def test_batch_sizes_of_targets_that_lie_together_stand_on_lines_of_their_own():
+    accuracy = {"value": 0.99, "low": 0.98, "high": 0.995}
+    rows = [
+        {
+            "target": target,
+            "batch_size": size,
+            "accuracy": accuracy,
+            "throughput_ips": {"value": rate, "low": rate, "high": rate},
+        }
+        for target, rates in (
+            ("torch-fp32", (60, 100)),
+            ("onnxruntime-fp32", (70, 80)),
+            ("openvino-fp32", (200, 210)),
+        )
+        for size, rate in zip((1, 16), rates, strict=True)
+    ]
+    ax = AccuracySpeedDisplay(rows).plot().ax_
+    heights = [text.get_position()[1] for text in ax.texts]
+    assert heights[0] == heights[1] == heights[4] == heights[5]
+    assert heights[2] == heights[3] > heights[0]
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert box.y1 < ax.get_window_extent().y1
