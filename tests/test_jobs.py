@@ -1,4 +1,4 @@
-"""Whole runs of other params files than the demo's: the guide's job, random weights, recordings."""
+"""Whole runs of other params files than the demo's: the guide's job, and its recorded results."""
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -8,7 +8,6 @@ from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.results_schema import results_schema
 
 pytestmark = pytest.mark.slow
-TINY = ("build.search_seconds=0", "perf.seconds=0.05", "perf.repeats=2", "perf.warmup=0")
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw, cell
         f"dataset.source={small_lfw}",
         "batch_sizes=[2]",
         "targets=[torch-fp32, onnxruntime-fp32]",
-        *TINY,
+        *("build.search_seconds=0", "perf.seconds=0.05", "perf.repeats=2", "perf.warmup=0"),
         "folds=4",
     )
     run, cells = cells_of("params/ir_se100_lfw.yaml", *overrides)
@@ -47,28 +46,6 @@ def test_the_guides_job_runs_from_checkpoint_to_report(tmp_path, small_lfw, cell
     assert [cell["status"] for cell in cells] == ["ok", "ok"]
     assert cells[1]["parity"]["min_cosine"] > 0.99999
     assert all(cell["accuracy"]["n"] == 8 for cell in cells)
-
-
-def test_random_weights_get_speed_and_parity_but_no_accuracy(small_lfw, cells_of):
-    overrides = (
-        "model.architecture=mobilefacenet",
-        "batch_sizes=[4]",
-        "targets=[torch-fp32, openvino-fp32]",
-        *TINY,
-        f"dataset.source={small_lfw}",
-    )
-    run, cells = cells_of("params/ir_se100_speed.yaml", *overrides)
-    assert len(cells) == 2
-    for cell in cells:
-        assert cell["status"] == "ok"
-        assert cell["accuracy"] is None
-        assert "random" in cell["accuracy_refused"]
-        assert cell["parity"]["min_cosine"] > 0.9999
-        assert cell["throughput_ips"]["value"] > 0
-    for page in (run.index, run.stage("5_evaluate", 4, ".html")):
-        text = page.read_text()
-        assert "neither evaluated nor shown" in text
-        assert "Wrong pairs" not in text
 
 
 def test_the_guides_own_results_are_judged_here_and_labelled_as_recorded(cells_of):
