@@ -26,6 +26,7 @@ SMALL = (
     "batch_sizes=[2, 16]",
     "targets=[torch-fp32, openvino-fp32]",
     "dataset.variants=[noise40]",
+    "bootstrap=60",
     "build.search_seconds=0.01",
     "build.search_repeats=2",
     "perf.seconds=0.05",
