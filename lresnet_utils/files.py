@@ -91,7 +91,8 @@ def require_room(folder: Path | str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return what a user is told when the system refuses to write a file."""
-    fix = _ROOM if error.errno in _FULL else "choose a folder that can be written"
+    has_room = error.errno not in _FULL or error.errno == errno.EROFS
+    fix = "choose a folder that can be written" if has_room else _ROOM
     return StorageError(f"Cannot write here: {error.strerror}.", where=str(path), fix=fix)
 
 
