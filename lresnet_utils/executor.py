@@ -154,9 +154,8 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
 
 
 def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
-    # Papermill logs each cell, and nbclient a kernel that was ended; a user is told per notebook.
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    # It would log each cell, and a kernel that was ended; a user is told per notebook.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
             str(task.notebook),
