@@ -9,6 +9,7 @@ empty glyph of that width, mapped to all of them, is all it needs: less than a k
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
 from functools import cache
@@ -34,6 +35,8 @@ def wide_font() -> str:
     path = folder / "wide.ttf"
     _build().save(path)
     font_manager.fontManager.addfont(path)
+    # It has no bold shapes as it has no shapes; Matplotlib would write so into the notebook.
+    logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)
     return NAME
 
 

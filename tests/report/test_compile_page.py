@@ -179,7 +179,7 @@ def test_eight_bits_shows_recipe_decisions_calibration_and_budget():
         "1", "aligned", "99.90 %", "99.80 %", "5", "1", "3600", "0.22", "0.9134",
     ]  # fmt: skip
     assert layers == [["/conv1", "0.0123", "yes"]]
-    assert "128 preprocessed faces of this run (64 aligned and 64 noise40)" in text
+    assert "128 preprocessed faces of this run (64 aligned and 64 noise σ 40)" in text
     assert "No label and no pair was read." in text
     assert "compared with fp32, the same runtime, on 3600 pairs of 400 pictures" in text
     assert "more than 0.2 percentage points" in text

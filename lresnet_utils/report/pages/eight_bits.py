@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.report.displays import TradeOffDisplay
 from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, ok_targets
@@ -41,9 +42,13 @@ def _searches(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: entry["int8"] for name, entry in entries.items() if "int8" in entry}
 
 
+def _label(variant: str) -> str:
+    return VARIANTS[variant].label if variant in VARIANTS else variant
+
+
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
     used = found["calibration"]
-    shares = join_words([f"{count} {variant}" for variant, count in used["variants"].items()])
+    shares = join_words([f"{n} {tr(_label(variant))}" for variant, n in used["variants"].items()])
     labels = (
         tr("Labels were used.") if used["labels_used"] else tr("No label and no pair was read.")
     )
@@ -73,7 +78,7 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
             "warning",
         )
         return
-    variants = join_words(budget["variants"])
+    variants = join_words([tr(_label(variant)) for variant in budget["variants"]])
     say(
         tr(
             "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
@@ -161,7 +166,7 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
     if found["budget"]["points"] is None:
         return
     rows = [
-        {"recipe": f"{number}", "variant": variant} | numbers
+        {"recipe": f"{number}", "variant": _label(variant)} | numbers
         for number, entry in enumerate(found["tried"], 1)
         for variant, numbers in entry["variants"].items()
     ]
