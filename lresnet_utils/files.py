@@ -23,7 +23,8 @@ from lresnet_utils.untrusted.whole_file import read_bytes
 
 # What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
-_ROOM = "free some space and run the same again: what is finished is kept"
+WHEN_FULL = "free some space, or make it writable, and run the same again: what is finished is kept"
+"""What a user is told to do when the disk takes no more."""
 # Enough to tell a full disk from one on which a small file still fits by chance.
 _PROBE_BYTES = 2**20
 
@@ -91,8 +92,7 @@ def require_room(folder: Path | str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return what a user is told when the system refuses to write a file."""
-    has_room = error.errno not in _FULL or error.errno == errno.EROFS
-    fix = "choose a folder that can be written" if has_room else _ROOM
+    fix = WHEN_FULL if error.errno in _FULL else "choose a folder that can be written"
     return StorageError(f"Cannot write here: {error.strerror}.", where=str(path), fix=fix)
 
 

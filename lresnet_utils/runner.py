@@ -13,7 +13,7 @@ import yaml
 
 from lresnet_utils.errors import StorageError
 from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, first_line
-from lresnet_utils.files import write_json, write_text
+from lresnet_utils.files import WHEN_FULL, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
@@ -249,11 +249,11 @@ class Runner:
         return done
 
     def _fill(self, what: str) -> None:
-        """Take note that the disk is full, and free what was kept for the report."""
+        """Take note that the disk takes no more, and free what was kept for the report."""
         self.full = self.full or StorageError(
             what,
             where=str(self.run.folder),
-            fix="free some space and run the same again: what is finished is kept",
+            fix=WHEN_FULL,
         )
         self._reserve.free()
 

@@ -1,5 +1,6 @@
 """Files are whole or absent."""
 
+import errno
 import os
 
 import numpy as np
@@ -114,3 +115,17 @@ def test_a_table_that_does_not_fit_leaves_no_file(tmp_path, blocks):
         for block in blocks:
             write(block)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "make it writable"),
+        (errno.EACCES, "choose a folder that can be written"),
+    ],
+)
+def test_what_to_do_fits_what_the_disk_says(tmp_path, number, todo):
+    refused = files.cannot_write(tmp_path / "x", OSError(number, os.strerror(number)))
+    assert todo in refused.fix
+    assert os.strerror(number) in str(refused)

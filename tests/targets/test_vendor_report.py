@@ -51,8 +51,8 @@ def staged(tmp_path, small_lfw):
     return run
 
 
-@pytest.mark.parametrize("runner", ["msame", "benchmark"])
-def test_the_other_runners_give_the_same_embeddings(tools, staged, runner):
+@pytest.mark.parametrize("runner", ["ais_bench", "msame", "benchmark"])
+def test_every_runner_gives_the_same_embeddings(tools, staged, runner):
     tools.cann()
     tools.install("atc", "trtexec", runner)
     _, results = staged(["onnxruntime-fp32", "ascend-fp16", "tensorrt-fp16"])
