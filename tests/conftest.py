@@ -124,10 +124,14 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Return a function that opens a page; `visit.heard` gathers requests and complaints."""
+    """Return a function that opens a page; `visit.heard` gathers requests and complaints.
+
+    It waits for the threshold explorer, which unpacks its data before it takes the place of its
+    static figure, unless told that the page's scripts do not run.
+    """
     heard, contexts = [], []
 
-    def open_page(path, width=1280, scheme="light"):
+    def open_page(path, width=1280, scheme="light", scripts=True):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
@@ -136,6 +140,8 @@ def visit(browser):
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda problem: heard.append(str(problem)))
         page.goto(own)
+        if scripts and page.locator(".lr-explorer").count():
+            page.wait_for_selector(".lr-x-live")
         return page
 
     open_page.heard = heard

@@ -44,12 +44,6 @@ def path(tmp_path_factory):
     return publish(folder / "page.ipynb", folder / "page.html", title="Explorer")
 
 
-def opened(visit, path, **options):
-    page = visit(path, **options)
-    page.wait_for_selector(".lr-explorer input")
-    return page
-
-
 def shown(page):
     """Return the threshold, the three values, the counts and the wrong pairs that are shown."""
     cells = page.locator(".lr-x-live tbody td").all_inner_texts()
@@ -71,7 +65,7 @@ def expected(distances, same, threshold):
 
 
 def test_arrow_keys_show_what_the_package_computes_for_every_target(path, visit):
-    page, scores, at = opened(visit, path), example(), 124
+    page, scores, at = visit(path), example(), 124
     page.locator(".lr-explorer select").focus()
     for name, keys in zip(scores, ([], ["ArrowDown"], ["ArrowDown"]), strict=True):
         page.locator(".lr-explorer select").focus()
@@ -91,7 +85,7 @@ def test_arrow_keys_show_what_the_package_computes_for_every_target(path, visit)
 
 
 def test_every_threshold_of_the_slider_is_the_packages(path, visit):
-    page, scores = opened(visit, path), example()
+    page, scores = visit(path), example()
     read = """() => { const input = document.querySelector('.lr-explorer input'), rows = [];
       for (let i = 0; i <= 400; i++) {
         input.value = i; input.dispatchEvent(new Event('input'));
@@ -106,7 +100,7 @@ def test_every_threshold_of_the_slider_is_the_packages(path, visit):
 
 
 def test_marks_move_together_and_the_words_follow(path, visit):
-    page = opened(visit, path)
+    page = visit(path)
     places = (
         "[...document.querySelectorAll('[data-mark]')].map(e => e.getBoundingClientRect().x"
         " + ' ' + e.getBoundingClientRect().y)"
@@ -126,7 +120,7 @@ def test_marks_move_together_and_the_words_follow(path, visit):
 
 
 def test_controls_are_named_and_the_focus_is_seen(path, visit):
-    page = opened(visit, path)
+    page = visit(path)
     assert page.get_by_role("slider", name="Threshold").count() == 1
     assert page.get_by_role("combobox", name="Target").count() == 1
     page.get_by_role("combobox").focus()
@@ -138,7 +132,7 @@ def test_controls_are_named_and_the_focus_is_seen(path, visit):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_scrolls_sideways_and_nothing_is_requested(path, visit, width):
     for scheme in ("light", "dark"):
-        page = opened(visit, path, width=width, scheme=scheme)
+        page = visit(path, width=width, scheme=scheme)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator(".lr-x-static").is_hidden()
@@ -150,7 +144,7 @@ def test_without_its_script_the_page_keeps_the_static_figure(path, visit, tmp_pa
     text = path.read_text(encoding="utf-8")
     changed = tmp_path / "changed.html"
     changed.write_text(text.replace('"use strict";', '"use strict"; '), encoding="utf-8")
-    page = visit(changed)
+    page = visit(changed, scripts=False)
     page.wait_for_load_state("networkidle")
     assert page.locator(".lr-explorer input").count() == 0
     assert page.locator(".lr-x-static figure svg").is_visible()
