@@ -22,6 +22,9 @@ from lresnet_utils.run import project_root
 from lresnet_utils.signing import sign
 
 Waiting = Callable[[str], None]
+# OpenMP's threads, PyTorch's among them, spin while they wait; beside another notebook they would
+# spin on the cores that it needs.
+_SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
     try:
         task.output.parent.mkdir(parents=True, exist_ok=True)
         environment = guard().environment() | {HELD: "held"} | task.environment
+        environment |= {} if task.alone else _SHARING
         with kernel_settings(task.output.with_suffix(".log"), environment):
             return _papermill(task, running)
     except LResNetError as error:

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from lresnet_utils.errors import GraphError
+from lresnet_utils.graph.session import cpu_session
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Errors only: its warnings about the graph are not for the user.
-_LOG_ERRORS = 3
 
 
 def run_network(module: nn.Module, batches: np.ndarray) -> np.ndarray:
@@ -65,7 +62,7 @@ def run_onnx(path: Path | str, batches: np.ndarray, *, as_written: bool = False)
         When the file is missing, is not a graph, or does not take such batches.
     """
     try:
-        session = _session(path, as_written)
+        session = cpu_session(path, as_written=as_written)
         name = session.get_inputs()[0].name
         rows = [session.run(None, {name: batch})[0] for batch in _each(batches)]
     except Exception as error:  # ONNX Runtime has its own family of errors under Exception
@@ -76,14 +73,6 @@ def run_onnx(path: Path | str, batches: np.ndarray, *, as_written: bool = False)
             fix="export it again for this batch size",
         ) from error
     return np.concatenate(rows)
-
-
-def _session(path: Path | str, as_written: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS
-    if as_written:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _each(batches: np.ndarray) -> list[np.ndarray]:

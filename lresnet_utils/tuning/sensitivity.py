@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.graph.rewrite.values import constant, new_constant, nodes
+from lresnet_utils.graph.session import cpu_session
 from lresnet_utils.verify.scores import squared_l2, unit_rows
 
 _LAYERS = ("Conv", "Gemm")
@@ -49,8 +50,6 @@ def _extremes(
     proto: onnx.ModelProto, batch: np.ndarray, scratch: Path
 ) -> dict[str, tuple[float, float]]:
     """Return the least and largest input of every linear layer with constant weights."""
-    import onnxruntime as ort
-
     model = ir.from_proto(proto)
     layers = [n for n in nodes(model.graph, *_LAYERS) if constant(n.inputs[1]) is not None]
     wanted = {node.name: node.inputs[0].name for node in layers}
@@ -61,7 +60,7 @@ def _extremes(
         watched.graph.output.append(onnx.ValueInfoProto(name=name))
     path = scratch / "watched.onnx"
     onnx.save(watched, path)
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = cpu_session(path)
     names = [output.name for output in session.get_outputs()]
     feed = session.get_inputs()[0].name
     values = dict(zip(names, session.run(None, {feed: batch}), strict=True)) | {feed: batch}

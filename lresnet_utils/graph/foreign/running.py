@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.foreign.ports import Ports
 from lresnet_utils.graph.foreign.repairs import MEANING, ROUNDING
 from lresnet_utils.graph.foreign.understand import Foreign
+from lresnet_utils.graph.session import cpu_session
 
 _LONGEST = 300
-# A file that does not run says so by its exception; ONNX Runtime need not print it as well.
-_LOG_NOTHING_BUT_FATAL = 4
 
 
 def baseline(foreign: Foreign, faces: np.ndarray) -> tuple[np.ndarray, str]:
@@ -100,12 +98,9 @@ def run_graph(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.nda
     if ports.layout == "nhwc":
         padded = padded.transpose(0, 2, 3, 1)
     padded = np.ascontiguousarray(padded, ports.input_type.numpy())
-    options = ort.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING_BUT_FATAL
-    # Left to itself, ONNX Runtime would make its own folds in both graphs that are compared.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Left to itself, ONNX Runtime would make its own folds in both graphs that are compared.
+        session = cpu_session(path, as_written=True)
         rows = [
             session.run([ports.output], {ports.input: padded[start : start + batch]})[0]
             for start in range(0, len(padded), batch)

@@ -1,0 +1,32 @@
+"""One notebook in a kernel of its own."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from lresnet_utils.executor import Task, execute
+from lresnet_utils.plan import Job
+
+
+@pytest.mark.parametrize(
+    ("alone", "environment", "policy"),
+    [
+        (False, {}, "PASSIVE"),
+        (True, {}, "None"),
+        (True, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+    ],
+)
+def test_threads_wait_without_spinning_in_all_notebooks_but_timed_ones(
+    tmp_path, monkeypatch, alone, environment, policy
+):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    cell = new_code_cell("import os\nprint(os.environ.get('OMP_WAIT_POLICY'))")
+    node = new_notebook(cells=[cell])
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
+    nbformat.write(node, tmp_path / "notebooks" / "1_export.ipynb")
+    output = tmp_path / "run" / "1_export.ipynb"
+    done = execute(Task(Job("1_export", 4), output, {}, alone, environment, tmp_path))
+    assert done.failure is None
+    (cell,) = nbformat.read(output, 4).cells
+    assert cell.outputs[0].text.strip() == policy
