@@ -97,8 +97,8 @@ def demo_run(tmp_path_factory, execute) -> RunFolder:
     return run
 
 
-@pytest.fixture
-def small_lfw(tmp_path, request) -> Path:
+@pytest.fixture(scope="session")
+def small_lfw(tmp_path_factory, request) -> Path:
     """Write 24 pairs of real faces, or as many as asked for, in the form of ``lfw.bin``."""
     half = getattr(request, "param", 24) // 2
     faces = [encoded_face(path)[0] for _, path in orl_files()[:48]]
@@ -107,7 +107,8 @@ def small_lfw(tmp_path, request) -> Path:
     pairs = [(i, i + 1) for i in range(0, 2 * half, 2)] + [(i, i + 24) for i in range(half)]
     same = [people[a] == people[b] for a, b in pairs]
     assert 0 < sum(same) < len(same)
-    return write_bin(tmp_path / "lfw.bin", [faces[i] for pair in pairs for i in pair], same)
+    path = tmp_path_factory.mktemp("small") / "lfw.bin"
+    return write_bin(path, [faces[i] for pair in pairs for i in pair], same)
 
 
 @pytest.fixture(scope="session")

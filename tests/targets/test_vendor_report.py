@@ -1,5 +1,7 @@
 """Vendor targets from ONNX to the report, through stand-ins of their tools."""
 
+import shutil
+
 import onnxruntime
 import pytest
 from jsonschema import Draft202012Validator
@@ -32,16 +34,24 @@ SPEED = (
 )
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, small_lfw):
+    """Return a run that has its faces and its graph."""
+    run, dataset = RunFolder(tmp_path_factory.mktemp("exported") / "run"), str(small_lfw)
+    preprocess(run, dataset=dataset, dataset_name="toy")
+    export(run, architecture="sface", weights="packaged", dataset=dataset, batch_size=4)
+    return run
+
+
 @pytest.fixture
-def staged(tmp_path, small_lfw):
-    """Return a function that takes targets through every stage in this process."""
+def staged(tmp_path, exported):
+    """Return a function that takes targets through the other stages in this process."""
 
     def run(targets):
-        run, cell = RunFolder(tmp_path / "run"), {"batch_size": 4, "targets": targets}
+        run = RunFolder(shutil.copytree(exported.folder, tmp_path / "run"))
+        cell = {"batch_size": 4, "targets": targets}
         # What a test patches would not be patched in a process of a target's own.
         here = {"limits": {"own_process": False}}
-        preprocess(run, dataset=str(small_lfw), dataset_name="toy")
-        export(run, architecture="sface", weights="packaged", dataset=str(small_lfw), batch_size=4)
         compile_targets(run, **cell, **here, build={"search_seconds": 0.0})
         infer(run, **cell, **here, flip=True)
         evaluate(run, **cell, reference=targets[0], folds=4, far_targets=[0.1])
