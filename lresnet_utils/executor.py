@@ -169,6 +169,8 @@ def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
             cwd=str(task.root),
             progress_bar=False,
             kernel_manager_class=PrivateKernelManager,
+            # Asked to leave, a kernel waits seconds for multiprocessing's helpers, which ignore it.
+            shutdown_kernel="immediate",
         )
     except PapermillExecutionError as error:
         return first_line(error.evalue) or error.ename, error.ename == StorageError.__name__
