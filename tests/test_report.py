@@ -387,6 +387,7 @@ def again(demo_run) -> RunFolder:
             kernel_name="python3",
             cwd=str(ROOT),
             progress_bar=False,
+            shutdown_kernel="immediate",
         )
     return run
 
