@@ -143,8 +143,8 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
     running = task.output.with_name(f".{task.output.name}")
     try:
         task.output.parent.mkdir(parents=True, exist_ok=True)
-        environment = guard().environment() | {HELD: "held"} | task.environment
-        environment |= {} if task.alone else _SHARING
+        manners = {} if task.alone else _SHARING
+        environment = guard().environment() | {HELD: "held"} | manners | task.environment
         with kernel_settings(task.output.with_suffix(".log"), environment):
             return _papermill(task, running)
     except LResNetError as error:

@@ -14,6 +14,7 @@ from lresnet_utils.plan import Job
     ("alone", "environment", "policy"),
     [
         (False, {}, "PASSIVE"),
+        (False, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
         (True, {}, "None"),
         (True, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
     ],
