@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,10 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from lresnet_utils.errors import LResNetError, StorageError
+from lresnet_utils.errors import LResNetError, StorageError, say
 from lresnet_utils.files import write_json
 from lresnet_utils.params import Params, declared, load_params
+from lresnet_utils.processes import safe_environment
 from lresnet_utils.run import RunFolder
 
 app = typer.Typer(
@@ -39,13 +41,16 @@ FilesOption = Annotated[
 
 def main() -> None:
     """Run the command line: status 0 well, 1 something failed, 2 wrong input, 130 interrupted."""
+    # For whatever is started from here on, by us or by a library.
+    os.environ.update(safe_environment())
     try:
         app()
     except LResNetError as error:
-        print(error, file=sys.stderr)
+        for line in str(error).splitlines():
+            say(line, file=sys.stderr)
         sys.exit(1 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
-        print("Interrupted; what was finished is kept.", file=sys.stderr)
+        say("Interrupted; what was finished is kept.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -70,13 +75,17 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run everything anew, whatever is there already.")
     ] = False,
+    notebooks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to take them.", show_default="lresnet's own"),
+    ] = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
     files: FilesOption = "auto",
 ) -> None:
     """Check everything, execute the notebooks that must run, publish the pages."""
     checked = load_params(params, overrides or [])
-    folder = RunFolder.open(output or Path("outputs") / checked.name)
+    folder = RunFolder.open(output or Path("outputs") / checked.name, notebooks)
     # Imported here, as it brings libraries that --help must not wait for.
     from lresnet_utils.progress import execute_with_progress, print_plan
 
@@ -151,10 +160,10 @@ def doctor() -> None:
     width = max(len(name) for name in TARGETS)
     for name, target in TARGETS.items():
         able = target.available()
-        print(f"{name:<{width}}  {'ok' if able.ok else 'unavailable'}")
+        say(f"{name:<{width}}  {'ok' if able.ok else 'unavailable'}")
         for text in (able.reason, able.remedy, able.note):
             if text:
-                print(f"{'':<{width}}  {text}")
+                say(f"{'':<{width}}  {text}")
 
 
 @app.command()
@@ -167,7 +176,7 @@ def schema(
     from lresnet_utils.results_schema import results_schema
 
     found = results_schema() if results else Params.model_json_schema()
-    print(json.dumps(found, indent=1))
+    typer.echo(json.dumps(found, indent=1))
 
 
 @app.command()
@@ -180,7 +189,9 @@ def inspect(
     """Say which network a file holds, and what a params file must say about it."""
     from lresnet_utils.inspection import inspect_file  # brings torch
 
-    print("\n".join(inspect_file(file, output=output)))
+    for line in inspect_file(file, output=output):
+        # Lines of a params file are whole, however long a name in them is.
+        say(line, most=len(line))
 
 
 @app.command()
@@ -208,11 +219,11 @@ def report(
     if check:
         sys.exit(print_check(check_run(folder)))
     for page in [*render_run(folder), folder.single]:
-        print(page)
+        say(page)
     if pdf:
         from lresnet_utils.report.pdf import write_pdf
 
-        print(write_pdf(folder))
+        say(write_pdf(folder))
 
 
 @app.command()
@@ -276,7 +287,7 @@ def pack(
     """Write a set as a .bin that InsightFace's own scripts read."""
     from lresnet_utils.data.pack import pack as write
 
-    print(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
+    say(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
 
 
 @app.command()
@@ -291,10 +302,11 @@ def fetch(
     if name is None:
         for source in known_sources().values():
             way = "" if source.files[0].url else " (by hand: needs a browser)"
-            print(f"{source.name}: {source.title}{way}")
+            say(f"{source.name}: {source.title}{way}")
         return
     source = find_source(name)
-    print(f"{source.title}, from {source.origin}\nTerms: {source.licence}")
+    say(f"{source.title}, from {source.origin}")
+    say(f"Terms: {source.licence}")
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
         def progress(done: int, total: int | None) -> None:
@@ -302,4 +314,4 @@ def fetch(
             bar.refresh()
 
         for fetched in get(source, to, progress):
-            print(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")
+            say(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")

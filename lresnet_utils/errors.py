@@ -6,6 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 from functools import partial
+from typing import TextIO
 
 MAX_LINE = 1000
 """Characters of a message's line; what a file holds must not fill a terminal."""
@@ -33,9 +34,9 @@ class LResNetError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
         super().__init__(what, where, fix)
-        self.what = _one_line(what)
-        self.where = _one_line(where) if where else where
-        self.fix = _one_line(fix) if fix else fix
+        self.what = one_line(what)
+        self.where = one_line(where) if where else where
+        self.fix = one_line(fix) if fix else fix
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -54,19 +55,29 @@ class LResNetError(Exception):
         return str(self).splitlines()
 
 
-def _one_line(text: str) -> str:
-    """Return text as one line of a message, whatever a file or its name put into it.
+def one_line(text: str, most: int = MAX_LINE) -> str:
+    r"""Return text as one line of a message, whatever a file or its name put into it.
 
     Line ends become spaces; control characters, which a terminal would obey, marks that turn the
-    direction of writing, and halves of characters, which UTF-8 cannot hold, become escapes.
+    direction of writing, and halves of characters, which UTF-8 cannot hold, become escapes. Text
+    of more than `most` characters is cut in the middle.
+
+    Examples
+    --------
+    >>> one_line("a\nmodel: \x1b[31mb")
+    'a model: \\u001b[31mb'
     """
     text = " ".join(str(text).replace("\t", " ").splitlines())
-    if len(text) > MAX_LINE:
-        half = MAX_LINE // 2
-        text = f"{text[:half]} ... {text[-half:]}"
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
     return "".join(
         f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
     )
+
+
+def say(line: object = "", *, most: int = MAX_LINE, file: TextIO | None = None) -> None:
+    """Print one line, as :func:`one_line` makes it: the only way in which we print plainly."""
+    print(one_line(str(line), most), file=file)
 
 
 class ParamsError(LResNetError):

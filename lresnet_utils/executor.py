@@ -35,6 +35,8 @@ class Task:
     ----------
     job : Job
         Which notebook.
+    notebook : Path
+        Its source.
     output : Path
         Where the executed notebook goes.
     parameters : dict
@@ -48,16 +50,12 @@ class Task:
     """
 
     job: Job
+    notebook: Path
     output: Path
     parameters: dict[str, Any]
     alone: bool
     environment: dict[str, str] = field(default_factory=dict)
     root: Path = field(default_factory=project_root)
-
-    @property
-    def notebook(self) -> Path:
-        """The notebook's source."""
-        return self.root / "notebooks" / f"{self.job.stage}.ipynb"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import yaml
+
+from lresnet_utils.errors import one_line
 from lresnet_utils.graph.foreign import Foreign, open_foreign
 from lresnet_utils.models.checkpoint import fitting_architectures, read_checkpoint
 
 _SHOWN = 6
+_LONGEST = 100
 
 
 def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
@@ -37,10 +42,11 @@ def _weights(path: Path) -> list[str]:
     lines = [f"{path.name}: {len(checkpoint.state)} tensors"]
     if checkpoint.ignored:
         more = ", ..." if len(checkpoint.ignored) > _SHOWN else ""
-        lines.append(f"  left out      {', '.join(checkpoint.ignored[:_SHOWN])}{more}")
+        lines.append(f"  left out      {_named(checkpoint.ignored[:_SHOWN])}{more}")
     if not fitting:
         return [*lines, "  They fit no network known here; docs/add_a_network.md says what to do."]
-    return [*lines, "model:", f"  architecture: {' or '.join(fitting)}", f"  weights: {path}"]
+    said = {"architecture": " or ".join(fitting), "weights": str(path)}
+    return [*lines, "model:", *(_yaml(*item) for item in said.items())]
 
 
 def _graph(foreign: Foreign, path: Path, output: str) -> list[str]:
@@ -51,17 +57,31 @@ def _graph(foreign: Foreign, path: Path, output: str) -> list[str]:
     lines = [
         f"{path.name}: an ONNX graph, opset {foreign.file.opset}, "
         f"{foreign.n_parameters:,} parameters",
-        f"  input         {ports.input}, {ports.layout.upper()}, {kind}, {batch}",
-        f"  output        {ports.output}",
-        f"  pixels        {told.because}",
-        f"  repairs       {', '.join(repairs) or 'none needed'}",
+        f"  input         {_named([ports.input])}, {ports.layout.upper()}, {kind}, {batch}",
+        f"  output        {_named([ports.output])}",
+        f"  pixels        {one_line(told.because)}",
+        f"  repairs       {_named(repairs) or 'none needed'}",
         "model:",
         "  architecture: onnx",
-        f"  weights: {path}",
+        _yaml("weights", str(path)),
         "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
     ]
     if told.normalisation is None:
         lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
     if output != "auto":
-        lines.append(f"  output: {output}")
+        lines.append(_yaml("output", output))
     return lines
+
+
+def _named(names: list[str]) -> str:
+    """Return names of a file in one line, each cut where it is very long."""
+    return ", ".join(one_line(name, _LONGEST) for name in names)
+
+
+def _yaml(key: str, value: str) -> str:
+    """Return a line of a params file that reads back as exactly this value."""
+    # Quoted, whatever a terminal would obey becomes an escape, a line's end too.
+    style = None if re.fullmatch(r"[A-Za-z/][\w/.-]*", value) else '"'
+    readable = one_line(value, len(value)) == value
+    text = yaml.safe_dump(value, default_style=style, allow_unicode=readable, width=float("inf"))
+    return f"  {key}: {text.splitlines()[0]}"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.params import Params, flat_names, value_at
-from lresnet_utils.run import NO_FACES, WHOLE_RUN, RunFolder, project_root
+from lresnet_utils.run import NO_FACES, WHOLE_RUN, RunFolder
 
 _NEED_FACES = frozenset({"3_preprocess", "4_infer", "5_evaluate"})
 # Stages whose files a stage reads; the summary reads all.
@@ -48,11 +48,6 @@ class Job:
 
     def __str__(self) -> str:
         return self.stage if self.batch_size is None else f"{self.stage} (batch {self.batch_size})"
-
-    @property
-    def notebook(self) -> Path:
-        """The notebook's source."""
-        return project_root() / "notebooks" / f"{self.stage}.ipynb"
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,8 @@ def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
     }
     flat = flat_names()
     values = {}
-    for name in parameter_names(job.notebook):
+    notebook = run.notebook(job.stage)
+    for name in parameter_names(notebook):
         if name in special:
             values[name] = special[name]
         elif name in flat:
@@ -207,7 +203,7 @@ def parameters(job: Job, params: Params, run: RunFolder) -> dict[str, Any]:
         else:
             raise RunError(
                 f"The notebook asks for a parameter {name!r} that is not declared.",
-                where=str(job.notebook),
+                where=str(notebook),
                 fix="declare it in lresnet_utils/params.py or rename it",
             )
     return values
@@ -222,7 +218,11 @@ def parameter_names(notebook: Path) -> list[str]:
         When the notebook is missing or has no parameters.
     """
     if not notebook.is_file():
-        raise RunError("The notebook is missing.", where=str(notebook))
+        raise RunError(
+            "The notebook is missing.",
+            where=str(notebook),
+            fix="name the folder of a checkout's notebooks with --notebooks",
+        )
     names = list(papermill.inspect_notebook(str(notebook)))
     if not names:
         raise RunError("The notebook has no cell tagged 'parameters'.", where=str(notebook))

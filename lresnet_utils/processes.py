@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import secrets
+import site
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,29 @@ MARK = "LRESNET_MARK"
 _LONGEST = 103 - len("/pymp-12345678/listener-12345678")
 # Every POSIX system has it, and its name is short.
 _SHORT = "/tmp"  # noqa: S108 (a folder of mode 700 with a random name is made there)
+# Lists of folders in which the system and Python look for what they run.
+_SEARCHED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 # What processes get to be gone after they were killed, seconds: one may hang in the kernel.
 _GONE_S = 5.0
+
+
+def safe_environment() -> dict[str, str]:
+    """Return variables with which a program that is started runs nothing of the current folder.
+
+    A Python that is given ``-c`` or ``-m`` looks there first, and in each of these lists an entry
+    that is empty or relative names it. Where this package was found through this process's module
+    path, its folder stands first on the path of what is started, which then is of one version.
+    """
+    kept = {
+        name: [entry for entry in os.environ.get(name, "").split(os.pathsep) if entry[:1] == "/"]
+        for name in _SEARCHED
+    }
+    home = str(Path(__file__).parents[1])
+    if home in set(sys.path) - {*site.getsitepackages(), site.getusersitepackages()}:
+        kept["PYTHONPATH"] = list(dict.fromkeys([home, *kept["PYTHONPATH"]]))
+    # An empty PATH would mean the current folder; without other variables nothing is looked for.
+    kept["PATH"] = kept["PATH"] or [os.defpath]
+    return {"PYTHONSAFEPATH": "1"} | {name: os.pathsep.join(kept[name]) for name in _SEARCHED}
 
 
 class Guard:
@@ -53,12 +75,13 @@ class Guard:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=os.environ | safe_environment(),
         )
         self.folder.mkdir(mode=0o700)
 
     def environment(self) -> dict[str, str]:
         """Return the variables for whatever this process starts."""
-        return {MARK: self.mark, "TMPDIR": str(self.folder)}
+        return {MARK: self.mark, "TMPDIR": str(self.folder)} | safe_environment()
 
     def end(self) -> None:
         """Let it clear up now, and wait until it has."""

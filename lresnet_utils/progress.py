@@ -16,7 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from lresnet_utils.errors import one_line, say
 from lresnet_utils.executor import Executor, LocalExecutor
 from lresnet_utils.files import read_json
 from lresnet_utils.lock import run_lock
@@ -67,18 +69,19 @@ def execute_with_progress(
         check()
     with run_lock(folder.folder) as left:
         if left:
-            console.print(f"Going on after {left}, which did not end well.", highlight=False)
+            say(f"Going on after {left}, which did not end well.", file=sys.stderr)
         display = _Display(console)
         runner = Runner(params, folder, display.update, fresh=fresh)
         if not any(runner.plan().values()):
-            console.print(UP_TO_DATE)
-            return _conclude([], folder, sys.stdout)
+            say(UP_TO_DATE, file=sys.stderr)
+            return _conclude([], folder)
         if not new:
             check()
         with executor or nullcontext(LocalExecutor()) as runner.executor, display.progress:
             display.start(runner)
+            console.print(Text(one_line(f"Notebooks: {folder.notebooks}")), soft_wrap=True)
             outcomes = runner.execute()
-    return _conclude(outcomes, folder, sys.stdout)
+    return _conclude(outcomes, folder)
 
 
 def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> None:
@@ -86,7 +89,7 @@ def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> Non
     plan = Runner(params, folder, fresh=fresh).plan()
     width = max(len(str(job)) for job in plan)
     for job, why in plan.items():
-        print(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")
+        say(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")
 
 
 class _Display:
@@ -138,21 +141,20 @@ class _Display:
     def _line(self, name: str, outcome: Outcome) -> None:
         took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"
         why = "" if outcome.reason is None else f"  {outcome.reason}"
-        self.console.print(f"{outcome.status:<8}{name}{took}{why}", highlight=False, markup=False)
+        # By the console, which keeps its bar below; nothing in a reason is markup.
+        line = Text(one_line(f"{outcome.status:<8}{name}{took}{why}"))
+        self.console.print(line, soft_wrap=True)
 
 
-def _conclude(outcomes: list[Outcome], folder: RunFolder, out) -> int:
+def _conclude(outcomes: list[Outcome], folder: RunFolder) -> int:
     """Print what there is to open and what failed; return the exit status."""
     broken = [outcome for outcome in outcomes if outcome.status != "ok"]
     cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
     counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
     told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    print(f"{len(cells)} cells: {told or 'none'}", file=out)
+    say(f"{len(cells)} cells: {told or 'none'}")
     for cell in cells:
         if cell["status"] != "ok":
-            print(
-                f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}",
-                file=out,
-            )
-    print(f"Report: {folder.index}", file=out)
+            say(f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}")
+    say(f"Report: {folder.index}")
     return 1 if broken or counts["failed"] else 0

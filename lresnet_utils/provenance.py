@@ -7,11 +7,13 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import lresnet_utils
+from lresnet_utils.files import sha256_file
 from lresnet_utils.perf.machine import machine
-from lresnet_utils.run import project_root
+from lresnet_utils.run import CHECKOUT, NOTEBOOKS
 from lresnet_utils.targets.base import version_of
 
 # What a result can depend on; the full environment is pinned by constraints.txt.
@@ -31,21 +33,31 @@ PACKAGES = (
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def provenance() -> dict[str, Any]:
-    """Describe the code, packages and machine of this run, and the time it started.
+def provenance(notebooks: Path = NOTEBOOKS) -> dict[str, Any]:
+    """Describe the code, notebooks, packages and machine of this run, and the time it started.
+
+    Parameters
+    ----------
+    notebooks : Path
+        Those that are executed.
 
     Returns
     -------
     dict
-        ``lresnet_utils``, ``commit`` (None outside git, with ``commit_note``), ``python``,
-        ``packages``, ``machine``, ``thread_limits`` (environment variables that hold libraries
-        back from using every core, where they are set) and ``started`` (UTC, ISO 8601).
+        ``lresnet_utils``, ``commit`` (None outside git, with ``commit_note``), ``notebooks`` (whose
+        they are, and the SHA-256 of each), ``python``, ``packages``, ``machine``,
+        ``thread_limits`` (environment variables that hold libraries back from using every core,
+        where they are set) and ``started`` (UTC, ISO 8601).
     """
     commit, note = _commit()
     return {
         "lresnet_utils": lresnet_utils.__version__,
         "commit": commit,
         "commit_note": note,
+        "notebooks": {
+            "from": "lresnet_utils" if notebooks == NOTEBOOKS else f"--notebooks {notebooks.name}",
+            "sha256": {path.name: sha256_file(path) for path in sorted(notebooks.glob("*.ipynb"))},
+        },
         "python": platform.python_version(),
         "packages": versions(PACKAGES),
         "machine": machine(),
@@ -66,8 +78,13 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 
 
 def _commit() -> tuple[str | None, str | None]:
-    """Return the commit of the working tree, and what the bare hash does not tell."""
+    """Return the commit of this package's checkout, and what the bare hash does not tell.
+
+    Never that of another folder: a repository's settings can name programs that git would start.
+    """
     try:
+        if not (CHECKOUT / ".git").exists():
+            raise FileNotFoundError
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
@@ -77,7 +94,7 @@ def _commit() -> tuple[str | None, str | None]:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
-        ["git", "-C", str(project_root()), *arguments],  # noqa: S607
+        ["git", "-C", str(CHECKOUT), *arguments],  # noqa: S607
         capture_output=True,
         text=True,
         timeout=10,

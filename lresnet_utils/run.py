@@ -32,6 +32,10 @@ NO_FACES = "none"
 # The `model.architecture` of a network that comes as a graph.
 ONNX = "onnx"
 
+# The checkout that this package belongs to, and the notebooks of its stages.
+CHECKOUT = Path(__file__).parents[1]
+NOTEBOOKS = CHECKOUT / "notebooks"
+
 # What each stage leaves beside record, notebook and page, below its folder.
 _RESULTS = {
     "1_export": ("models/model*.onnx",),
@@ -71,14 +75,22 @@ class RunFolder:
     ----------
     folder : Path
         ``outputs/<name>``. It need not exist yet.
+    notebooks : Path
+        Where the notebooks are that are executed into it: by default this package's own, wherever
+        it is used, since whatever a folder beside somebody's data holds would run as code.
     """
 
     folder: Path
+    notebooks: Path = NOTEBOOKS
 
     @classmethod
-    def open(cls, folder: Path | str) -> RunFolder:
+    def open(cls, folder: Path | str, notebooks: Path | None = None) -> RunFolder:
         """Return the run at `folder`; a relative path counts from the project's folder."""
-        return cls(resolve(folder))
+        return cls(resolve(folder), NOTEBOOKS if notebooks is None else notebooks.absolute())
+
+    def notebook(self, stage: str) -> Path:
+        """Return the source of a stage's notebook."""
+        return self.notebooks / f"{stage}.ipynb"
 
     @property
     def name(self) -> str:

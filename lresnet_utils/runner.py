@@ -116,7 +116,7 @@ class Runner:
         """
         prepare_folder(self.run.folder)
         self.run.sweep()
-        self._provenance = provenance()
+        self._provenance = provenance(self.run.notebooks)
         values = self.params.model_dump()
         write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
         with Reserve(self.run.state) as self._reserve:
@@ -231,6 +231,7 @@ class Runner:
         environment = {FRESH: "1"} if self._resume.fresh else {}
         task = Task(
             job,
+            self.run.notebook(job.stage),
             self.run.stage(job.stage, job.batch_size, ".ipynb"),
             parameters(job, self.params, self.run),
             job.stage in TIMED,

@@ -66,6 +66,47 @@ def kills(request) -> int:
     return request.config.getoption("--kills")
 
 
+@pytest.fixture
+def strangers(tmp_path):
+    """Return a function that runs the command line where everything is somebody else's.
+
+    In its current folder modules have the names of Python's and of ours, notebooks that of a
+    stage, programs those of the system's; each leaves its name behind when it runs, and the
+    function sees that none did. The lists in which the system looks name the folder too.
+    """
+    folder, ran, script = tmp_path / "theirs", tmp_path / "ran", tmp_path / "bin" / "lresnet"
+    for path in (folder / "notebooks", folder / "params", script.parent):
+        path.mkdir(parents=True)
+    mark = f"with open({str(ran)!r}, 'a') as f: f.write(__file__ + '\\n')\n"
+    for name in ("cv2", "psutil", "random", "selectors", "sitecustomize"):
+        (folder / f"{name}.py").write_text(mark)
+    for name in ("git", "g++", "python3", "chromium", "atc"):
+        (folder / name).write_text(f"#!{sys.executable} -I\n{mark}")
+        (folder / name).chmod(0o755)
+    # As pip writes it: its own folder is the first where Python looks.
+    script.write_text(
+        "if __name__ == '__main__':\n    from lresnet_utils.cli import main\n    main()\n"
+    )
+    lists = {name: f".::{os.environ.get(name, '')}" for name in ("PATH", "LD_LIBRARY_PATH")}
+    environment = os.environ | lists | {"PYTHONPATH": str(ROOT)}
+
+    def run(*arguments, status=0):
+        done = subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert not ran.exists(), ran.read_text()
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    run.folder = folder
+    return run
+
+
 @pytest.fixture(scope="session")
 def execute():
     """Return a function that runs a params file through the command line.

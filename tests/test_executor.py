@@ -23,13 +23,13 @@ def test_threads_wait_without_spinning_in_all_notebooks_but_timed_ones(
     tmp_path, monkeypatch, alone, environment, policy
 ):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    (tmp_path / "notebooks").mkdir()
     cell = new_code_cell("import os\nprint(os.environ.get('OMP_WAIT_POLICY'))")
     node = new_notebook(cells=[cell])
     node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
-    nbformat.write(node, tmp_path / "notebooks" / "1_export.ipynb")
+    notebook = tmp_path / "n.ipynb"
+    nbformat.write(node, notebook)
     output = tmp_path / "run" / "1_export.ipynb"
-    task = Task(Job("1_export", 4), output, {}, alone, environment, tmp_path)
+    task = Task(Job("1_export", 4), notebook, output, {}, alone, environment, tmp_path)
     # In a thread of its own, as runs do: other tests leave an event loop running in this one.
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(execute, task).result()

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import threading
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -63,7 +64,7 @@ def finished(project):
         with lock:
             heard.append(outcome)
 
-    run = RunFolder.open("outputs/x")
+    run = RunFolder.open("outputs/x", Path("notebooks"))
     outcomes = Runner(Params(name="x", batch_sizes=[1, 4]), run, listen).execute()
     return run, {(o.stage, o.batch_size): o for o in outcomes}, heard
 

@@ -16,7 +16,7 @@ from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.pairs import all_pairs_of
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
-from lresnet_utils.errors import ParamsError
+from lresnet_utils.errors import ParamsError, say
 from lresnet_utils.files import write_json
 from lresnet_utils.lock import run_lock
 from lresnet_utils.run import RunFolder, prepare_folder
@@ -52,8 +52,8 @@ def embed(
         found = embed_set(
             records, network, folder, engine, shard_size=shard_size, progress=progress
         )
-    print(_told(found))
-    print(f"Embeddings: {folder}")
+    say(_told(found))
+    say(f"Embeddings: {folder}")
 
 
 def all_pairs(
@@ -75,8 +75,9 @@ def all_pairs(
     ):
         found = all_pairs_of(embedded, far_targets, engine, progress=progress)
     record = _record(embedded, found)
-    print(_table(record))
-    print(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
+    for line in _table(record):
+        say(line)
+    say(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
 
 
 @contextmanager
@@ -113,7 +114,7 @@ def _record(embedded: EmbeddedSet, found: AllPairs) -> dict[str, Any]:
     }
 
 
-def _table(record: dict[str, Any]) -> str:
+def _table(record: dict[str, Any]) -> list[str]:
     lines = [
         f"{record['n_images']} images, {record['n_genuine']} genuine and "
         f"{record['n_impostor']} impostor pairs",
@@ -127,4 +128,4 @@ def _table(record: dict[str, Any]) -> str:
             f"achieved FAR {row['achieved_far']:.3g}"
         )
         lines.append(f"TAR@{row['far']:<7g}{said}")
-    return "\n".join([*lines, f"Intervals: {record['interval']}"])
+    return [*lines, f"Intervals: {record['interval']}"]

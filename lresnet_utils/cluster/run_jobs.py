@@ -22,7 +22,7 @@ from lresnet_utils.run import RunFolder
 if TYPE_CHECKING:
     from lresnet_utils.cluster.dask_engine import DaskEngine
 
-_RUN, _PROJECT = "run/", "project/"
+_RUN, _PROJECT, _NOTEBOOK = "run/", "project/", "notebook"
 # Notebooks and pages show results, which later stages read from the other files.
 _SHOWN = (".ipynb", ".html")
 # What a worker must have for a target; others run anywhere.
@@ -124,9 +124,11 @@ class ClusterExecutor:
     def _parts(self, task: Task) -> dict[str, Part]:
         """Return what a worker that sees none of our files needs for a notebook."""
         run = {path: path.relative_to(self._run.folder) for path in self._inputs(task.job)}
-        project = {path: _inside(path, task.root) for path in _project_files(task)}
+        files = (path for path in sources(task.parameters) if path.is_file())
+        project = {path: _inside(path, task.root) for path in files}
         named = {_RUN + name.as_posix(): path for path, name in run.items()}
         named |= {_PROJECT + name.as_posix(): path for path, name in project.items()}
+        named[_NOTEBOOK] = task.notebook
         return {name: Part.whole(path, keep=True) for name, path in sorted(named.items())}
 
     def _inputs(self, job: Job) -> Iterator[Path]:
@@ -150,11 +152,6 @@ def resources(targets: list[str]) -> dict[str, float]:
     return dict.fromkeys(sorted({_DEVICES[name] for name in runtimes & _DEVICES.keys()}), 1)
 
 
-def _project_files(task: Task) -> Iterator[Path]:
-    yield task.notebook
-    yield from (path for path in sources(task.parameters) if path.is_file())
-
-
 def _inside(path: Path, root: Path) -> Path:
     if not path.is_relative_to(root):
         raise RunError(
@@ -173,8 +170,9 @@ def _execute(place: Place, order: _Order) -> Done:
     folder = place.laid_out(_RUN)
     root = _project(place)
     parameters = _moved(task.parameters, str(task.root), str(root)) | {"run_dir": str(folder)}
-    output = folder / task.output.relative_to(order.run)
-    return execute(replace(task, output=output, root=root, parameters=parameters))
+    output, notebook = folder / task.output.relative_to(order.run), place.parts[_NOTEBOOK].path
+    task = replace(task, notebook=notebook, output=output, root=root, parameters=parameters)
+    return execute(task)
 
 
 def _project(place: Place) -> Path:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from lresnet_utils.comparison.compare import Comparison
+from lresnet_utils.errors import one_line, say
 from lresnet_utils.report.pages.compare import pair_name
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
 
@@ -23,72 +20,66 @@ def print_check(checked: Sequence[Checked]) -> int:
     """Print which pages and files of a run are not as they should be; return the exit status."""
     for one in checked:
         if one.problem:
-            print(f"{one.name}: {one.problem}")
+            say(f"{one.name}: {one.problem}")
     wrong = sum(one.problem is not None for one in checked)
     pages = sum(one.is_page for one in checked)
-    print(f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be")
+    say(f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be")
     return 1 if wrong else 0
 
 
-def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
-    """Print what came of a comparison.
-
-    Parameters
-    ----------
-    comparison : Comparison
-    console : rich.console.Console, optional
-        Standard output when not given.
-    """
-    if console is None:
-        # A file or a pipe has no width to keep to.
-        width = None if sys.stdout.isatty() else 120
-        console = Console(highlight=False, markup=False, emoji=False, width=width)
+def print_comparison(comparison: Comparison) -> None:
+    """Print what came of a comparison."""
     record = comparison.record
     for side in "ab":
         about = record[side]
-        console.print(f"{side.upper()}  {about['name']}  {about['path']}", soft_wrap=True)
+        say(f"{side.upper()}  {about['name']}  {about['path']}")
+    say()
     if len(comparison.cells) == 1:
-        _print_cell(comparison.cells[0].record, console)
+        _print_cell(comparison.cells[0].record)
     else:
-        _print_cells([cell.record for cell in comparison.cells], console)
+        _print_cells([cell.record for cell in comparison.cells])
     for row in record["left_out"]:
-        console.print(f"left out: {row['cell']}, {row['reason']}", soft_wrap=True)
+        say(f"left out: {row['cell']}, {row['reason']}")
     if record["machines"]:
-        console.print(f"different machines: {record['machines']}", soft_wrap=True)
-    console.print()
-    console.print(record["summary"])
-    console.print(f"Rule: {record['rule']}")
+        say(f"different machines: {record['machines']}")
+    say()
+    say(record["summary"])
+    say(f"Rule: {record['rule']}")
 
 
-def _print_cell(cell: Mapping[str, Any], console: Console) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _lines(cell):
-        table.add_row(name, value)
-    console.print(f"\n{pair_name(cell)}")
-    console.print(table)
+def _print_cell(cell: Mapping[str, Any]) -> None:
+    say(pair_name(cell))
+    lines = _lines(cell)
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        say(f"{name:<{width}}  {value}")
     for kind in ("lost", "gained"):
         for row in cell[kind][:_SHOWN_PAIRS]:
-            console.print(f"{kind:<8}{_pair(row)}", soft_wrap=True)
+            say(f"{kind:<8}{_pair(row)}")
         if len(cell[kind]) > _SHOWN_PAIRS:
-            console.print(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
+            say(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
 
 
-def _print_cells(cells: list[Mapping[str, Any]], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("cell", "B is", "points", "lost", "gained", "p", "speed ratio"):
-        table.add_column(heading, justify="left" if heading in ("cell", "B is") else "right")
+def _print_cells(cells: list[Mapping[str, Any]]) -> None:
+    rows = [("cell", "B is", "points", "lost", "gained", "p", "speed ratio")]
     for cell in cells:
-        table.add_row(
-            pair_name(cell),
-            cell["verdict"]["word"],
-            _interval(cell["difference"], fmt_points),
-            str(len(cell["lost"])),
-            str(len(cell["gained"])),
-            fmt_number(cell["mcnemar_p"], 2),
-            "–" if "refused" in cell["speed"] else _interval(cell["speed"], "{:.2f}".format),
+        refused = "refused" in cell["speed"]
+        rows.append(
+            (
+                one_line(pair_name(cell)),
+                cell["verdict"]["word"],
+                _interval(cell["difference"], fmt_points),
+                str(len(cell["lost"])),
+                str(len(cell["gained"])),
+                fmt_number(cell["mcnemar_p"], 2),
+                "–" if refused else _interval(cell["speed"], "{:.2f}".format),
+            )
         )
-    console.print()
-    console.print(table)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        # Words stand at the left of their column, numbers at its right.
+        told = (f"{text:{'<' if i < 2 else '>'}{widths[i]}}" for i, text in enumerate(row))
+        say("  ".join(told).rstrip())
 
 
 def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -121,10 +121,11 @@ class Resume:
         """Return everything that a notebook's results and page depend on, as plain values."""
         values = parameters(job, self.params, self.run)
         values.pop("run_dir", None)
+        notebook = self.run.notebook(job.stage)
         found = {
-            "notebook": self.hashes.of(job.notebook)["sha256"],
+            "notebook": self.hashes.of(notebook)["sha256"],
             "parameters": values,
-            "code": code_of(*_modules(job.notebook), *_PUBLISHERS) | data_of("report"),
+            "code": code_of(*_modules(notebook), *_PUBLISHERS) | data_of("report"),
             "versions": versions(COMPUTING + PUBLISHING),
             "sources": self._sources(values),
             "inputs": self._inputs(job),

@@ -22,7 +22,7 @@ from lresnet_utils.perf.vendor_logs import (
     read_benchmark_vision,
     read_msame,
 )
-from lresnet_utils.run import project_root
+from lresnet_utils.run import CHECKOUT
 from lresnet_utils.targets.ascend_environment import explain
 from lresnet_utils.targets.run_tool import find_tool, run_tool
 from lresnet_utils.targets.tool_files import InputFiles, SetResult
@@ -210,14 +210,14 @@ class Benchmark(Runner):
 
     @classmethod
     def find(cls) -> Benchmark | None:
-        """Look on the ``PATH``, then, as the guide starts ``./benchmark.x86_64``, in the project.
+        """Look on the ``PATH``, then, as the guide starts ``./benchmark.x86_64``, in our checkout.
 
         On an Arm host it is ``benchmark.aarch64``.
         """
         program = find_tool(
             f"benchmark.{platform.machine()}",
             variable="LRESNET_BENCHMARK",
-            folders=[project_root()],
+            folders=[CHECKOUT],
         )
         return cls([str(program)]) if program else None
 
@@ -283,8 +283,9 @@ RUNNERS: dict[str, type[Runner]] = {runner.name: runner for runner in (AisBench,
 
 def _has_module(python: Path) -> bool:
     try:
+        # A Python before 3.11 looks for modules in the folder it is started in, come what may.
         return not subprocess.run(  # noqa: S603 (a fixed program text)
-            [str(python), "-c", _PROBE], capture_output=True, timeout=60, check=False
+            [str(python), "-c", _PROBE], capture_output=True, timeout=60, check=False, cwd="/"
         ).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False

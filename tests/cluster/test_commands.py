@@ -97,6 +97,15 @@ def test_embedding_and_evaluating_from_the_command_line(run, people, capsys):
     assert record["tar_at_far"] == rates.tar_at_far
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_embedding_runs_nothing_of_the_folder_it_is_started_in(run, people, strangers, workers):
+    told = strangers(
+        *("embed", run.folder, people[0], "--cell", "4/onnxruntime-fp32"),
+        *("--output", strangers.folder.parent / "out", "--workers", workers),
+    )
+    assert "12 embedded" in told
+
+
 def test_a_build_is_sent_to_workers_that_do_not_see_it(engines, run, people, tmp_path):
     network, records = run_build(run, "4/onnxruntime-fp32"), open_records(people[0])
     found = [

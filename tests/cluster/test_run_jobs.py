@@ -1,5 +1,7 @@
 """A run on workers ends with the files of a run without, also when one of them is killed."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -67,7 +69,7 @@ PARAMS = Params.model_validate({"name": "x", "dataset": {"source": "none"}, "bat
 
 @pytest.fixture(scope="module")
 def expected(project):
-    run = RunFolder.open("outputs/here")
+    run = RunFolder.open("outputs/here", Path("notebooks"))
     assert {o.status for o in Runner(PARAMS, run).execute()} == {"ok"}
     records, names = results(run)
     assert len(records) == 3
@@ -81,7 +83,7 @@ def test_the_files_are_those_of_a_run_without_workers(
     kill = project / "kill"
     kill.mkdir(exist_ok=True)
     (kill / "killed").unlink(missing_ok=True)
-    run = RunFolder.open(f"outputs/{files}")
+    run = RunFolder.open(f"outputs/{files}", Path("notebooks"))
     executor = ClusterExecutor(engines(n_workers, files), PARAMS, run, n_workers)
     outcomes = Runner(PARAMS, run, executor=executor).execute()
     assert {(o.stage, o.status, o.reason) for o in outcomes} == {
@@ -97,8 +99,14 @@ def test_the_files_are_those_of_a_run_without_workers(
 def test_a_file_outside_the_project_cannot_be_sent(engines, project, tmp_path):
     weights = tmp_path / "w.pth"
     weights.touch()
-    run = RunFolder.open("outputs/outside")
+    run = RunFolder.open("outputs/outside", Path("notebooks"))
     executor = ClusterExecutor(engines(2, "sent"), PARAMS, run, 2)
     job = Job("1_export", 4)
-    task = Task(job, run.stage("1_export", 4, ".ipynb"), {"weights": str(weights)}, False)
+    task = Task(
+        job,
+        run.notebook("1_export"),
+        run.stage("1_export", 4, ".ipynb"),
+        {"weights": str(weights)},
+        False,
+    )
     assert executor.run(task, lambda holder: None).failure.startswith("A file outside the project")

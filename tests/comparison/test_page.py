@@ -1,11 +1,11 @@
 """What a comparison shows: the page, and the terminal."""
 
+import contextlib
 import io
 import json
 
 import pytest
 from bs4 import BeautifulSoup
-from rich.console import Console
 
 from lresnet_utils.comparison.cells import Settings
 from lresnet_utils.comparison.compare import compare_reports
@@ -23,7 +23,8 @@ def compared(a, b, cells=None):
 
 def printed(comparison):
     out = io.StringIO()
-    print_comparison(comparison, Console(file=out, width=120, highlight=False, markup=False))
+    with contextlib.redirect_stdout(out):
+        print_comparison(comparison)
     return out.getvalue()
 
 

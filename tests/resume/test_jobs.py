@@ -1,5 +1,7 @@
 """For each notebook the first reason to run it, and none when everything is as it was."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -31,7 +33,7 @@ def project(tmp_path, monkeypatch):
 
 def resume(**more):
     params = Params(name="x", batch_sizes=[4], targets=["torch-fp32"], **more)
-    return Resume(params, RunFolder.open("outputs/x"))
+    return Resume(params, RunFolder.open("outputs/x", Path("notebooks")))
 
 
 @pytest.fixture
@@ -51,7 +53,9 @@ def finished(project):
 
 def test_nothing_runs_twice_and_nothing_is_valid_before_it_ran(project, finished):
     assert set(resume().plan().values()) == {None}
-    other = Resume(Params(name="y", batch_sizes=[4]), RunFolder.open("outputs/y"))
+    other = Resume(
+        Params(name="y", batch_sizes=[4]), RunFolder.open("outputs/y", Path("notebooks"))
+    )
     assert set(other.plan().values()) == {NEVER}
     assert Resume(resume().params, finished, fresh=True).why(INFER).endswith("(--fresh)")
 

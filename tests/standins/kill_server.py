@@ -15,7 +15,7 @@ from lresnet_utils.runner import Runner
 
 
 def work(folder):
-    run = RunFolder.open(folder)
+    run = RunFolder.open(folder, Path("notebooks"))
     run.folder.mkdir(parents=True, exist_ok=True)
     with run_lock(run.folder):
         Runner(Params(name="x", batch_sizes=[4]), run).execute()
