@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm import tqdm
 
-from lresnet_utils.errors import LResNetError, StorageError, say
+from lresnet_utils.errors import LResNetError, StorageError, one_line, say
 from lresnet_utils.files import write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.processes import safe_environment
@@ -43,6 +45,9 @@ def main() -> None:
     """Run the command line: status 0 well, 1 something failed, 2 wrong input, 130 interrupted."""
     # For whatever is started from here on, by us or by a library.
     os.environ.update(safe_environment())
+    # What libraries say of a file goes to the terminal as what we say does.
+    warnings.showwarning = lambda text, kind, *_: say(f"{kind.__name__}: {text}", file=sys.stderr)
+    logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
         app()
     except LResNetError as error:

@@ -94,6 +94,8 @@ def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
     # Dask would give its workers one OpenMP thread each, and kernels would inherit that: a cell
     # must run with the same settings whoever executes it.
     settings = {"distributed.nanny.pre-spawn-environ": {}}
+    # Each of them opens a port for plain HTTP, whatever it is told: nothing is served there.
+    settings |= {f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")}
     with (
         tempfile.TemporaryDirectory(prefix="lresnet-workers-") as folder,
         dask.config.set(settings),
@@ -101,8 +103,9 @@ def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            # Counts for monitoring, at any free port instead of a fixed one.
+            # Any free port instead of a fixed one.
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             security=distributed.Security.temporary(),
             local_directory=folder,
             silence_logs=logging.CRITICAL,

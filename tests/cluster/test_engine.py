@@ -4,6 +4,8 @@ import os
 import sys
 import time
 from types import SimpleNamespace
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import distributed
 import pytest
@@ -162,3 +164,22 @@ def test_what_cannot_be_opened_is_told(monkeypatch):
 def test_nothing_is_started_without_workers():
     with open_engine() as engine:
         assert isinstance(engine, Here)
+
+
+def test_what_dask_opens_for_http_serves_nothing(engines):
+    client = engines(2, "shared")._client
+    info = client.scheduler_info(n_workers=-1)
+    ports = [info["services"]["dashboard"]]
+    ports += [worker["services"]["dashboard"] for worker in info["workers"].values()]
+    assert len(ports) >= 3
+    for port in ports:
+        for page in (
+            "",
+            "status",
+            "health",
+            "metrics",
+            "info/main/workers.html",
+            "json/counts.json",
+        ):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"http://127.0.0.1:{port}/{page}")
