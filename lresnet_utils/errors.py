@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from functools import partial
@@ -10,6 +12,8 @@ from typing import TextIO
 
 MAX_LINE = 1000
 """Characters of a message's line; what a file holds must not fill a terminal."""
+# What must be looked at: most text has none of these, or little.
+_UNUSUAL = re.compile(r"[^\t\n\r -~]")
 
 
 class LResNetError(Exception):
@@ -59,8 +63,8 @@ def one_line(text: str, most: int = MAX_LINE) -> str:
     r"""Return text as one line of a message, whatever a file or its name put into it.
 
     Line ends become spaces; control characters, which a terminal would obey, marks that turn the
-    direction of writing, and halves of characters, which UTF-8 cannot hold, become escapes. Text
-    of more than `most` characters is cut in the middle.
+    direction of writing, and halves of characters, which UTF-8 cannot hold, become escapes, as
+    :func:`visible` makes them. Text of more than `most` characters is cut in the middle.
 
     Examples
     --------
@@ -70,9 +74,26 @@ def one_line(text: str, most: int = MAX_LINE) -> str:
     text = " ".join(str(text).replace("\t", " ").splitlines())
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    return "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
-    )
+    return visible(text)
+
+
+def visible(text: str) -> str:
+    r"""Return text with control characters, marks that turn the direction, and halves as escapes.
+
+    Line ends and tabulators stay. In JSON, whose strings alone can hold any of these, the text
+    says the same as before.
+
+    Examples
+    --------
+    >>> visible("a\x00\x1b[31m\u202eb 人")
+    'a\\u0000\\u001b[31m\\u202eb 人'
+    """
+    return _UNUSUAL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    unseen = unicodedata.category(match[0]) in ("Cc", "Cf", "Cs")
+    return json.dumps(match[0])[1:-1] if unseen else match[0]
 
 
 def say(line: object = "", *, most: int = MAX_LINE, file: TextIO | None = None) -> None:

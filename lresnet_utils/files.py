@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.errors import DataError, StorageError
+from lresnet_utils.errors import DataError, StorageError, visible
 from lresnet_utils.untrusted.strict_arrays import read_npz
 from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.strict_json import parse_json
@@ -143,7 +143,8 @@ def to_json(value: Any) -> str:
      "n": 3
     }
     """
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    return visible(text)
 
 
 def _plain(value: Any) -> Any:

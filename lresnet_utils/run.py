@@ -36,6 +36,11 @@ ONNX = "onnx"
 CHECKOUT = Path(__file__).parents[1]
 NOTEBOOKS = CHECKOUT / "notebooks"
 
+# Parameters and entries of records that may name a file outside a run.
+_NAME_FILES = frozenset(
+    ("weights", "dataset", "source", "pairs", "fixed_thresholds", "aipp_config", "replay_folder")
+)
+
 # What each stage leaves beside record, notebook and page, below its folder.
 _RESULTS = {
     "1_export": ("models/model*.onnx",),
@@ -65,6 +70,28 @@ def resolve(path: Path | str) -> Path:
     """Return `path` as it is when absolute, otherwise below the project's folder."""
     path = Path(path)
     return path if path.is_absolute() else project_root() / path
+
+
+def unplaced(value: Any, key: str = "") -> Any:
+    """Return plain values as they are published: of a file of this machine, its name alone.
+
+    Parameters
+    ----------
+    value : plain value
+    key : str
+        What it is called. Only what is known to name files is one; nodes of a graph look the same.
+
+    Examples
+    --------
+    >>> unplaced({"weights": "/home/me/w.pth", "output": "/head/out", "pairs": "a/b.csv"})
+    {'weights': 'w.pth', 'output': '/head/out', 'pairs': 'a/b.csv'}
+    """
+    if isinstance(value, dict):
+        return {name: unplaced(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [unplaced(inner, key) for inner in value]
+    is_path = key in _NAME_FILES and isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
 
 
 @dataclass(frozen=True)

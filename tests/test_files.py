@@ -2,6 +2,7 @@
 
 import errno
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -129,3 +130,12 @@ def test_what_to_do_fits_what_the_disk_says(tmp_path, number, todo):
     refused = files.cannot_write(tmp_path / "x", OSError(number, os.strerror(number)))
     assert todo in refused.fix
     assert os.strerror(number) in str(refused)
+
+
+def test_json_holds_no_character_that_a_screen_would_obey(tmp_path):
+    value = {"a\u202e": ["\x00\x1b\x7f\x9b\u2028\ufeff\U000e0001", "人脸\n\t"]}
+    path = files.write_json(tmp_path / "a.json", value)
+    text = path.read_text(encoding="utf-8")
+    assert "人脸" in text
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text if c != "\n")
+    assert files.read_json(path) == value

@@ -25,7 +25,7 @@ from lresnet_utils.data.collection import (
 )
 from lresnet_utils.data.degrade import VARIANTS, Variant
 from lresnet_utils.data.face_set import PICTURE, FaceSet, image_file, open_store
-from lresnet_utils.errors import DataError, ParamsError, RunError, nearest
+from lresnet_utils.errors import DataError, ParamsError, RunError, nearest, one_line
 from lresnet_utils.files import (
     atomic_path,
     sha256_file,
@@ -173,7 +173,7 @@ def write_store(
         folder / "set.json",
         {
             "schema": _SCHEMA,
-            "name": name,
+            "name": one_line(name),
             "source": source,
             "credit": credit,
             "sha256": sha256 or of_pairs,

@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from lresnet_utils.report.marks import LEFT, TIMED
 from lresnet_utils.report.words import tr
+from lresnet_utils.run import unplaced
 
 TEXT_LIMIT = 20_000
 
@@ -287,17 +288,17 @@ def _assignments(cell: NotebookNode | None) -> dict[str, tuple[str, str]]:
             continue
         if isinstance(target, ast.Name) and statement.value is not None:
             meaning = comments.get(statement.end_lineno) or comments.get(statement.lineno, "")
-            found[target.id] = (_text(statement.value), meaning)
+            found[target.id] = (_text(statement.value, target.id), meaning)
     return found
 
 
-def _text(node: ast.expr) -> str:
+def _text(node: ast.expr, name: str) -> str:
     """Write a value the way a reader wants it: strings bare, lists with commas."""
     try:
         value = ast.literal_eval(node)
     except ValueError:
         return ast.unparse(node)
-    return _value_text(value)
+    return _value_text(unplaced(value, name))
 
 
 def _value_text(value: Any) -> str:

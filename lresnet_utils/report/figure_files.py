@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lresnet_utils.errors import visible
 from lresnet_utils.files import write_text
 from lresnet_utils.report import style
 from lresnet_utils.report.show import inline_svg
@@ -49,4 +50,4 @@ def standalone_svg(display: Any) -> str:
     head, _, body = text.partition(">")
     head = head.replace("<svg", f'<svg {_NAMESPACE} width="{width}pt" height="{height}pt"', 1)
     head = re.sub(r' style="[^"]*"', f' style="color:{style.INK}"', head)
-    return f"{head}>{about}{paper}{body}\n"
+    return visible(f"{head}>{about}{paper}{body}\n")

@@ -18,7 +18,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lresnet_utils.errors import DataError
+from lresnet_utils.errors import DataError, visible
 from lresnet_utils.files import write_text
 from lresnet_utils.report import executed
 from lresnet_utils.report.page_html import page_html
@@ -251,7 +251,7 @@ class Output:
 def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failure | None) -> str:
     """Render a tidied notebook with what its page says around it."""
     known = words(page["language"])
-    return page_html(
+    text = page_html(
         notebook,
         {
             "heading": None,
@@ -266,6 +266,8 @@ def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failur
         }
         | page,
     )
+    # Names of sets, pictures and nodes are of files; a browser would obey what is in them.
+    return visible(text)
 
 
 def _placed(row: executed.Parameter, known: Mapping[str, str]) -> executed.Parameter:

@@ -13,7 +13,7 @@ from lresnet_utils.files import read_json, write_json
 from lresnet_utils.findings import find
 from lresnet_utils.findings.model import Finding
 from lresnet_utils.findings.say import said_json
-from lresnet_utils.run import NO_FACES, RunFolder
+from lresnet_utils.run import NO_FACES, RunFolder, unplaced
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
 from lresnet_utils.stages.tuned import tuning
 
@@ -96,6 +96,8 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     dataset = _read(run.stage("3_preprocess")) or {}
     # Like every stage's links it stands in the one list of the run.
     dataset.pop("custody", None)
+    # Where the files lay when it ran is nobody's business; run.json and params.yaml keep it.
+    about, dataset = unplaced(about), unplaced(dataset)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
     results["licences"] = _licences(about, dataset)

@@ -26,6 +26,13 @@ SLOTS = [0, 1, 2, 0, 3, 4, 4, 5, 1, 6]
 SAME = [True, False, True, False, True]
 
 
+def test_what_a_screen_would_obey_does_not_stay_in_a_sets_name(tmp_path):
+    path = tmp_path / "a\x1b[31m\n\u202eb.bin"
+    write_bin(path, [encode_png(face) for face in faces(1)[:4]], [True, False])
+    assert build_store(path, tmp_path / "x").name == "a\\u001b[31m \\u202eb"
+    assert build_store(path, tmp_path / "y", name="c\0").name == "c\\u0000"
+
+
 @pytest.fixture
 def sets(tmp_path):
     """A set of five pairs over seven pictures; picture 3 is damaged. And its plain companion."""

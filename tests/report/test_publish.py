@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import unicodedata
 
 import nbformat
 import pytest
@@ -277,6 +278,41 @@ def test_the_folder_that_a_notebook_ran_in_is_not_on_its_page(page):
     assert len(texts) == 1
     row = [cell.get_text() for cell in soup.select(".lr-parameters tbody tr > *")]
     assert row == ["run_dir", "this report's folder", "outputs/demo", "folder"]
+
+
+def test_no_path_of_a_machine_is_on_a_page(page):
+    given = (
+        "weights = '/home/ann/nets/w.pth'\nmore = [{'name': 'a', 'source': '/home/ann/a.bin'}]\n"
+        "tools = {'replay_folder': '/home/ann/logs'}\noutput = '/head/Gemm'\n"
+        "dataset = 'data/lfw.bin'"
+    )
+    soup = page(
+        code("weights: str = 'packaged'", tags=["parameters"]),
+        code(given, tags=["injected-parameters"]),
+    )
+    assert "/home/ann" not in page.path.read_text()
+    for kept in ("w.pth", "a.bin", "logs", "/head/Gemm", "data/lfw.bin"):
+        assert kept in soup.get_text()
+
+
+def test_nothing_that_a_browser_obeys_stands_raw_on_a_page(page):
+    name = "a\x00\x1b[31m\x9b\u202eb\u2066"
+    page(
+        new_markdown_cell(f"# {name}"),
+        code("1", shown({"image/svg+xml": SVG.replace("<path", f"<text>{name}</text><path")})),
+        code("2", shown({"image/png": PNG}, lresnet={"alt": name})),
+        code("3", shown({"text/html": f"<table><td>{name}</td></table>"})),
+        code("4", stream("stdout", name)),
+        title=name,
+        links=[Link(name, "a.html", current=True)],
+        meta={name: name},
+        data={"block": {"name": name}},
+    )
+    text = page.path.read_text()
+    assert text.count("\\u202eb\\u2066") >= 7
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text if c not in "\t\n")
+    (block,) = re.findall(r'id="block"[^>]*>([^<]*)<', text)
+    assert json.loads(block) == {"name": name}
 
 
 def test_headings_leave_no_level_out(page):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lresnet_utils.errors import RunError
+from lresnet_utils.files import write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.summary import summarise
 
@@ -138,3 +139,20 @@ def test_speed_without_accuracy_is_a_cell_with_a_reason(run):
 def test_an_empty_folder_says_what_to_run_first(tmp_path):
     with pytest.raises(RunError, match="no results yet"):
         summarise(RunFolder(tmp_path), batch_sizes=[1], targets=["a"])
+
+
+def test_no_path_of_a_machine_is_in_the_results(run):
+    params = {
+        "model": {"weights": "/home/ann/w.pth", "output": "/head/Gemm"},
+        "dataset": {"source": "/home/ann/a.bin", "more": [{"source": "/home/ann/b.bin"}]},
+        "tools": {"aipp_config": "/home/ann/aipp.cfg"},
+    }
+    write_json(run.folder / "run.json", {"name": "r", "params": params, "notebooks": []})
+    sets = {"b": {"source": "/home/ann/b.bin"}}
+    run.write_record("3_preprocess", None, {"source": "/home/ann/a.bin", "sets": sets})
+    summarise(run, batch_sizes=[1], targets=["good"])
+    text = run.results.read_text()
+    assert "/home/ann" not in text
+    assert all(
+        f'"{name}"' in text for name in ("w.pth", "/head/Gemm", "a.bin", "b.bin", "aipp.cfg")
+    )
