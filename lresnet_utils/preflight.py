@@ -14,6 +14,7 @@ from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import DatasetParams, MoreSet, Params
+from lresnet_utils.plan import parameter_names, phases
 from lresnet_utils.reserve import require_free
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
@@ -45,6 +46,8 @@ def check(params: Params, run: RunFolder) -> None:
         The first thing that is wrong.
     """
     _check_names(params)
+    for stage in {job.stage for phase in phases(params) for job in phase.jobs}:
+        parameter_names(run.notebook(stage))
     missing = [path for path in _files(params) if not path.exists()]
     if missing:
         raise _missing(missing)

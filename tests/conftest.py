@@ -78,7 +78,15 @@ def strangers(tmp_path):
     for path in (folder / "notebooks", folder / "params", script.parent):
         path.mkdir(parents=True)
     mark = f"with open({str(ran)!r}, 'a') as f: f.write(__file__ + '\\n')\n"
-    for name in ("cv2", "psutil", "random", "selectors", "sitecustomize"):
+    modules = ("cv2", "psutil", "random", "selectors", "sitecustomize")
+    settings = (
+        "ipython_config",
+        "ipython_kernel_config",
+        "jupyter_config",
+        "jupyter_client_config",
+    )
+    for name in (*modules, *settings, "profile_default/startup/00-first"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.py").write_text(mark)
     for name in ("git", "g++", "python3", "chromium", "atc"):
         (folder / name).write_text(f"#!{sys.executable} -I\n{mark}")
@@ -90,9 +98,9 @@ def strangers(tmp_path):
     lists = {name: f".::{os.environ.get(name, '')}" for name in ("PATH", "LD_LIBRARY_PATH")}
     environment = os.environ | lists | {"PYTHONPATH": str(ROOT)}
 
-    def run(*arguments, status=0):
+    def run(*arguments, status=0, start=(script,)):
         done = subprocess.run(
-            [sys.executable, script, *map(str, arguments)],
+            [sys.executable, *start, *map(str, arguments)],
             cwd=folder,
             env=environment,
             capture_output=True,

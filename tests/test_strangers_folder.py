@@ -8,9 +8,11 @@ import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
+from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, sha256_file
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, parameters
+from lresnet_utils.preflight import check
 from lresnet_utils.provenance import provenance
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 
@@ -62,6 +64,7 @@ def test_a_run_starts_nothing_of_the_current_folder(strangers, tmp_path, workers
 def test_a_file_is_inspected_in_a_strangers_folder(strangers, tmp_path):
     torch.save({"a": torch.zeros(2)}, tmp_path / "w.pth")
     assert "1 tensors" in strangers("inspect", tmp_path / "w.pth")
+    strangers("inspect", tmp_path / "w.pth", start=("-m", "lresnet_utils"))
     strangers("doctor")
 
 
@@ -73,6 +76,14 @@ def test_notebooks_beside_somebodys_data_are_not_taken(tmp_path, monkeypatch):
     params, job = Params(name="x", batch_sizes=[4]), Job("6_perf", 4)
     assert len(parameters(job, params, RunFolder.open("outputs/x"))) > 2
     assert len(parameters(job, params, RunFolder.open("outputs/x", tmp_path / "notebooks"))) == 2
+
+
+def test_notebooks_that_are_not_there_are_told_before_anything_is_made(tmp_path):
+    run = RunFolder.open(tmp_path / "run", tmp_path / "absent")
+    with pytest.raises(RunError, match="notebook is missing") as refused:
+        check(Params(name="x", batch_sizes=[4]), run)
+    assert "--notebooks" in refused.value.fix
+    assert not run.folder.exists()
 
 
 def test_git_is_not_asked_about_somebodys_folder(tmp_path, monkeypatch):

@@ -174,6 +174,9 @@ def provenance(results: Results) -> None:
         (tr("Code"), f"lresnet_utils {about['lresnet_utils']}{tr(', ')}{_commit(about)}"),
         ("Python", about["python"]),
     ]
+    # A run of an older version does not tell.
+    if "notebooks" in about:
+        rows.insert(2, (tr("Notebooks"), about["notebooks"]["from"]))
     properties([*rows, *about["packages"].items()], tr("What made this report"))
 
 
