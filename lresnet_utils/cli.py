@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from lresnet_utils.errors import LResNetError, StorageError, one_line, say
+from lresnet_utils.errors import LResNetError, StorageError, one_line, print_line
 from lresnet_utils.files import write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.processes import safe_environment
@@ -46,16 +46,18 @@ def main() -> None:
     # For whatever is started from here on, by us or by a library.
     os.environ.update(safe_environment())
     # What libraries say of a file goes to the terminal as what we say does.
-    warnings.showwarning = lambda text, kind, *_: say(f"{kind.__name__}: {text}", file=sys.stderr)
+    warnings.showwarning = lambda text, kind, *_: print_line(
+        f"{kind.__name__}: {text}", file=sys.stderr
+    )
     logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
         app()
     except LResNetError as error:
         for line in str(error).splitlines():
-            say(line, file=sys.stderr)
+            print_line(line, file=sys.stderr)
         sys.exit(1 if isinstance(error, StorageError) else 2)
     except KeyboardInterrupt:
-        say("Interrupted; what was finished is kept.", file=sys.stderr)
+        print_line("Interrupted; what was finished is kept.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -165,10 +167,10 @@ def doctor() -> None:
     width = max(len(name) for name in TARGETS)
     for name, target in TARGETS.items():
         able = target.available()
-        say(f"{name:<{width}}  {'ok' if able.ok else 'unavailable'}")
+        print_line(f"{name:<{width}}  {'ok' if able.ok else 'unavailable'}")
         for text in (able.reason, able.remedy, able.note):
             if text:
-                say(f"{'':<{width}}  {text}")
+                print_line(f"{'':<{width}}  {text}")
 
 
 @app.command()
@@ -196,7 +198,7 @@ def inspect(
 
     for line in inspect_file(file, output=output):
         # Lines of a params file are whole, however long a name in them is.
-        say(line, most=len(line))
+        print_line(line, most=len(line))
 
 
 @app.command()
@@ -224,11 +226,11 @@ def report(
     if check:
         sys.exit(print_check(check_run(folder)))
     for page in [*render_run(folder), folder.single]:
-        say(page)
+        print_line(page)
     if pdf:
         from lresnet_utils.report.pdf import write_pdf
 
-        say(write_pdf(folder))
+        print_line(write_pdf(folder))
 
 
 @app.command()
@@ -292,7 +294,7 @@ def pack(
     """Write a set as a .bin that InsightFace's own scripts read."""
     from lresnet_utils.data.pack import pack as write
 
-    say(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
+    print_line(write(source, out, pairs=pairs, align=align, folds=folds).sentence())
 
 
 @app.command()
@@ -307,11 +309,11 @@ def fetch(
     if name is None:
         for source in known_sources().values():
             way = "" if source.files[0].url else " (by hand: needs a browser)"
-            say(f"{source.name}: {source.title}{way}")
+            print_line(f"{source.name}: {source.title}{way}")
         return
     source = find_source(name)
-    say(f"{source.title}, from {source.origin}")
-    say(f"Terms: {source.licence}")
+    print_line(f"{source.title}, from {source.origin}")
+    print_line(f"Terms: {source.licence}")
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
         def progress(done: int, total: int | None) -> None:
@@ -319,4 +321,4 @@ def fetch(
             bar.refresh()
 
         for fetched in get(source, to, progress):
-            say(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")
+            print_line(f"{fetched.path}: {fetched.how} ({fetched.sha256[:12]}...)")

@@ -96,7 +96,7 @@ def _escape(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1] if unseen else match[0]
 
 
-def say(line: object = "", *, most: int = MAX_LINE, file: TextIO | None = None) -> None:
+def print_line(line: object = "", *, most: int = MAX_LINE, file: TextIO | None = None) -> None:
     """Print one line, as :func:`one_line` makes it: the only way in which we print plainly."""
     print(one_line(str(line), most), file=file)
 

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from lresnet_utils.errors import one_line, say
+from lresnet_utils.errors import one_line, print_line
 from lresnet_utils.executor import Executor, LocalExecutor
 from lresnet_utils.files import read_json
 from lresnet_utils.lock import run_lock
@@ -69,11 +69,11 @@ def execute_with_progress(
         check()
     with run_lock(folder.folder) as left:
         if left:
-            say(f"Going on after {left}, which did not end well.", file=sys.stderr)
+            print_line(f"Going on after {left}, which did not end well.", file=sys.stderr)
         display = _Display(console)
         runner = Runner(params, folder, display.update, fresh=fresh)
         if not any(runner.plan().values()):
-            say(UP_TO_DATE, file=sys.stderr)
+            print_line(UP_TO_DATE, file=sys.stderr)
             return _conclude([], folder)
         if not new:
             check()
@@ -89,7 +89,7 @@ def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> Non
     plan = Runner(params, folder, fresh=fresh).plan()
     width = max(len(str(job)) for job in plan)
     for job, why in plan.items():
-        say(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")
+        print_line(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")
 
 
 class _Display:
@@ -152,9 +152,11 @@ def _conclude(outcomes: list[Outcome], folder: RunFolder) -> int:
     cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
     counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
     told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    say(f"{len(cells)} cells: {told or 'none'}")
+    print_line(f"{len(cells)} cells: {told or 'none'}")
     for cell in cells:
         if cell["status"] != "ok":
-            say(f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}")
-    say(f"Report: {folder.index}")
+            print_line(
+                f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}"
+            )
+    print_line(f"Report: {folder.index}")
     return 1 if broken or counts["failed"] else 0

@@ -16,7 +16,7 @@ from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.pairs import all_pairs_of
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
-from lresnet_utils.errors import ParamsError, say
+from lresnet_utils.errors import ParamsError, print_line
 from lresnet_utils.files import write_json
 from lresnet_utils.lock import run_lock
 from lresnet_utils.run import RunFolder, prepare_folder
@@ -52,8 +52,8 @@ def embed(
         found = embed_set(
             records, network, folder, engine, shard_size=shard_size, progress=progress
         )
-    say(_told(found))
-    say(f"Embeddings: {folder}")
+    print_line(_told(found))
+    print_line(f"Embeddings: {folder}")
 
 
 def all_pairs(
@@ -76,8 +76,8 @@ def all_pairs(
         found = all_pairs_of(embedded, far_targets, engine, progress=progress)
     record = _record(embedded, found)
     for line in _table(record):
-        say(line)
-    say(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
+        print_line(line)
+    print_line(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lresnet_utils.comparison.compare import Comparison
-from lresnet_utils.errors import one_line, say
+from lresnet_utils.errors import one_line, print_line
 from lresnet_utils.report.pages.compare import pair_name
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
 
@@ -20,10 +20,12 @@ def print_check(checked: Sequence[Checked]) -> int:
     """Print which pages and files of a run are not as they should be; return the exit status."""
     for one in checked:
         if one.problem:
-            say(f"{one.name}: {one.problem}")
+            print_line(f"{one.name}: {one.problem}")
     wrong = sum(one.problem is not None for one in checked)
     pages = sum(one.is_page for one in checked)
-    say(f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be")
+    print_line(
+        f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be"
+    )
     return 1 if wrong else 0
 
 
@@ -32,32 +34,32 @@ def print_comparison(comparison: Comparison) -> None:
     record = comparison.record
     for side in "ab":
         about = record[side]
-        say(f"{side.upper()}  {about['name']}  {about['path']}")
-    say()
+        print_line(f"{side.upper()}  {about['name']}  {about['path']}")
+    print_line()
     if len(comparison.cells) == 1:
         _print_cell(comparison.cells[0].record)
     else:
         _print_cells([cell.record for cell in comparison.cells])
     for row in record["left_out"]:
-        say(f"left out: {row['cell']}, {row['reason']}")
+        print_line(f"left out: {row['cell']}, {row['reason']}")
     if record["machines"]:
-        say(f"different machines: {record['machines']}")
-    say()
-    say(record["summary"])
-    say(f"Rule: {record['rule']}")
+        print_line(f"different machines: {record['machines']}")
+    print_line()
+    print_line(record["summary"])
+    print_line(f"Rule: {record['rule']}")
 
 
 def _print_cell(cell: Mapping[str, Any]) -> None:
-    say(pair_name(cell))
+    print_line(pair_name(cell))
     lines = _lines(cell)
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        say(f"{name:<{width}}  {value}")
+        print_line(f"{name:<{width}}  {value}")
     for kind in ("lost", "gained"):
         for row in cell[kind][:_SHOWN_PAIRS]:
-            say(f"{kind:<8}{_pair(row)}")
+            print_line(f"{kind:<8}{_pair(row)}")
         if len(cell[kind]) > _SHOWN_PAIRS:
-            say(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
+            print_line(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
 
 
 def _print_cells(cells: list[Mapping[str, Any]]) -> None:
@@ -79,7 +81,7 @@ def _print_cells(cells: list[Mapping[str, Any]]) -> None:
     for row in rows:
         # Words stand at the left of their column, numbers at its right.
         told = (f"{text:{'<' if i < 2 else '>'}{widths[i]}}" for i, text in enumerate(row))
-        say("  ".join(told).rstrip())
+        print_line("  ".join(told).rstrip())
 
 
 def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
