@@ -105,7 +105,7 @@ def strangers(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=500,
         )
         assert not ran.exists(), ran.read_text()
         assert done.returncode == status, done.stdout + done.stderr
