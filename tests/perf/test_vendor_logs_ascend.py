@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -62,6 +63,70 @@ def test_vision_batch_size_comes_from_argument_name_or_figures(tmp_path):
     plain = read_benchmark_vision(write(tmp_path, "perf.txt", VISION))
     assert plain.batch_size == 4
     assert "infer rate / post rate" in plain.notes[0]
+
+
+# For some models the tool names two of its stages in full; its screen's log has frames around.
+LONG_NAMES = VISION.replace("[infer]", "[inference]").replace("[post]", "[postprocess]")
+
+
+def test_vision_log_with_stages_named_in_full_and_on_a_screen(tmp_path):
+    usual = read_log(write(tmp_path, "perf.txt", VISION))
+    screen = (
+        "[INFO] Dataset number: 3000 finished cost 31.2ms\n"
+        f"-----------------Performance Summary------------------\n{LONG_NAMES}\n"
+        "-----------------------------------------------------------\n"
+    )
+    for text in (LONG_NAMES, screen):
+        record = read_log(write(tmp_path, "perf.txt", text))
+        assert (record.stages, record.throughput_ips) == (usual.stages, 133.476)
+        with pytest.raises(DataError, match=r"whole|more than the five"):
+            read_log(write(tmp_path, "perf.txt", text + VISION))
+
+
+@pytest.mark.parametrize(
+    ("infer", "post", "post_ms", "quotient"),
+    [
+        # An engine of batch 1, whose post stage waited; then two of batch 1 and 16.
+        ("142.003", "25.0005", "39.9992", "5.68"),
+        ("1.02697", "0.999452", "1000.55", "1.02753"),
+        ("98.0668", "6.131", "163.106", "15.9952"),
+    ],
+)
+def test_rates_that_give_no_whole_batch_size_leave_the_question_open(
+    tmp_path, infer, post, post_ms, quotient
+):
+    text = VISION.replace("127.885", infer).replace("31.971,", post + ",")
+    text = text.replace("31.2783", post_ms)
+    with pytest.raises(DataError, match=rf"= {quotient}\d* is not one whole") as error:
+        read_log(write(tmp_path, "perf.txt", text))
+    assert len(str(error.value).splitlines()) <= 3
+    assert "batch_size=" in error.value.fix
+    assert read_log(write(tmp_path, "perf.txt", text), batch_size=1).batch_size == 1
+    advised = "perf_vision_batchsize_16_device_0.txt"
+    assert read_log(write(tmp_path, advised, text)).batch_size == 16
+
+
+def whole_batches(infer, post):
+    """The batch sizes that two rates allow which were rounded to the digits they are printed in."""
+    half = {t: Decimal(5).scaleb(Decimal(t).as_tuple().exponent - 1) for t in (infer, post)}
+    (i, i_half), (p, p_half) = ((Decimal(t), half[t]) for t in (infer, post))
+    return [
+        n for n in range(300) if n * (p - p_half) <= i + i_half and n * (p + p_half) >= i - i_half
+    ]
+
+
+@given(st.integers(1, 64), st.floats(0.5, 5000), st.sampled_from([0, 0, 1e-6, 1e-3, -0.3, 0.49]))
+def test_rates_tell_a_batch_size_where_they_allow_one_alone(tmp_path_factory, batch, post, off):
+    infer, printed = f"{(batch + off) * post:.6g}", f"{post:.6g}"
+    text = VISION.replace("127.885", infer).replace("31.971,", f"{printed},")
+    text = text.replace("31.2783", f"{1000 / post:.6g}")
+    path = write(tmp_path_factory.mktemp("rates"), "perf.txt", text)
+    allowed = whole_batches(infer, printed)
+    if len(allowed) == 1:
+        assert read_log(path).batch_size == allowed[0]
+    else:
+        with pytest.raises(DataError, match="does not say its batch size"):
+            read_log(path)
 
 
 @pytest.mark.parametrize("gone", range(5))
@@ -254,6 +319,16 @@ def test_ais_bench_screen_log_without_its_end_is_refused(tmp_path, keep):
     lines = ais_screen(TIMES, 4).splitlines(keepends=True)
     with pytest.raises(DataError):
         read_ais_bench(write(tmp_path, "log", "".join(lines[:keep])))
+
+
+@pytest.mark.parametrize("figure", ["mean = ", "throughput"])
+def test_decimal_commas_are_refused(tmp_path, figure):
+    at = ais_screen(TIMES, 4).index(figure)
+    text = ais_screen(TIMES, 4)
+    comma = text[:at] + text[at:].replace("11.0", "11,0", 1).replace(": 363.6", ": 363,6", 1)
+    assert comma != text
+    with pytest.raises(DataError):
+        read_ais_bench(write(tmp_path, "log", comma))
 
 
 def test_ais_bench_errors_and_several_devices_are_refused(tmp_path):

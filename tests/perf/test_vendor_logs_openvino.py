@@ -78,6 +78,20 @@ def test_console_and_json_of_one_run_agree(log):
     assert read_log(log(CONSOLE)) == console
 
 
+@pytest.mark.parametrize("names", ["Avg Min Max", "AVG MIN MAX", "Average Min Max"])
+def test_every_release_s_names_of_the_latencies(log, names):
+    mean, least, most = names.split()
+    text = CONSOLE.replace("Average:", f"{mean}:    ").replace("Min:", f"{least}:")
+    record = read_benchmark_app(log(text.replace("Max:", f"{most}:")))
+    assert record.latency_ms == {"p50": 1.09, "mean": 1.27, "min": 0.89, "max": 2.06}
+
+
+def test_a_decimal_comma_is_refused(log):
+    for figure in ("336.13 ms", "1.27 ms", "9520.24 FPS"):
+        with pytest.raises(DataError):
+            read_benchmark_app(log(CONSOLE.replace(figure, figure.replace(".", ","))))
+
+
 def test_microseconds_and_a_chosen_percentile(log):
     text = CONSOLE.replace("Model batch size: 16", "Model batch size: 1")
     text = text.replace("336.13", "94.35").replace(

@@ -165,6 +165,112 @@ def test_tensorrt_7_even_where_it_prints_zero_queries_per_second(log, qps):
     assert any("0 qps; 6 queries" in note for note in record.notes) == (qps == 0)
 
 
+def loaded_log(*, batch=1, shape="10x3x640x1088", version="8205", scale=1, words="Created input"):
+    """What 8.2 and 8.6 print for ``--loadEngine``: always 'Batch: 1', and how many times it ran."""
+    lines = [
+        "[I] === Build Options ===",
+        f"[I] Max batch: {batch}",
+        "[I] Load engine: /m/bs10.trt",
+        "[I] === Inference Options ===",
+        f"[I] Batch: {batch}",
+        "[I] Input inference shapes: model",
+        "[I] Using random values for input image",
+        f"[I] {words} binding for image with dimensions {shape}",
+    ]
+    return new_log(
+        version=version,
+        percents=(99,),
+        scale=scale,
+        command="--loadEngine=/m/bs10.trt",
+        shown="\n[09/01/2025-18:07:00] ".join(lines).removeprefix("[I] "),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [loaded_log(), loaded_log(version="8601", words="Input", shape="10x3x640x1088 is created.")],
+    ids=["8.2", "8.6"],
+)
+def test_the_binding_of_a_loaded_engine_wins_over_the_batch_that_is_printed(log, text):
+    record = read_trtexec(log(text))
+    assert record.batch_size == 10
+    assert record.throughput_ips == pytest.approx(10 * len(COMPUTE) / WALL_S, rel=1e-5)
+    assert any("'Batch: 1', but its input binding has a batch of 10" in n for n in record.notes)
+    assert read_trtexec(log(text), batch_size=10) == record
+    with pytest.raises(DataError, match="batch size 10, not 1"):
+        read_trtexec(log(text), batch_size=1)
+
+
+def test_the_bindings_of_an_implicit_batch_say_nothing_of_it(log):
+    one = read_trtexec(log(loaded_log(shape="3x112x112")))
+    assert (one.batch_size, one.throughput_ips) == (1, pytest.approx(len(COMPUTE) / WALL_S, 1e-5))
+    eight = read_trtexec(log(loaded_log(batch=8, scale=8, shape="3x112x112")))
+    assert eight.throughput_ips == pytest.approx(8 * len(COMPUTE) / WALL_S, rel=1e-5)
+
+
+def test_batch_1_without_a_binding_is_no_proof(log):
+    text = "\n".join(x for x in loaded_log().splitlines() if "binding" not in x)
+    with pytest.raises(DataError, match="does not say its batch size"):
+        read_trtexec(log(text))
+    record = read_trtexec(log(text), batch_size=10)
+    assert record.throughput_ips == pytest.approx(10 * len(COMPUTE) / WALL_S, rel=1e-5)
+
+
+def test_a_batch_given_besides_the_one_built_in_is_refused(log):
+    with pytest.raises(DataError, match="--batch=2 was given besides"):
+        read_trtexec(log(loaded_log(batch=2, scale=2)), batch_size=10)
+
+
+def test_inputs_of_different_batches_leave_the_question_open(log):
+    second = "\n[I] Created input binding for mask with dimensions 4x1x1x1"
+    text = new_log(version="8502", shown="Created input binding for a with dimensions 8x3x2x2")
+    text = text.replace("8x3x2x2", "8x3x2x2" + second)
+    with pytest.raises(DataError, match="does not say its batch size"):
+        read_trtexec(log(text))
+
+
+# TensorRT 8 and 10 print these lines with --verbose, after the summary.
+EXPLAINED = """\
+[V]
+[V] === Explanations of the performance metrics ===
+[V] Total Host Walltime: the host walltime from when the first query (after warmups) is enqueued.
+[V] GPU Compute Time: the GPU latency to execute the kernels for a query.
+[V] Total GPU Compute Time: the summation of the GPU Compute Time of all the queries.
+[V] Throughput: the observed throughput computed by dividing the number of queries by the wall.
+[V] Enqueue Time: the host latency to enqueue a query.
+[V] H2D Latency: the latency for host-to-device data transfers for input tensors of one query.
+[V] D2H Latency: the latency for device-to-host data transfers for output tensors of one query.
+[V] Latency: the summation of H2D Latency, GPU Compute Time, and D2H Latency."""
+
+
+@pytest.mark.parametrize("version", ["8601", "101000"])
+def test_explanations_of_a_verbose_log_are_no_results(log, version):
+    quiet = read_trtexec(log(new_log(version=version)))
+    loud = read_trtexec(log(new_log(version=version, extra=EXPLAINED.splitlines())))
+    assert (loud.throughput_ips, loud.latency_ms) == (quiet.throughput_ips, quiet.latency_ms)
+    [result] = [x for x in new_log(version=version).splitlines() if "Throughput:" in x]
+    with pytest.raises(DataError, match="no line 'Throughput"):
+        read_trtexec(log(new_log(version=version).replace(result, result.replace("[I]", "[V]"))))
+
+
+def test_two_runs_are_refused_even_where_the_first_did_not_end(log):
+    lost = new_log(version="8205", batch=1).splitlines()[:4]
+    with pytest.raises(DataError, match="several runs"):
+        read_trtexec(log("\n".join(lost) + "\n" + LOGS["8.5"]))
+
+
+def test_another_tool_in_a_path_does_not_make_it_that_tools_log(log):
+    text = LOGS["8.5"].replace("a.onnx", "/home/u/ais_bench/msame/a.onnx")
+    assert read_log(log(text)).tool == "trtexec"
+
+
+@pytest.mark.parametrize("rate", ["39,3443", "39.3443 fps", "39.3443 kqps"])
+def test_a_rate_of_another_form_is_refused(log, rate):
+    good = f"{len(COMPUTE) / WALL_S:.6g} qps"
+    with pytest.raises(DataError):
+        read_log(log(LOGS["8.5"].replace(good, rate if "qps" in rate else f"{rate} qps")))
+
+
 def test_warnings_and_left_out_transfers_are_told(log):
     text = new_log(
         version="100700",

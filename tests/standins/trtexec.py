@@ -64,8 +64,14 @@ def build(values):
     return values["saveEngine"]
 
 
-def measure(engine, seconds):
+def measure(engine, seconds, values):
     run = Build(engine)
+    # Before 10, a loaded engine's batch counts as implicit unless --shapes is given, whatever it
+    # was built with: "Batch: 1" for an engine of 16.
+    implicit = int(VERSION) < 100000 and "onnx" not in values and "shapes" not in values
+    log("=== Inference Options ===")
+    log(f"Batch: {1 if implicit else 'Explicit'}")
+    log("Using random values for input image")
     shape = "x".join(str(n) for n in run.shape)
     log(f"Created input binding for image with dimensions {shape}")
     log("Starting inference")
@@ -102,7 +108,7 @@ def main():
     if mode == "silent":
         sys.exit(0)
     # A stand-in has no reason to take the whole seconds that it is asked for.
-    measure(engine, min(float(values.get("duration", 0)), 0.02))
+    measure(engine, min(float(values.get("duration", 0)), 0.02), values)
     end(True)
 
 

@@ -109,14 +109,19 @@ def test_a_build_that_fails_leaves_its_log_and_no_engine(tools, model, tmp_path,
     assert not list((tmp_path / "m").glob("*.engine"))
 
 
+@pytest.mark.parametrize("version", ["8205", "101000"])
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_the_engine_is_timed_once_per_repeat(built, tools, tmp_path, dynamic):
+def test_the_engine_is_timed_once_per_repeat(built, tools, tmp_path, dynamic, version):
+    """8.2 prints 'Batch: 1' for a loaded engine whose batch is static."""
+    tools.patch.setenv("STANDIN_TRT_VERSION", version)
     target, artefact = built(4, dynamic=dynamic, device=1)
     records = target.measure(artefact, tmp_path / "p", warmup=3, seconds=1.2, repeats=2)
     assert [record.batch_size for record in records] == [4, 4]
     for record, path in zip(records, sorted((tmp_path / "p").glob("*.log")), strict=True):
         qps = float(path.read_text().split("Throughput: ")[1].split()[0])
         assert record.throughput_ips == pytest.approx(4 * qps)
+        odd = version == "8205" and not dynamic
+        assert any("prints 'Batch: 1'" in note for note in record.notes) == odd
         assert {"p50", "p90", "p99"} <= set(record.latency_ms)
     argv = tools.calls("trtexec")[-1]
     shapes = ["--shapes=image:4x3x112x112"] if dynamic else []

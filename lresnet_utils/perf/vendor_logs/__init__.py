@@ -34,14 +34,15 @@ __all__ = [
     "samples",
 ]
 
-# The mark by which a tool's log is known, tried in this order.
+# The mark by which a tool's log is known, tried in this order: a tool's name may stand in the
+# paths that another tool prints, so marks that are names come last.
 READERS = {
-    r"^\[e2e\] ": read_benchmark_vision,
+    r"\[e2e\] throughputRate": read_benchmark_vision,
     r"ave_throughputRate": read_benchmark_pure,
+    r"TensorRT\.trtexec|=== Performance summary ===|\[I\] Host Latency": read_trtexec,
+    r"execution_results|\[Step \d+/\d+\]|Throughput:\s+\S+ FPS": read_benchmark_app,
     r"NPU_compute_time|aisbench|ais_bench": read_ais_bench,
     r"Inference average time|\bmsame\b": read_msame,
-    r"TensorRT\.trtexec|=== Performance summary ===|\] \[I\] Host Latency": read_trtexec,
-    r"execution_results|\[Step \d+/\d+\]|Throughput:\s+\S+ FPS": read_benchmark_app,
 }
 
 

@@ -8,7 +8,9 @@ log that was looked at, ``throughputRate x latency`` of the e2e line is the numb
 
 from __future__ import annotations
 
+import math
 import re
+from fractions import Fraction
 from pathlib import Path
 
 from lresnet_utils.perf.vendor_logs.record import (
@@ -35,10 +37,11 @@ _VISION_LINES = {
     "e2e": rf"\[e2e\] {_RATE}, latency: ({NUMBER})",
     "data_read": rf"\[data read\] {_RATE}, moduleLatency: ({NUMBER})",
     "preprocess": rf"\[preprocess\] {_RATE}, moduleLatency: ({NUMBER})",
-    "infer": rf"\[infer\] {_RATE}, Interface throughputRate: ({NUMBER}), "
+    "infer": rf"\[infer(?:ence)?\] {_RATE}, Interface throughputRate: ({NUMBER}), "
     rf"moduleLatency: ({NUMBER})",
-    "post": rf"\[post\] {_RATE}, moduleLatency: ({NUMBER})",
+    "post": rf"\[post(?:process)?\] {_RATE}, moduleLatency: ({NUMBER})",
 }
+_VISION_MARK = r"\[(?:e2e|data read|preprocess|infer(?:ence)?|post(?:process)?)\].*$"
 _UNITS = {"e2e": ("images/s", "whole run"), "post": ("batches/s", "batch")}
 _VISION_NAME = re.compile(rf"perf_vision_batchsize_({COUNT})_device_({COUNT})\.txt$", re.ASCII)
 _PURE_NAME = re.compile(rf"PureInfer_perf_of_(.+)_in_device_({COUNT})\.txt$", re.ASCII)
@@ -52,10 +55,12 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     Parameters
     ----------
     path : path
-        The file: five lines ``[e2e]``, ``[data read]``, ``[preprocess]``, ``[infer]``, ``[post]``.
+        The file, or the screen's log of the run: five lines ``[e2e]``, ``[data read]``,
+        ``[preprocess]``, ``[infer]`` (``[inference]`` for some models) and ``[post]``
+        (``[postprocess]``).
     batch_size : int, optional
-        Images per execution; by default the one in the file's name, else the one that the
-        figures imply.
+        Images per execution; by default the one in the file's name, else infer rate / post rate
+        where that is a whole number as far as its printed digits go.
 
     Returns
     -------
@@ -66,18 +71,26 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     Raises
     ------
     DataError
-        When a line is missing, cut, out of order or contradicts itself.
+        When a line is missing, cut, out of order or contradicts itself, or the batch size is
+        neither given nor named and the figures do not tell it.
     """
     log = read_lines(path)
     check_batch_size(batch_size)
-    values = _vision_values(log)
+    values, whole = _vision_values(log)
     stages = _vision_stages(values)
     named = _VISION_NAME.search(log.path.name)
     notes = [f"device {named[2]}"] if named else []
     said = batch_size if batch_size is not None else int(named[1]) if named else None
     implied = implied_batch_size(stages)
     if said is None:
-        said = round(implied)
+        if whole is None:
+            raise log.refuse(
+                f"The log does not say its batch size: infer rate / post rate = {implied:.6g} is "
+                "not one whole number within their rounding.",
+                fix="give it: batch_size=..., or in the file's name as the tool writes it: "
+                "perf_vision_batchsize_<B>_device_<ID>.txt",
+            )
+        said = whole
         check_batch_size(said)
         notes.append(f"batch size {said} from infer rate / post rate = {implied:.4g}")
     elif abs(implied - said) > 0.02 * said:
@@ -162,29 +175,45 @@ def read_benchmark_pure(path: Path | str, *, batch_size: int | None = None) -> P
     )
 
 
-def _vision_values(log: Log) -> dict[str, tuple[float, ...]]:
-    """Read the five lines in order; blank lines are allowed, nothing else is."""
-    at = [i for i, line in enumerate(log.lines) if line.strip()]
-    values = {}
+def _vision_values(log: Log) -> tuple[dict[str, tuple[float, ...]], int | None]:
+    """Read the five lines in order, and the batch size if their rates give a whole one.
+
+    A rate is known to half a unit of its last printed digit, so the quotient is an interval; it
+    tells the batch size where one whole number alone lies in it.
+    """
+    at = log.find(_VISION_MARK)
+    values, rates = {}, {}
     for position, (stage, pattern) in enumerate(_VISION_LINES.items()):
-        line = at[position] if position < len(at) else len(log.lines)
-        text = log.lines[line].strip() if position < len(at) else ""
+        line, text = len(log.lines), ""
+        if position < len(at):
+            line, text = at[position][0], at[position][1][0].strip()
         match = re.fullmatch(pattern, text, re.ASCII)
         if not match:
             raise log.refuse(f"This should be the [{stage.replace('_', ' ')}] line, whole.", line)
         values[stage] = tuple(
             log.number(group, f"A figure of {stage}", line) for group in match.groups()
         )
+        rates[stage] = Fraction(match[1]), _half_a_digit(match[1])
         reciprocal = values[stage][0] * values[stage][-1] / 1000
         if stage not in ("e2e", "infer") and abs(reciprocal - 1) > _RECIPROCAL_TOLERANCE:
             raise log.refuse("moduleLatency is not 1000 / throughputRate: a digit is lost.", line)
     if len(at) > len(_VISION_LINES):
         raise log.refuse(
             "There is more than the five figures.",
-            at[len(_VISION_LINES)],
+            at[len(_VISION_LINES)][0],
             fix="give one file per run",
         )
-    return values
+    (infer, infer_half), (post, post_half) = rates["infer"], rates["post"]
+    least = math.ceil((infer - infer_half) / (post + post_half))
+    most = math.floor((infer + infer_half) / (post - post_half)) if post > post_half else math.inf
+    return values, least if least == most else None
+
+
+def _half_a_digit(text: str) -> Fraction:
+    """Return half a unit of a number's last printed digit."""
+    digits, _, exponent = text.lower().partition("e")
+    decimals = len(digits.partition(".")[2])
+    return Fraction(1, 2) * Fraction(10) ** (int(exponent or 0) - decimals)
 
 
 def _vision_stages(values: dict[str, tuple[float, ...]]) -> dict[str, StageFigure]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lresnet_utils.perf.vendor_logs.record import (
     NUMBER,
+    START,
     Log,
     PerfRecord,
     agreed_batch_size,
@@ -112,7 +113,7 @@ def read_msame(path: Path | str, *, batch_size: int | None = None) -> PerfRecord
     later = log.number(found[1], "The average time", line)
     listed = [
         log.number(match[1], "An execution's time", i)
-        for i, match in log.find(rf"^\s*Inference time:\s*({NUMBER})\s*ms")
+        for i, match in log.find(rf"{START}Inference time:\s*({NUMBER})\s*ms\s*$")
     ]
     latency_ms = {"mean": mean, "mean_without_first": later}
     if listed:
@@ -186,7 +187,7 @@ def _ais_screen(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[str
 def _ais_screen_clock(log: Log, clock: str, line: int) -> dict[str, float]:
     """Read `name = value` pairs, or a row of the newer table under its header."""
     text = log.lines[line]
-    pairs = re.findall(rf"(?<![\w()%])([\w()%]+) = ({NUMBER})(?=,|\s*$)", text, re.ASCII)
+    pairs = re.findall(rf"(?<![\w()%])([\w()%]+) = ({NUMBER})(?=, |\s*$)", text, re.ASCII)
     if "│" in text:
         rows = [(i, m[0].split("│")) for i, m in log.find(r"│.*│") if i < line]
         header = next((cells for _, cells in rows if "Metric" in cells[1]), [])

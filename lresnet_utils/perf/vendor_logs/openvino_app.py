@@ -8,7 +8,9 @@ from typing import Any
 
 from lresnet_utils.perf.vendor_logs.record import (
     COUNT,
+    MAX_LINE_CHARS,
     NUMBER,
+    START,
     Log,
     PerfRecord,
     agreed_batch_size,
@@ -26,7 +28,6 @@ MEDIAN_CLOCK = (
 )
 LATENCY_CLOCK = "one inference request, per batch"
 
-_INFO = r"^(?:\[ INFO \])?\s*"
 # The JSON's names: the Python tool's, then the C++ tool's.
 _JSON_KEYS = {
     "duration": ("total execution time (ms)", "execution_time"),
@@ -95,7 +96,7 @@ _Parts = tuple[dict[str, float], dict[str, float], int | None, int | None, tuple
 
 
 def _from_console(log: Log) -> _Parts:
-    for line, _ in log.find(r"^\[ ERROR \]"):
+    for line, _ in log.find(r"\[ ERROR \]"):
         raise log.refuse("benchmark_app reports an error.", line)
     figures = {}
     line = 0
@@ -104,10 +105,10 @@ def _from_console(log: Log) -> _Parts:
         ("duration", "Duration", "ms"),
         ("throughput", "Throughput", "FPS"),
     ):
-        line, found = log.one(rf"{_INFO}{label}:\s+({NUMBER}) {unit}\s*$", f"{label}: ... {unit}")
+        line, found = log.one(rf"{START}{label}:\s+({NUMBER}) {unit}\s*$", f"{label}: ... {unit}")
         figures[name] = log.number(found[1], label, line)
     latency_ms = _console_latencies(log)
-    batches = log.find(rf"{_INFO}(?:Model|Network) batch size: ({COUNT})\s*$")
+    batches = log.find(rf"{START}(?:Model|Network) batch size: ({COUNT})\s*$")
     said = int(batches[-1][1][1]) if batches else None
     notes = [match[1] for _, match in log.find(r"(INFERENCE_PRECISION_HINT: .+)$")]
     notes += [f"build {m[1]}" for _, m in log.find(r"Build \.+ (\S+)")[:1]]
@@ -116,17 +117,23 @@ def _from_console(log: Log) -> _Parts:
 
 def _console_latencies(log: Log) -> dict[str, float]:
     """Read the block under ``Latency:``, or the one figure of the oldest releases."""
-    line, head = log.one(rf"{_INFO}Latency:\s*(.*)$", "Latency:")
+    line, head = log.one(rf"{START}Latency:\s*(.*)$", "Latency:")
     if head[1]:
         found = re.fullmatch(rf"({NUMBER}) ms", head[1].strip())
         if not found:
             raise log.refuse("The latency is cut or of an unknown form.", line)
         return {"p50": log.number(found[1], "Latency", line)}
     latency_ms = {}
-    for offset, name in enumerate((r"Median|(\d{1,3}) percentile", "Average", "Min", "Max"), 1):
+    # The third name is "Average", "Avg" or "AVG", by release; "MIN" and "MAX" go with the last.
+    names = (r"Median|(\d{1,3}) percentile", r"Average|Avg", "Min", "Max")
+    for offset, name in enumerate(names, 1):
         at = line + offset
         text = log.lines[at] if at < len(log.lines) else ""
-        found = re.match(rf"{_INFO}(?:{name}):\s+(?P<value>{NUMBER}) (?P<unit>ms|us)\s*$", text)
+        found = re.search(
+            rf"{START}(?:{name}):\s+(?P<value>{NUMBER}) (?P<unit>ms|us)\s*$",
+            text[:MAX_LINE_CHARS],
+            re.ASCII | re.IGNORECASE,
+        )
         if not found:
             raise log.refuse("A latency is missing or cut.", at)
         value = log.number(found["value"], "A latency", at)

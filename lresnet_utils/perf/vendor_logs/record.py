@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 import re
@@ -27,7 +28,18 @@ NUMBER = r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?"
 COUNT = r"\d{1,9}"
 
 _STATISTICS = ("mean", *(f"p{percent}" for percent in range(1, 101)), "max")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# A terminal's codes: colours and cursor moves, titles and links, and the short ones.
+_ANSI = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_P][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-OQ-Z^a-~\\])"
+)
+_ENCODINGS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# Where a tool's own text may begin: after whatever a logger puts before each line, such as
+# "2025-11-28T10:11:12Z stdout F ", "[stdout] " or "web-1  | ".
+START = r"(?:^|[\s\]|:>])"
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ class PerfRecord:
 
 @dataclass(frozen=True)
 class Log:
-    """A log file's lines, without colour codes, and the hash of its bytes."""
+    """A log file's lines, without a terminal's codes, and the hash of its bytes."""
 
     path: Path
     lines: tuple[str, ...]
@@ -192,7 +204,7 @@ class Log:
 
 
 def read_lines(path: Path | str) -> Log:
-    """Read a log as text.
+    """Read a log as text: UTF-8, or what its byte order mark says, as PowerShell's ``>`` writes.
 
     Raises
     ------
@@ -201,13 +213,13 @@ def read_lines(path: Path | str) -> Log:
     """
     path = Path(path)
     data = read_bytes(path, most=MAX_BYTES, what="The log")
-    if data.count(b"\n") > MAX_LINES:
+    encoding = next((name for mark, name in _ENCODINGS.items() if data.startswith(mark)), "utf-8")
+    text = data.decode(encoding, errors="replace")
+    if text.count("\n") > MAX_LINES:
         raise DataError(f"The log is too large: more than {MAX_LINES:,} lines.", where=str(path))
-    if not data.strip():
-        raise DataError("The log is empty.", where=str(path))
-    if b"\0" in data:
+    if "\0" in text:
         raise DataError("The log is not text: it holds zero bytes.", where=str(path))
-    text = _ANSI.sub("", data.decode("utf-8", errors="replace"))
+    text = _ANSI.sub("", text)
     # Progress bars rewrite their line after a bare carriage return; the last writing counts.
     lines = tuple(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
     end = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)

@@ -3,8 +3,11 @@
 Definitions are those of TensorRT's ``samples/common/sampleReporting.cpp``: latency is H2D +
 compute + D2H, throughput is queries over host wall time. With an explicit batch (every ONNX file)
 one query is one *batch*; with an implicit batch (``--batch=N``, TensorRT 8 and older) the tool
-has multiplied by N itself. TensorRT 7 multiplies by zero for an explicit batch and prints
-``throughput: 0 qps``; the rate is then computed from its own totals.
+has multiplied by N itself. For a loaded engine it prints ``Batch: 1`` whatever batch was built
+in, so the input binding's first dimension counts. TensorRT 7 multiplies by zero for an explicit
+batch and prints ``throughput: 0 qps``; the rate is then computed from its own totals.
+
+Only ``[I]`` lines are results: with ``--verbose`` the tool explains the same names as ``[V]``.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ LATENCY_CLOCK = (
     "'enqueue_' the host's time to put a batch in"
 )
 
-_PREFIX = re.compile(r"^(\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] )?\[[IVW]\] ?")
+_LEVEL = re.compile(r"\[([FEWIV])\] ?")
 _CLOCKS = {
     "Latency": "",
     "End-to-End Host Latency": "end_to_end_",
@@ -74,17 +77,15 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
     """
     log = read_lines(path)
     _check_success(log)
-    stripped = Log(log.path, tuple(_PREFIX.sub("", line) for line in log.lines), log.sha256)
-    old = bool(stripped.find(r"^Host Latency\s*$"))
-    summary = _old_summary(stripped) if old else _summary(stripped)
-    said, line, per_image = _said_batch(log)
+    results = Log(log.path, tuple(map(_result, log.lines)), log.sha256)
+    old = bool(results.find(r"^Host Latency\s*$"))
+    summary = _old_summary(results) if old else _summary(results)
+    said, line, per_image, batch_notes = _said_batch(results)
     batch = agreed_batch_size(log, said, batch_size, line)
-    notes = list(summary.notes)
+    notes = [*summary.notes, *batch_notes]
     version = log.find(rf"\[TensorRT v({COUNT})\]")
     if version:
         notes.insert(0, f"TensorRT v{version[0][1][1]}")
-    if per_image:
-        notes.append("implicit batch: the tool's qps already counts images")
     notes += [match[1] for _, match in log.find(r"\[W\] \* (.+)$")]
     transfers = "left out (--noDataTransfers)" if log.find("--noDataTransfers") else "included"
     return PerfRecord(
@@ -105,24 +106,46 @@ def _check_success(log: Log) -> None:
     if failed:
         error = log.find(r"\[E\] ")
         raise log.refuse("trtexec reports that it failed.", (error or failed)[0][0])
-    if len(log.find(r"&&&& PASSED")) > 1:
-        raise log.refuse(
-            "The log holds several runs.",
-            log.find(r"&&&& PASSED")[1][0],
-            fix="give one file per run",
-        )
+    for mark in (r"&&&& RUNNING", r"&&&& PASSED"):
+        if len(runs := log.find(mark)) > 1:
+            raise log.refuse("The log holds several runs.", runs[1][0], fix="give one file per run")
 
 
-def _said_batch(log: Log) -> tuple[int | None, int | None, bool]:
-    """Find the batch size that the log shows, its line, and whether qps counts images."""
-    implicit = log.find(rf"\[I\] Batch: ({COUNT})\s*$")
-    if implicit:
-        return int(implicit[0][1][1]), implicit[0][0], True
-    bound = log.find(rf"[Ii]nput binding for \S+ with dimensions ({COUNT})x")
+def _result(line: str) -> str:
+    """Return what the tool says in a line, without its time and a logger's; '' if no result."""
+    level = _LEVEL.search(line)
+    if not level:
+        return line
+    return line[level.end() :] if level[1] == "I" else ""
+
+
+def _said_batch(log: Log) -> tuple[int | None, int | None, bool, tuple[str, ...]]:
+    """Find the batch size that the log shows, its line, whether qps counts images, and notes.
+
+    An image's binding has four dimensions with an explicit batch and three with an implicit one.
+    """
+    printed = log.find(rf"^Batch: ({COUNT})\s*$")
+    bound = log.find(rf"[Ii]nput binding for \S+ with dimensions ({COUNT})((?:x{COUNT})+)")
     shapes = log.find(rf"--shapes='?\"?[^\s:]+:({COUNT})x")
-    for line, match in bound or shapes:
-        return int(match[1]), line, False
-    return None, None, False
+    explicit = any(match[2].count("x") > 2 for _, match in bound)
+    count = int(printed[0][1][1]) if printed else 0
+    implicit = any(match[2].count("x") == 2 for _, match in bound) and not explicit
+    if count > 1 and explicit:
+        raise log.refuse(
+            f"The engine's batch is in its binding, and --batch={count} was given besides: the "
+            "throughput counts something else.",
+            printed[0][0],
+            fix="time it again without --batch",
+        )
+    if count > 1 or (count and implicit):
+        note = "implicit batch: the tool's qps already counts images"
+        return count, printed[0][0], True, (note,)
+    sizes = {int(match[1]) for _, match in bound or shapes}
+    if len(sizes) != 1:  # none is shown, or the inputs differ
+        return None, None, False, ()
+    size, line = sizes.pop(), (bound or shapes)[0][0]
+    note = f"the log prints 'Batch: {count}', but its input binding has a batch of {size}"
+    return size, line, False, (note,) if count and count != size else ()
 
 
 def _summary(log: Log) -> _Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -26,6 +27,9 @@ LOG_TOKENS = (
     b"\xe2\x94\x82", b"-----Performance Summary------", b"Latency:", b"dimensions 0x", b'"count": 3',
     b"NPU_compute_time (ms)", b"-" * 2000, b"a" * 3999, b"1" * 3999, b" " * 3999, b"\x1b[0m", b"\r",
     b"ave_throughputRate = 1samples/s, ave_latency = 1ms", b"Inference time: 1 ms", b"{", b"}",
+    b"[V] Latency: ", b"[I] ", b"[I] Batch: 1", b"&&&& RUNNING", b"dimensions 3x112x112", b"[inference]",
+    b"[postprocess]", b"AVG:", b"us", b",", b"[stdout] ", b"web-1  | ", b"2025-11-28T10:11:12.345Z ",
+    b"\x1b]0;", b"\x07", b"\x1b(B", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE,
 )  # fmt: skip
 
 VISION = b"""[e2e] throughputRate: 78.7504, latency: 304761
@@ -43,6 +47,14 @@ SCREEN = b"""[INFO] load model x.om success
 [INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(16): 500
 [INFO] ------------------------------------------------------
 """
+TABLE = """[INFO] -----------------Performance Summary------------------
+╒═══════════════════════╤═════╤══════╤══════╤════════╤══════╕
+│ Metric                │ min │ max  │ mean │ median │ P99  │
+╞═══════════════════════╪═════╪══════╪══════╪════════╪══════╡
+│ NPU_compute_time (ms) │ 15  │ 17   │ 16   │ 16     │ 16.9 │
+╘═══════════════════════╧═════╧══════╧══════╧════════╧══════╛
+[INFO] Throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(16): 500
+""".encode()
 SUMMARY = json.dumps(
     {
         "NPU_compute_time": {"min": 15.0, "max": 17.0, "mean": 16.0, "median": 16.0,
@@ -102,6 +114,18 @@ APP = b"""[Step 11/11] Dumping statistics report
 [ INFO ]    Max:           240.00 ms
 [ INFO ] Throughput:   80.00 FPS
 """
+# The same, as shells and loggers hand a log on.
+TRTEXEC_LOADED = TRTEXEC.replace(
+    b"[I] Created", b"[I] Batch: 1\n[05/13/2025-10:36:46] [I] Created"
+).replace(
+    b"&&&& PASSED", b"[05/13/2025-10:36:46] [V] Latency: the summation of all three.\n&&&& PASSED"
+)
+SHELL = codecs.BOM_UTF16_LE + TRTEXEC.decode().replace("\n", "\r\n").encode("utf-16-le")
+VISION_LONG = VISION.replace(b"[infer]", b"[inference]").replace(b"[post]", b"[postprocess]")
+APP_OLD = b"".join(b"\x1b[32mweb-1  | " + line + b"\x1b[0m\r\n" for line in APP.splitlines())
+APP_OLD = (
+    APP_OLD.replace(b"Average:", b"AVG:    ").replace(b"Min:", b"MIN:").replace(b"Max:", b"MAX:")
+)
 APP_JSON = json.dumps(
     {
         "configuration_setup": {"batch size": "16", "precision": "UNSPECIFIED"},
@@ -126,8 +150,14 @@ def _log_check(data, seed, value):
     """What is told stands in the log as a number, or follows from numbers that do."""
     record = value.to_json()
     json.dumps(record, allow_nan=False).encode("utf-8")
-    # A colour in the middle of a number is none of it, on a terminal either.
-    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", data.decode("utf-8", "replace"))
+    mark = next((m for m in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) if data.startswith(m)), None)
+    text = data.decode("utf-16" if mark else "utf-8", "replace")
+    # A colour or a title in the middle of a number is none of it, on a terminal either.
+    text = re.sub(
+        r"\x1b(\[[0-?]*[ -/]*[@-~]|[\]_P][^\x07\x1b\n]*(\x07|\x1b\\)|[ -/]*[0-OQ-Z^a-~\\])",
+        "",
+        text,
+    )
     numbers = {float(n) for n in ANY_NUMBER.findall(text)}
     assert 1 <= (value.batch_size or 1) <= 65_536
     assert 0 < value.throughput_ips <= 1e17
@@ -146,9 +176,20 @@ def _log_check(data, seed, value):
 
 
 SUBJECTS = {
-    "log-benchmark": Subject(_logs(vision=VISION, pure=PURE), _log_read, _log_check, LOG_TOKENS),
-    "log-ais": Subject(_logs(screen=SCREEN, summary=SUMMARY), _log_read, _log_check, LOG_TOKENS),
+    "log-benchmark": Subject(
+        _logs(vision=VISION, pure=PURE, long=VISION_LONG), _log_read, _log_check, LOG_TOKENS
+    ),
+    "log-ais": Subject(
+        _logs(screen=SCREEN, summary=SUMMARY, table=TABLE), _log_read, _log_check, LOG_TOKENS
+    ),
     "log-msame": Subject(_logs(msame=MSAME), _log_read, _log_check, LOG_TOKENS),
-    "log-trtexec": Subject(_logs(new=TRTEXEC, old=TRTEXEC_7), _log_read, _log_check, LOG_TOKENS),
-    "log-openvino": Subject(_logs(app=APP, json=APP_JSON), _log_read, _log_check, LOG_TOKENS),
+    "log-trtexec": Subject(
+        _logs(new=TRTEXEC, old=TRTEXEC_7, loaded=TRTEXEC_LOADED, powershell=SHELL),
+        _log_read,
+        _log_check,
+        LOG_TOKENS,
+    ),
+    "log-openvino": Subject(
+        _logs(app=APP, old=APP_OLD, json=APP_JSON), _log_read, _log_check, LOG_TOKENS
+    ),
 }
