@@ -94,7 +94,8 @@ def _commit() -> tuple[str | None, str | None]:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
-        ["git", "-C", str(CHECKOUT), *arguments],  # noqa: S607
+        # Without the lock, asking for the status writes nothing into the checkout.
+        ["git", "--no-optional-locks", "-C", str(CHECKOUT), *arguments],  # noqa: S607
         capture_output=True,
         text=True,
         timeout=10,

@@ -138,10 +138,57 @@ def execute():
     return run
 
 
+# In every Python process below: notes and stops what would ask or reach another machine.
+EAR = """
+import os, sys
+
+def hear(event, args):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = args[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+        host = args[1][0]
+    else:
+        return
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        with open(os.environ["HEARD"], "a") as file:
+            file.write(f"{event} {args!r}\\n")
+        raise OSError("tests reach nobody")
+
+sys.addaudithook(hear)
+"""
+
+
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory, execute) -> RunFolder:
-    """Run the demo with fewer cells."""
-    run, told = execute("params/demo.yaml", tmp_path_factory.mktemp("demo") / "small", *SMALL)
+def watched():
+    """Return a function that makes the environment of a process whose reports would be noticed.
+
+    ``watched(folder)`` makes ``folder/home``, which is the home and every cache of the process
+    and of those that it starts, and has every look-up and connection written to ``folder/heard``.
+    """
+
+    def watch(folder):
+        (folder / "home").mkdir(parents=True)
+        (folder / "heard").touch()
+        (folder / "sitecustomize.py").write_text(EAR)
+        known = os.environ.get("PYTHONPATH")
+        return {
+            "HOME": str(folder / "home"),
+            "HEARD": str(folder / "heard"),
+            "PYTHONPATH": os.pathsep.join([str(folder), *([known] if known else [])]),
+            **{f"XDG_{name}_HOME": "" for name in ("CACHE", "CONFIG", "DATA", "STATE")},
+        }
+
+    return watch
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory, execute, watched) -> RunFolder:
+    """Run the demo with fewer cells, watched; ``home`` and ``heard`` lie beside its folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in watched(folder).items():
+            patch.setenv(name, value)
+        run, told = execute("params/demo.yaml", folder / "small", *SMALL)
     assert "4 cells: 4 ok" in told
     return run
 

@@ -10,12 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.data.network_input import pixel_range, to_network_input
-from lresnet_utils.errors import TargetError
+from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.exclusive import machine
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES
@@ -25,12 +22,12 @@ from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.links import of_build
+from lresnet_utils.stages.parity import timing_batch
 from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
 from lresnet_utils.targets.options import ToolOptions
-from lresnet_utils.targets.session import IMAGE_SHAPE
-from lresnet_utils.targets.tool import ToolTarget
+from lresnet_utils.targets.tool import ToolTarget, UnavailableError
 from lresnet_utils.tuning.cache import remembered
 from lresnet_utils.tuning.calibration import Calibration, choose_calibration
 from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of
@@ -200,7 +197,7 @@ class _Work:
     @cached_property
     def faces(self) -> FaceSet:
         if not (self.run.faces / "set.json").is_file():
-            raise TargetError(
+            raise UnavailableError(
                 "An int8 build takes its ranges from faces, and this run has none.",
                 where=str(self.run.faces),
                 fix="run notebooks/3_preprocess.ipynb first, with a dataset.source",
@@ -219,26 +216,12 @@ class _Work:
 
     def bench(self, target: Target) -> Bench:
         return Bench(
-            self._batch(),
+            timing_batch(self.run, self.batch_size),
             self.options.search_seconds,
             self.options.search_repeats,
             self.threads,
             self.run.engine(self.batch_size, target.name) / "search",
         )
-
-    def _batch(self) -> np.ndarray:
-        """Return real faces where the run has some; else pixels of the network's range."""
-        if (self.run.faces / "set.json").is_file():
-            spec, images = self.exported["input"], open_store(self.run.faces).images()
-            return to_network_input(
-                np.asarray(images[np.arange(self.batch_size) % len(images)]),
-                channel_order=spec["channel_order"],
-                normalisation=spec["normalisation"],
-            )
-        pixels = np.random.default_rng(0).uniform(
-            *self.graphs.input_range, (self.batch_size, *IMAGE_SHAPE)
-        )
-        return pixels.astype(np.float32)
 
     def choose(self, target: Target) -> _Chosen:
         """Choose graph and way of running, from memory where they were measured before."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.data.source import sample_faces
-from lresnet_utils.run import resolve
+from lresnet_utils.data.source import ORL, sample_faces
+from lresnet_utils.run import NO_FACES, RunFolder, resolve
 from lresnet_utils.verify.compare import embedding_agreement
 from lresnet_utils.verify.scores import unit_rows
 
@@ -24,7 +25,8 @@ def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np
     Parameters
     ----------
     dataset : str
-        As ``dataset.source`` of :class:`lresnet_utils.params.Params`.
+        As ``dataset.source`` of :class:`lresnet_utils.params.Params`; the packaged faces serve a
+        run that needs none of its own.
     spec : mapping
         ``channel_order``, ``normalisation`` and ``size`` that the network wants.
     batch_size : int
@@ -35,12 +37,29 @@ def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np
     float32 array, shape (n, batch_size, 3, size, size)
     """
     n = -(-PARITY_FACES // batch_size) * batch_size
-    source = dataset if dataset == "orl" else str(resolve(dataset))
+    source = ORL if dataset in (ORL, NO_FACES) else str(resolve(dataset))
     return to_network_input(
         sample_faces(source, n),
         channel_order=spec["channel_order"],
         normalisation=spec["normalisation"],
     ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
+
+
+def timing_batch(run: RunFolder, batch_size: int) -> np.ndarray:
+    """Return a run's first faces as network input, or packaged ones where it prepared none.
+
+    Some runtimes' speed depends on the pixels. A set smaller than the batch is repeated: timing
+    needs a full batch, not new faces.
+    """
+    spec = run.record("1_export", batch_size)["input"]
+    if not (run.faces / "set.json").is_file():
+        return sample_batches(NO_FACES, spec, batch_size)[0]
+    images = open_store(run.faces).images()
+    return to_network_input(
+        np.asarray(images[np.arange(batch_size) % len(images)]),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    )
 
 
 def agreement(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

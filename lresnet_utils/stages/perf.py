@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.face_set import image_file
-from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.exclusive import machine as machine_alone
 from lresnet_utils.isolation import LimitOptions, apart
@@ -23,9 +22,10 @@ from lresnet_utils.perf.statistics import latency_summary, throughput_interval
 from lresnet_utils.perf.timing import TakeTurn, Timing, time_turns
 from lresnet_utils.perf.tool_figures import tool_figures
 from lresnet_utils.resume.parts import WHOLE, Parts
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import NO_FACES, RunFolder
 from lresnet_utils.stages.apart import attempt_apart, open_turns
-from lresnet_utils.stages.infer import CLEAN, open_faces
+from lresnet_utils.stages.infer import CLEAN
+from lresnet_utils.stages.parity import timing_batch
 from lresnet_utils.stages.status import FAILED, OK, attempt, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -46,11 +46,12 @@ def measure_speed(
 ) -> dict[str, Any]:
     """Time every built target on real faces, warm, with repeats taken in turn.
 
+    They are the run's first, or packaged ones where it prepared no set.
+
     Parameters
     ----------
     run : RunFolder
-        Must hold the files of ``1_export``, ``2_compile`` and ``3_preprocess``; gets
-        ``6_perf.json``.
+        Must hold the files of ``1_export`` and ``2_compile``; gets ``6_perf.json``.
     batch_size, targets, warmup, seconds, repeats, limits
         As declared in :class:`lresnet_utils.params.Params`.
 
@@ -97,9 +98,10 @@ class _Work:
             else not_ok(entry)
             for name, entry in built.items()
         }
+        images = image_file(self.run.faces, CLEAN)
         return {
             "builds": builds,
-            "images": parts.sha256(image_file(self.run.faces, CLEAN)),
+            "images": parts.sha256(images) if images.is_file() else NO_FACES,
             "input": exported["input"],
             "flops": (exported.get("simplified") or {}).get("flops"),
             "times": self.times,
@@ -126,7 +128,7 @@ class _Work:
             "targets": entries,
         }
         if artefacts:
-            batch = _real_batch(self.run, self.batch_size)
+            batch = timing_batch(self.run, self.batch_size)
             timed, record["load"] = self._timed(artefacts, batch)
             entries |= timed
             record |= self._best(entries, artefacts, batch)
@@ -221,19 +223,6 @@ def _by_tool(
     if records[0].stages:
         figures |= {"stages": rates_of(records[0]).to_json()}
     return figures
-
-
-def _real_batch(run: RunFolder, batch_size: int) -> np.ndarray:
-    """Return the set's first faces as network input; some runtimes' speed depends on the pixels."""
-    faces = open_faces(run)
-    spec = run.record("1_export", batch_size)["input"]
-    images = faces.images(CLEAN)
-    # A set smaller than the batch is repeated: timing needs a full batch, not new faces.
-    return to_network_input(
-        np.asarray(images[np.arange(batch_size) % len(images)]),
-        channel_order=spec["channel_order"],
-        normalisation=spec["normalisation"],
-    )
 
 
 def _numbers(timing: Timing) -> dict[str, Any]:

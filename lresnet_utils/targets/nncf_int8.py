@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +94,7 @@ def _quiet() -> Iterator[None]:
 
 
 def import_nncf() -> Any:
-    """Import NNCF, without its reports over the network and its lines on the screen."""
-    # NNCF reports its use over the network unless this is set before it is imported.
-    os.environ.setdefault("NNCF_CI", "1")
+    """Import NNCF without its lines on the screen."""
     import nncf
 
     nncf.set_log_level(logging.ERROR)
