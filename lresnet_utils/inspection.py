@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from lresnet_utils.errors import one_line
-from lresnet_utils.graph.foreign import Foreign, open_foreign
 from lresnet_utils.models.checkpoint import fitting_architectures, read_checkpoint
+from lresnet_utils.stages.foreign import look_at
 
 _SHOWN = 6
 _LONGEST = 100
@@ -32,7 +33,7 @@ def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
     """
     path = Path(path)
     if path.suffix == ".onnx":
-        return _graph(open_foreign(path, output=output), path, output)
+        return _graph(look_at(path, output=output), path, output)
     return _weights(path)
 
 
@@ -49,24 +50,23 @@ def _weights(path: Path) -> list[str]:
     return [*lines, "model:", *(_yaml(*item) for item in said.items())]
 
 
-def _graph(foreign: Foreign, path: Path, output: str) -> list[str]:
-    ports, told = foreign.ports, foreign.told
-    batch = "any batch size" if ports.batch is None else f"batches of {ports.batch}"
-    repairs = [f"{name} ({count})" for name, count in foreign.repairs.items()]
-    kind = ports.input_type.name.lower()
+def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
+    told, size = seen["told"], seen["batch"]
+    batch = "any batch size" if size is None else f"batches of {size}"
+    repairs = [f"{name} ({count})" for name, count in seen["repairs"].items()]
     lines = [
-        f"{path.name}: an ONNX graph, opset {foreign.file.opset}, "
-        f"{foreign.n_parameters:,} parameters",
-        f"  input         {_named([ports.input])}, {ports.layout.upper()}, {kind}, {batch}",
-        f"  output        {_named([ports.output])}",
-        f"  pixels        {one_line(told.because)}",
+        f"{path.name}: an ONNX graph, opset {seen['opset']}, {seen['n_parameters']:,} parameters",
+        f"  input         {_named([seen['input']])}, {seen['layout'].upper()}, "
+        f"{seen['input_type']}, {batch}",
+        f"  output        {_named([seen['output']])}",
+        f"  pixels        {one_line(told['because'])}",
         f"  repairs       {_named(repairs) or 'none needed'}",
         "model:",
         "  architecture: onnx",
         _yaml("weights", str(path)),
         "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
     ]
-    if told.normalisation is None:
+    if told["normalisation"] is None:
         lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
     if output != "auto":
         lines.append(_yaml("output", output))

@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 import psutil
 from pydantic import Field
 
-from lresnet_utils.errors import StorageError, TargetError
+from lresnet_utils import errors
+from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.files import to_json
 from lresnet_utils.processes import end_tree
 from lresnet_utils.settings import Settings
@@ -50,7 +51,8 @@ class LimitOptions(Settings):
     seconds: float = Field(
         3600,
         gt=0,
-        description="longest build, timing, or embedding of 1,000 pictures of a target, seconds",
+        description="longest build, timing, or embedding of 1,000 pictures of a target, and "
+        "longest adoption of an .onnx file, seconds",
     )
     memory_gib: float = Field(
         0, ge=0, description="most memory of a target, GiB; 0: nine tenths of this machine's"
@@ -122,8 +124,8 @@ class Child:
         ------
         TargetError
             When the child died or passed a limit; says which.
-        StorageError
-            When the child found the disk full.
+        LResNetError
+            The child's own, such as that it found the disk full.
         """
         if self._asked:
             self._connection.send_bytes(to_json(message).encode())
@@ -133,9 +135,9 @@ class Child:
             reply = json.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             raise self._died() from None
-        if "no_room" in reply:
-            what, where, fix = reply["no_room"]
-            raise StorageError(what, where=where, fix=fix)
+        if "error" in reply:
+            kind, what, where, fix = reply["error"]
+            raise getattr(errors, kind, TargetError)(what, where=where, fix=fix)
         if "failure" in reply:
             raise TargetError(*reply["failure"][:1], where=reply["failure"][1])
         return reply["value"]
@@ -249,8 +251,9 @@ def _serve(connection: Connection, log: str, work: Work, arguments: tuple) -> No
             reply = {"value": running.send(json.loads(connection.recv_bytes()))}
     except (EOFError, BrokenPipeError, StopIteration):
         running.close()
-    except StorageError as error:
-        connection.send_bytes(to_json({"no_room": [error.what, error.where, error.fix]}).encode())
+    except LResNetError as error:
+        told = [type(error).__name__, error.what, error.where, error.fix]
+        connection.send_bytes(to_json({"error": told}).encode())
     # The generator's own errors are its caller's business, who must hear of them.
     except Exception as error:
         told = f"{type(error).__name__}: {error}"

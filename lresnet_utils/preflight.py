@@ -10,7 +10,6 @@ from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.known_files import known_sources
 from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
 from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
-from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import DatasetParams, MoreSet, Params
@@ -18,7 +17,7 @@ from lresnet_utils.plan import parameter_names, phases
 from lresnet_utils.reserve import require_free
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, prepare_folder, resolve
 from lresnet_utils.stages.export import RECORDED
-from lresnet_utils.stages.foreign import foreign_input
+from lresnet_utils.stages.foreign import foreign_input, look_at
 from lresnet_utils.targets import get_target
 from lresnet_utils.verify.transfer import threshold_of
 
@@ -196,8 +195,8 @@ def _check_weights(params: Params) -> None:
         return
     path = resolve(weights)
     if params.model.architecture == ONNX:
-        foreign = open_foreign(path, output=params.model.output)
-        foreign_input(foreign, params.model.channel_order, params.model.normalisation)
+        told = look_at(path, output=params.model.output)["told"]
+        foreign_input(told, path.name, params.model.channel_order, params.model.normalisation)
         return
     if path.suffix == ".onnx":
         raise ParamsError(

@@ -15,6 +15,7 @@ import onnxsim
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.reading import read_message
 from lresnet_utils.verify.scores import unit_rows
 
 # Measured on SFace and IR-SE100: right folds change a component of a unit embedding by up to 3e-6;
@@ -92,7 +93,7 @@ def simplify_onnx(
     """
     if checks < 1:
         raise GraphError("A simplified graph must be checked at least once.", fix="checks=1")
-    model = _load(path)
+    model = read_message(path)
     name, shape = _fixed_input(model, batch_size, where=str(path))
     started = time.perf_counter()
     simple = _simplified(model, name, shape, where=str(path))
@@ -109,15 +110,6 @@ def simplify_onnx(
         checks=checks,
         max_abs_difference=difference,
     )
-
-
-def _load(path: Path | str) -> onnx.ModelProto:
-    try:
-        return onnx.load(path)
-    except Exception as error:  # a missing file, or protobuf's own errors for a damaged one
-        raise GraphError(
-            "The file is missing or is no ONNX graph.", where=str(path), fix="export it again"
-        ) from error
 
 
 def _fixed_input(model: onnx.ModelProto, batch_size: int, *, where: str) -> tuple[str, list[int]]:

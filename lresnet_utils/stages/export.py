@@ -11,6 +11,7 @@ from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.resume.parts import WHOLE, Parts
@@ -34,6 +35,7 @@ def export(
     batch_size: int = 16,
     output: str = "auto",
     seed: int = 0,
+    limits: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export a network for one batch size, simplify it, and measure that all three agree.
 
@@ -45,7 +47,7 @@ def export(
     run : RunFolder
         Gets ``network.pt``, ``model.onnx``, ``model_sim.onnx`` and the record ``1_export.json``.
     architecture, weights, channel_order, normalisation, dataset, batch_size, \
-    output, seed
+    output, seed, limits
         As declared in :class:`lresnet_utils.params.Params`.
 
     Returns
@@ -71,7 +73,9 @@ def export(
 
     def make() -> dict[str, Any]:
         if architecture == ONNX:
-            return export_foreign(run, resolve(weights), output=output, **spec, **how)
+            bounds = LimitOptions.from_values(limits or {})
+            path = resolve(weights)
+            return export_foreign(run, path, output=output, limits=bounds, **spec, **how)
         network = load_network(architecture, _weights(weights), seed=seed)
         return _exported(run, network, input_spec(architecture, **spec), **how)
 

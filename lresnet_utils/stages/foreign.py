@@ -1,34 +1,96 @@
-"""Stage 1 for an ONNX file of another maker: understood, repaired, fitted, and compared."""
+"""Stage 1 for an ONNX file of another maker: understood, repaired, fitted, and compared.
+
+Whatever reads or runs such a file does it in a process of its own: what libraries make of a graph
+is theirs, and a loop in it need not end.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
-from lresnet_utils.errors import ParamsError
+from lresnet_utils.errors import GraphError, ParamsError, TargetError
 from lresnet_utils.graph.foreign import Foreign, adopt_onnx, open_foreign
+from lresnet_utils.graph.foreign.read import external_files
 from lresnet_utils.graph.foreign.running import baseline
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.reading import DO_NOT_USE
 from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.links import of_foreign
 from lresnet_utils.stages.parity import agreement, sample_batches
 
 AUTO = "auto"
 
+# To read a file takes a few times its size beside the libraries, and seconds rather than minutes.
+_READING_S = 300
+_READING_GIB = 2
+_READING_TIMES = 8
 
-def foreign_input(foreign: Foreign, channel_order: str, normalisation: str) -> dict[str, Any]:
+
+def look_at(path: Path, *, output: str) -> dict[str, Any]:
+    """Say what an ONNX file is, as read in a process of its own.
+
+    Parameters
+    ----------
+    path : Path
+    output : str
+        As ``model.output`` of :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        ``input``, ``output``, ``layout``, ``input_type`` and ``batch``; ``told``, ``repairs``,
+        ``opset`` and ``n_parameters``.
+
+    Raises
+    ------
+    GraphError
+        When it cannot be read, or to read it takes too long or too much memory.
+    """
+    size = sum(file.stat().st_size for file in (path, *external_files(path)) if file.exists())
+    memory = _READING_GIB + _READING_TIMES * size / 2**30
+    limits = LimitOptions(seconds=_READING_S, memory_gib=memory)
+    with tempfile.TemporaryDirectory() as folder:
+        how = {"limits": limits, "log": Path(folder) / "read.log", "doing": "reading the graph"}
+        return _apart(path, DO_NOT_USE, _seen, path, output, **how)
+
+
+def _apart(
+    path: Path, fix: str, work: Callable[..., dict[str, Any]], *arguments: Any, **how: Any
+) -> dict[str, Any]:
+    """Do work on a file apart; what becomes of the process is told as the file's fault."""
+    try:
+        return apart(work, *arguments, **how)
+    except TargetError as error:
+        raise GraphError(error.what, where=str(path), fix=fix) from error
+
+
+def _seen(path: Path, output: str) -> dict[str, Any]:
+    foreign = open_foreign(path, output=output)
+    about = {"opset": foreign.file.opset, "n_parameters": foreign.n_parameters}
+    return _told(foreign) | {"repairs": foreign.repairs} | about
+
+
+def foreign_input(
+    told: Mapping[str, Any], name: str, channel_order: str, normalisation: str
+) -> dict[str, Any]:
     """Return the pixel format of a file, from the params and from what the graph tells.
 
     Parameters
     ----------
-    foreign : Foreign
-        The file.
+    told : mapping
+        What the graph tells of its pixels: ``normalisation`` and ``because``.
+    name : str
+        The file's.
     channel_order, normalisation : str
         As declared in :class:`lresnet_utils.params.ModelParams`.
 
@@ -37,29 +99,29 @@ def foreign_input(foreign: Foreign, channel_order: str, normalisation: str) -> d
     ParamsError
         When the graph does not tell and the params do not say, or when they contradict each other.
     """
-    told, where = foreign.told, f"model.weights: {foreign.file.path.name}"
+    known, because, where = told["normalisation"], told["because"], f"model.weights: {name}"
     if channel_order == AUTO:
         raise ParamsError(
             "A graph does not tell the channel order it was trained on.",
             where=where,
             fix="set model.channel_order to rgb (most networks) or bgr; 5_evaluate tests it",
         )
-    if normalisation == AUTO and told.normalisation is None:
+    if normalisation == AUTO and known is None:
         raise ParamsError(
-            f"How pixels must be scaled cannot be read from the graph: {told.because}.",
+            f"How pixels must be scaled cannot be read from the graph: {because}.",
             where=where,
             fix="set model.normalisation as its maker scaled them: minus1_1 (most), centred_128, "
             "zero_1 or raw",
         )
-    if normalisation not in (AUTO, told.normalisation or normalisation):
+    if normalisation not in (AUTO, known or normalisation):
         raise ParamsError(
-            f"The graph takes pixels scaled {told.normalisation}: {told.because}.",
+            f"The graph takes pixels scaled {known}: {because}.",
             where=f"model.normalisation: {normalisation}",
             fix="leave model.normalisation out, or set it to auto",
         )
     return {
         "channel_order": channel_order,
-        "normalisation": told.normalisation if normalisation == AUTO else normalisation,
+        "normalisation": known if normalisation == AUTO else normalisation,
         "size": IMAGE_SIZE,
     }
 
@@ -74,6 +136,7 @@ def export_foreign(
     dataset: str,
     batch_size: int,
     seed: int,
+    limits: LimitOptions,
 ) -> dict[str, Any]:
     """Adopt an ONNX file for one batch size, simplify it, and measure that all three agree.
 
@@ -85,6 +148,8 @@ def export_foreign(
         The file.
     output, channel_order, normalisation, dataset, batch_size, seed
         As declared in :class:`lresnet_utils.params.Params`.
+    limits : LimitOptions
+        What all of it may take.
 
     Returns
     -------
@@ -92,8 +157,19 @@ def export_foreign(
         The record of ``1_export``, with ``foreign``: what the file is, what was changed, and how
         the adopted graph was compared with it.
     """
-    foreign = open_foreign(path, output=output)
-    spec = foreign_input(foreign, channel_order, normalisation)
+    spec = {"output": output, "channel_order": channel_order, "normalisation": normalisation}
+    log = run.batch(batch_size) / "models" / "adopt.log"
+    fix = "raise limits.seconds or limits.memory_gib if you know the file's source"
+    how = {"limits": limits, "log": log, "doing": "adopting the graph"}
+    return _apart(path, fix, _adopted, run, path, spec, dataset, batch_size, seed, **how)
+
+
+def _adopted(
+    run: RunFolder, path: Path, spec: dict[str, str], dataset: str, batch_size: int, seed: int
+) -> dict[str, Any]:
+    foreign = open_foreign(path, output=spec["output"])
+    told = dataclasses.asdict(foreign.told)
+    spec = foreign_input(told, path.name, spec["channel_order"], spec["normalisation"])
     pixels = pixel_range(spec["normalisation"])
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
     adopted = adopt_onnx(foreign, raw, batch_size=batch_size, input_range=pixels, seed=seed)

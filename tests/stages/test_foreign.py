@@ -10,7 +10,6 @@ from lresnet_utils.custody import broken, recorded
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.files import read_arrays
 from lresnet_utils.graph.export import export_onnx
-from lresnet_utils.graph.foreign import open_foreign
 from lresnet_utils.models.seeding import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.preflight import check
@@ -19,7 +18,7 @@ from lresnet_utils.report.pages import export as page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.export import export
-from lresnet_utils.stages.foreign import foreign_input
+from lresnet_utils.stages.foreign import foreign_input, look_at
 from lresnet_utils.stages.infer import infer
 from lresnet_utils.stages.preprocess import preprocess
 from lresnet_utils.verify.scores import unit_rows
@@ -121,8 +120,8 @@ def test_a_scale_that_the_graph_contradicts_is_refused(graph, tmp_path):
     model.graph.node.insert(0, onnx.helper.make_node("Div", ["image", "scale"], ["scaled"]))
     first.input[0] = "scaled"
     onnx.save(model, path)
-    foreign = open_foreign(path)
-    assert foreign_input(foreign, "bgr", "auto")["normalisation"] == "raw"
-    assert foreign_input(foreign, "bgr", "raw")["normalisation"] == "raw"
+    told = look_at(path, output="auto")["told"]
+    assert foreign_input(told, "x.onnx", "bgr", "auto")["normalisation"] == "raw"
+    assert foreign_input(told, "x.onnx", "bgr", "raw")["normalisation"] == "raw"
     with pytest.raises(ParamsError, match="takes pixels scaled raw"):
-        foreign_input(foreign, "bgr", "minus1_1")
+        foreign_input(told, "x.onnx", "bgr", "minus1_1")

@@ -17,7 +17,7 @@ from lresnet_utils.graph.foreign.repairs import ROUNDING
 from lresnet_utils.graph.foreign.running import baseline, batch_fix, run_graph, write_model
 from lresnet_utils.graph.foreign.understand import Foreign
 from lresnet_utils.graph.rewrite.batch import rebatch
-from lresnet_utils.graph.rewrite.values import put_before, unused_name
+from lresnet_utils.graph.rewrite.values import located, put_before, unused_name
 from lresnet_utils.verify.scores import unit_rows
 
 TOLERANCE = 1e-5
@@ -91,9 +91,9 @@ def adopt_onnx(
     faces = (faces.round() if _bytes(foreign.ports) else faces).astype(np.float32)
     rows = np.unique(np.linspace(0, batch_size - 1, min(batch_size, _CHECKED_FACES)).astype(int))
     expected, compared_with = baseline(foreign, faces[rows])
-    model = foreign.model.clone()
-    changes = foreign.repairs | _fitted(model.graph, foreign.ports, batch_size)
-    with atomic_path(out) as temporary:
+    with located(where), atomic_path(out) as temporary:
+        model = foreign.model.clone()
+        changes = foreign.repairs | _fitted(model.graph, foreign.ports, batch_size)
         _save(model, temporary, batch_size, expected.shape[1], where)
         found = run_graph(temporary, faces, _own_ports(batch_size), where)
         difference = _compare(expected, found[rows], foreign, batch_size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,13 +13,20 @@ from onnx import external_data_helper, inliner
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import sha256_file
+from lresnet_utils.graph.reading import (
+    COPY_AGAIN,
+    DO_NOT_USE,
+    found,
+    is_whole,
+    read_message,
+    stored_bytes,
+)
 
 # The operators' version from which PReLU broadcasts and BatchNormalization has today's meaning.
 _OLDEST_OPSET = 7
 # A protobuf message, which the run's own files must fit into, holds less than 2**31 bytes.
 _MOST_BYTES = 1_900_000_000
 _STANDARD = ("", "ai.onnx")
-_COPY_AGAIN = "compare its size and hash with the source's, and copy it again"
 
 
 @dataclass(frozen=True)
@@ -54,19 +61,18 @@ def read_foreign(path: Path | str) -> ForeignFile:
         outside its folder, its operators are too old, or some are not of the ONNX standard.
     """
     path = Path(path)
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except FileNotFoundError as error:
-        raise GraphError("The ONNX file does not exist.", where=str(path)) from error
-    except Exception as error:  # protobuf's own errors for a damaged file
-        raise _refused(path, "The file is damaged or is no ONNX graph.", _COPY_AGAIN) from error
+    model = read_message(path)
     opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=0)
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
         raise _refused(path, what, "convert it: onnx.version_converter.convert_version(model, 17)")
-    whole = _hash_of_all(path, _take_in_all(model.graph, path))
-    model = inliner.inline_local_functions(model) if model.functions else model
-    _check_domains(path, model.graph)
+    whole = _hash_of_all(path, _take_in_all(model, path))
+    try:
+        model = inliner.inline_local_functions(model) if model.functions else model
+    except Exception as error:  # the C++ core's own errors
+        what = f"The graph's functions cannot be put in: {str(error).splitlines()[0]}"
+        raise _refused(path, what, "export the network without functions of its own") from error
+    _check_nodes(path, model.graph, opset)
     _check_wiring(path, model.graph)
     return ForeignFile(path, model, whole, opset)
 
@@ -75,11 +81,10 @@ def external_files(path: Path | str) -> list[Path]:
     """Return the files of weights that a graph names, sorted; none when it cannot be read."""
     path = Path(path)
     try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-        tensors = filter(external_data_helper.uses_external_data, _tensors(model.graph))
-        places = {e.value for t in tensors for e in t.external_data if e.key == "location"}
-        return sorted(_beside(path, place) for place in places)
-    except Exception:  # whatever is wrong with it is said before work starts
+        tensors = found(read_message(path), onnx.TensorProto)
+        outside = filter(external_data_helper.uses_external_data, tensors)
+        return sorted({_beside(path, _entries(tensor, path)["location"]) for tensor in outside})
+    except (GraphError, KeyError):  # whatever is wrong with it is said before work starts
         return []
 
 
@@ -95,41 +100,25 @@ def _refused(path: Path, what: str, fix: str | None) -> GraphError:
     return GraphError(what, where=str(path), fix=fix)
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and those inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            inner = [attribute.g] if attribute.HasField("g") else attribute.graphs
-            for subgraph in inner:
-                yield from _graphs(subgraph)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    for inner in _graphs(graph):
-        yield from inner.initializer
-        for node in inner.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-
-
-def _check_domains(path: Path, graph: onnx.GraphProto) -> None:
-    others = sorted(
-        {
-            f"{node.domain}.{node.op_type}"
-            for inner in _graphs(graph)
-            for node in inner.node
-            if node.domain not in _STANDARD
-        }
-    )
+def _check_nodes(path: Path, graph: onnx.GraphProto, opset: int) -> None:
+    """See that nodes are of the standard, and have what they cannot be without."""
+    nodes = list(found(graph, onnx.NodeProto))
+    others = sorted({f"{n.domain}.{n.op_type}" for n in nodes if n.domain not in _STANDARD})
     if others:
         raise _refused(
             path,
             f"The graph uses operators outside the ONNX standard: {', '.join(others[:3])}.",
             "use the graph as it was before a runtime optimised or quantised it",
         )
+    for node in nodes:
+        known = onnx.defs.has(node.op_type, opset, "")
+        fewest = onnx.defs.get_schema(node.op_type, opset, "").min_input if known else 0
+        if len(node.input) < fewest or not node.output:
+            what = (
+                f"The graph is damaged: {node.op_type} {node.name[:60]!r} has {len(node.input)} "
+                f"inputs and {len(node.output)} outputs."
+            )
+            raise _refused(path, what, COPY_AGAIN)
 
 
 def _check_wiring(path: Path, graph: onnx.GraphProto) -> None:
@@ -141,62 +130,93 @@ def _check_wiring(path: Path, graph: onnx.GraphProto) -> None:
         for name in names:
             if not isinstance(name, str) or name not in known:
                 what = f"The graph is damaged: it reads {name!r}, which nothing makes."
-                raise _refused(path, what, _COPY_AGAIN)
+                raise _refused(path, what, COPY_AGAIN)
         known.update(node.output if node is not None else ())
 
 
-def _take_in_all(graph: onnx.GraphProto, path: Path) -> set[Path]:
+def _take_in_all(model: onnx.ModelProto, path: Path) -> set[Path]:
     """Copy all external tensors into the message; return the files they came from."""
     files: set[Path] = set()
     total = 0
-    for tensor in _tensors(graph):
+    for tensor in found(model, onnx.TensorProto):
         if external_data_helper.uses_external_data(tensor):
-            files.add(_take_in(tensor, path))
-            total += len(tensor.raw_data)
+            total += stored_bytes(tensor) or 0
             if total > _MOST_BYTES:
                 what = f"The graph has more than {_MOST_BYTES:,} bytes of weights."
                 raise _refused(path, what, "use a smaller network")
+            files.add(_take_in(tensor, path))
+        elif not is_whole(tensor):
+            what = f"The weight {tensor.name[:60]!r} is not as long as its shape."
+            raise _refused(path, what, COPY_AGAIN)
+        # Nobody who reads what is published must look for a file.
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
     return files
+
+
+def _entries(tensor: onnx.TensorProto, path: Path) -> dict[str, str]:
+    """Return what a tensor says of its place; text alone, and nothing twice."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    texts = all(isinstance(text, str) for pair in entries.items() for text in pair)
+    if not texts or len(entries) < len(tensor.external_data):
+        raise _described_wrongly(tensor, path)
+    return entries
+
+
+def _described_wrongly(tensor: onnx.TensorProto, path: Path) -> GraphError:
+    what = f"The external weight {tensor.name[:60]!r} is described wrongly."
+    return _refused(path, what, COPY_AGAIN)
 
 
 def _take_in(tensor: onnx.TensorProto, path: Path) -> Path:
     """Copy one external tensor into the message; return the file it came from."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    file = _beside(path, location)
-    try:
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        wanted = math.prod(tensor.dims) * kind.itemsize
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"The external weight {tensor.name} is described wrongly."
-        raise _refused(path, what, _COPY_AGAIN) from error
-    if length != wanted or wanted > _MOST_BYTES or offset < 0 or min(tensor.dims, default=0) < 0:
-        what = f"The external weight {tensor.name} has {length} bytes instead of {wanted}."
-        raise _refused(path, what, _COPY_AGAIN)
-    with file.open("rb") as stream:
+    entries = _entries(tensor, path)
+    file = _beside(path, entries.get("location", ""))
+    wanted = stored_bytes(tensor)
+    offset, length = (
+        _number(entries.get(key, str(default)))
+        for key, default in (("offset", 0), ("length", wanted))
+    )
+    if wanted is None or offset is None or length is None:
+        raise _described_wrongly(tensor, path)
+    if length != wanted:
+        what = f"The external weight {tensor.name[:60]!r} has {length} bytes instead of {wanted}."
+        raise _refused(path, what, COPY_AGAIN)
+    # What is there now must be what was looked at: a pipe would block, a link lead elsewhere.
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as stream:
+        about = os.fstat(stream.fileno())
+        if not stat.S_ISREG(about.st_mode) or offset + length > about.st_size:
+            what = f"The file ends before weight {tensor.name[:60]!r}."
+            raise _refused(file, what, COPY_AGAIN)
         stream.seek(offset)
         tensor.raw_data = stream.read(length)
-    if len(tensor.raw_data) != length:
-        raise _refused(file, f"The file ends before weight {tensor.name}.", _COPY_AGAIN)
-    del tensor.external_data[:]
-    tensor.data_location = onnx.TensorProto.DEFAULT
+    if not is_whole(tensor):
+        raise _described_wrongly(tensor, path)
     return file
+
+
+def _number(text: str) -> int | None:
+    """Return a number as every reader reads it: digits alone, and few enough for a file's size."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
 def _beside(path: Path, location: str) -> Path:
     """Return the file of external weights, which must lie in the graph's own folder."""
-    folder = path.resolve().parent
     parts = PurePosixPath(location).parts
-    file = (folder / location).resolve()
-    outside = not parts or ".." in parts or "\\" in location or not file.is_relative_to(folder)
-    if outside or PurePosixPath(location).is_absolute():
+    try:
+        folder = path.resolve().parent
+        file = (folder / location).resolve()
+        inside, there = file.is_relative_to(folder), file.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a zero byte
+        inside = there = False
+    # By a name with stars ONNX Runtime means a place in its own memory.
+    strange = not parts or ".." in parts or any(sign in location for sign in "\\*\0")
+    if strange or PurePosixPath(location).is_absolute() or not inside:
         raise _refused(
-            path,
-            f"The graph asks for weights outside its folder: {location!r}.",
-            "do not use this file unless you know its source; save it again as one file",
+            path, f"The graph asks for weights outside its folder: {location!r}.", DO_NOT_USE
         )
-    if not file.is_file():
+    if not there:
         what = f"The graph's weights are in a file of their own, {location}, which is not there."
         raise _refused(path, what, "copy it beside the graph")
     return file

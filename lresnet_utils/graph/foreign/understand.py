@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.foreign.pixels import Told, told_pixels
 from lresnet_utils.graph.foreign.ports import AUTO, Ports, find_ports
 from lresnet_utils.graph.foreign.read import ForeignFile, read_foreign
 from lresnet_utils.graph.foreign.repairs import REPAIRS
+from lresnet_utils.graph.rewrite.values import located
 
 _IR_VERSION_OF_CONSTANTS = 4
 
@@ -62,8 +62,8 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
         When the file cannot be read, or its input or output is not that of a face network here.
     """
     file = read_foreign(path)
-    try:
-        model = _inferred(file.model)
+    with located(path):
+        model = ir.from_proto(onnx.shape_inference.infer_shapes(file.model))
         # Before this version weights had to be inputs, which they are no longer below.
         model.ir_version = max(model.ir_version, _IR_VERSION_OF_CONSTANTS)
         weights_out = REPAIRS["weights-not-inputs"](model.graph)
@@ -71,17 +71,7 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
         counts = {"weights-not-inputs": weights_out}
         counts |= {n: fix(model.graph) for n, fix in REPAIRS.items() if n not in counts}
         told = told_pixels(model.graph, ports)
-    except GraphError as error:
-        raise GraphError(error.what, where=str(path), fix=error.fix) from error
-    values = model.graph.initializers.values()
-    parameters = sum(v.const_value.size for v in values if v.dtype == ir.DataType.FLOAT)
+        values = model.graph.initializers.values()
+        parameters = sum(v.const_value.size for v in values if v.dtype == ir.DataType.FLOAT)
     needed = {name: count for name, count in counts.items() if count}
     return Foreign(file, model, ports, told, needed, parameters)
-
-
-def _inferred(proto: onnx.ModelProto) -> ir.Model:
-    try:
-        return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
-    except Exception as error:  # the C++ checker's own errors
-        message = str(error).split("\n", 1)[0]
-        raise GraphError(f"The graph contradicts itself: {message}") from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from lresnet_utils.data.network_input import Normalisation, flip, to_network_inp
 from lresnet_utils.errors import GraphError, nearest
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.reading import read_message
 from lresnet_utils.graph.rewrite.carry import carry_norm_shift
 from lresnet_utils.graph.rewrite.folding import fold_norm_backward, fold_norm_forward
 from lresnet_utils.graph.rewrite.gates import gate_convolutions, gate_scaling
@@ -25,7 +25,7 @@ from lresnet_utils.graph.rewrite.local import (
     shape_prelu_slope,
 )
 from lresnet_utils.graph.rewrite.pixels import add_mirror, take_pixels
-from lresnet_utils.graph.rewrite.values import only_input
+from lresnet_utils.graph.rewrite.values import located, only_input
 from lresnet_utils.verify.scores import unit_rows
 
 REWRITES: dict[str, Callable[[ir.Graph], int]] = {
@@ -107,7 +107,7 @@ def prepare_onnx(
     model = _load(path)
     before = len(model.graph)
     faces = only_input(model.graph)
-    with _located(path):
+    with located(path):
         shape = _shape(faces)
     pixels = np.random.default_rng(seed).uniform(*input_range, shape)
     batch = pixels.astype(np.uint8 if faces.dtype == ir.DataType.UINT8 else np.float32)
@@ -158,7 +158,7 @@ def prepare_input(
     """
     model = _load(path)
     before = len(model.graph)
-    with _located(path):
+    with located(path):
         n, _, height, width = _shape(only_input(model.graph), rank=4)
         if pixels:
             take_pixels(model, channel_order=channel_order, normalisation=normalisation)
@@ -175,8 +175,8 @@ def prepare_input(
 
 
 def _load(path: Path | str) -> ir.Model:
-    try:
-        proto = onnx.load(path)
+    proto = read_message(path)
+    with located(path):
         if proto.ir_version < _IR_VERSION_OF_DEFAULTS:
             constants = {tensor.name for tensor in proto.graph.initializer}
             inputs = [value for value in proto.graph.input if value.name not in constants]
@@ -184,24 +184,10 @@ def _load(path: Path | str) -> ir.Model:
             proto.graph.input.extend(inputs)
             proto.ir_version = _IR_VERSION_OF_DEFAULTS
         model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
-    except Exception as error:  # a missing file, or protobuf's own errors for a damaged one
-        raise GraphError(
-            "The file is missing or is no ONNX graph.", where=str(path), fix="export it again"
-        ) from error
-    with _located(path):
         only_input(model.graph)
         if len(model.graph.outputs) != 1:
             raise GraphError(f"The graph has {len(model.graph.outputs)} outputs instead of one.")
     return model
-
-
-@contextmanager
-def _located(path: Path | str) -> Iterator[None]:
-    """Add the file's name to the errors of functions that know a graph only."""
-    try:
-        yield
-    except GraphError as error:
-        raise GraphError(error.what, where=str(path), fix=error.fix) from error
 
 
 def _shape(faces: ir.Value, rank: int | None = None) -> list[int]:

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 
-from lresnet_utils.errors import GraphError
+from lresnet_utils.errors import GraphError, LResNetError
+
+
+@contextmanager
+def located(path: Path | str) -> Iterator[None]:
+    """Let whatever goes wrong with a graph be a GraphError that names its file.
+
+    A stranger's graph can lack anything: inputs, shapes, the types that its operators want.
+    """
+    try:
+        yield
+    except GraphError as error:
+        raise GraphError(error.what, where=error.where or str(path), fix=error.fix) from error
+    except (LResNetError, OSError):
+        raise
+    except Exception as error:
+        told = str(error).split("\n", 1)[0][:300] or type(error).__name__
+        raise GraphError(
+            f"The graph contradicts itself: {told}",
+            where=str(path),
+            fix="export the network again, and see that onnx.checker accepts it",
+        ) from error
 
 
 def is_op(node: ir.Node | None, *operators: str) -> bool:
