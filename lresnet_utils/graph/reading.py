@@ -30,17 +30,22 @@ COPY_AGAIN = "compare its size and hash with the source's, and copy it again"
 DO_NOT_USE = "do not use this file unless you know its source; save it again as one file"
 
 _BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
+_NUMBERS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+# Messages in messages; protobuf's own limit is 100.
+_MAX_LEVELS = 200
 _Kind = TypeVar("_Kind", bound=Message)
 # Domain, name and overload of a function, and of a node that calls it.
 _Key = tuple[str, str, str]
 
 
-def read_message(path: Path | str) -> onnx.ModelProto:
+def read_message(path: Path | str, *, whole: bool = True) -> onnx.ModelProto:
     """Read an ONNX file as it stands; nothing that it names is followed.
 
     Parameters
     ----------
     path : path
+    whole : bool
+        Whether all numbers must be inside the file, as many as the shapes say.
 
     Raises
     ------
@@ -58,6 +63,15 @@ def read_message(path: Path | str) -> onnx.ModelProto:
     except (DecodeError, IndexError) as error:
         raise refused(path, "it is damaged or none") from error
     _check_calls(model, path)
+    for tensor in found(model, onnx.TensorProto) if whole else ():
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise GraphError(
+                f"The weight {tensor.name[:60]!r} lies outside the file.",
+                where=str(path),
+                fix="save the graph with its weights inside: onnx.save(model, path)",
+            )
+        if not is_whole(tensor):
+            raise refused(path, f"the weight {tensor.name[:60]!r} is not as long as its shape")
     return model
 
 
@@ -76,8 +90,8 @@ def read_graph(path: Path | str) -> onnx.ModelProto:
     Raises
     ------
     GraphError
-        As of :func:`read_message`, and when the graph keeps weights in other files, has a weight
-        with another number of bytes than its shape needs, or names an impossible axis.
+        As of :func:`read_message`, and when the graph names an impossible axis or does not follow
+        the standard.
     """
     path = Path(path)
     model = read_message(path)
@@ -120,19 +134,20 @@ def stored_bytes(tensor: onnx.TensorProto) -> int | None:
 
 def is_whole(tensor: onnx.TensorProto) -> bool:
     """Tell whether a tensor has the bytes or numbers that its shape and type need."""
-    n = math.prod(tensor.dims)
+    stored = [getattr(tensor, field) for field in _NUMBERS]
+    n, numbers = math.prod(tensor.dims), sum(map(len, stored))
     if tensor.data_type == onnx.TensorProto.STRING:
-        return n == len(tensor.string_data) and not tensor.HasField("raw_data")
+        return n == len(tensor.string_data) == numbers and not tensor.HasField("raw_data")
     wanted = stored_bytes(tensor)
     if wanted is None:
         return False
-    numbers = getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type))
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data) == wanted and not numbers
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    if kind.name in _BITS:
-        return len(numbers) == wanted
-    return len(numbers) == n * (2 if kind.kind == "c" else 1)
+    if kind.name not in _BITS:
+        wanted = n * (2 if kind.kind == "c" else 1)
+    field = onnx.helper.tensor_dtype_to_field(tensor.data_type)
+    return len(getattr(tensor, field)) == wanted == numbers
 
 
 def refused(path: Path, why: str, fix: str = COPY_AGAIN) -> GraphError:
@@ -146,30 +161,35 @@ def _has_few_fields(data: bytes) -> bool:
     A list of a million empty nodes takes two million bytes in the file and a hundred times as much
     once it is parsed.
     """
-    count, left = 0, [(0, len(data), onnx.ModelProto.DESCRIPTOR)]
-    while left:
-        at, end, kind = left.pop()
-        inner = _messages_of(kind)
-        while at < end:
-            count += 1
-            if count > MAX_FIELDS:
-                return False
-            key, at = _varint(data, at)
-            form = key & 7
-            if form == 0:
-                _, at = _varint(data, at)
-            elif form == 2:
-                length, at = _varint(data, at)
-                if key >> 3 in inner:
-                    left.append((at, at + length, inner[key >> 3]))
+    count, at, end, kind = 0, 0, len(data), onnx.ModelProto.DESCRIPTOR
+    above: list[tuple[int, Descriptor]] = []
+    while True:
+        while at == end and above:
+            end, kind = above.pop()
+        if at == end:
+            return True
+        count += 1
+        if count > MAX_FIELDS:
+            return False
+        key, at = _varint(data, at)
+        form, inner = key & 7, _messages_of(kind).get(key >> 3)
+        if form == 0:
+            _, at = _varint(data, at)
+        elif form == 2:
+            length, at = _varint(data, at)
+            if inner is None:
                 at += length
-            elif form in (1, 5):
-                at += 8 if form == 1 else 4
             else:
-                raise IndexError("a form that no writer of ONNX files uses")
-        if at > end:
-            raise IndexError("an entry is longer than what it stands in")
-    return True
+                above.append((end, kind))
+                end, kind = at + length, inner
+                if end > above[-1][0]:
+                    raise IndexError("an entry is longer than what it stands in")
+        elif form in (1, 5):
+            at += 8 if form == 1 else 4
+        else:
+            raise IndexError("a form that no writer of ONNX files uses")
+        if at > end or len(above) > _MAX_LEVELS:
+            raise IndexError("an entry is longer than what it stands in, or lies too deep")
 
 
 @cache
@@ -277,15 +297,6 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
         raise refused(path, f"it has more than {MAX_NODES:,} nodes")
     if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
         raise refused(path, "it does not say which operators it is written in")
-    for tensor in found(model, onnx.TensorProto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise GraphError(
-                f"The weight {tensor.name[:60]!r} lies outside the file.",
-                where=str(path),
-                fix="save the graph with its weights inside: onnx.save(model, path)",
-            )
-        if not is_whole(tensor):
-            raise refused(path, f"the weight {tensor.name[:60]!r} is not as long as its shape")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         axes = value.type.tensor_type.shape.dim
         if not all(0 <= axis.dim_value <= MAX_AXIS for axis in axes):

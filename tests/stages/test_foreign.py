@@ -1,5 +1,7 @@
 """A graph of another maker through the stages: exported, built, embedded."""
 
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -7,15 +9,19 @@ import torch
 from torch import nn
 
 from lresnet_utils.custody import broken, recorded
-from lresnet_utils.errors import ParamsError
+from lresnet_utils.errors import GraphError, ParamsError
 from lresnet_utils.files import read_arrays
 from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.graph.foreign import open_foreign
+from lresnet_utils.inspection import inspect_file
+from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.models.seeding import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.preflight import check
 from lresnet_utils.report import show
 from lresnet_utils.report.pages import export as page
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages import foreign as stage
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.export import export
 from lresnet_utils.stages.foreign import foreign_input, look_at
@@ -125,3 +131,101 @@ def test_a_scale_that_the_graph_contradicts_is_refused(graph, tmp_path):
     assert foreign_input(told, "x.onnx", "bgr", "raw")["normalisation"] == "raw"
     with pytest.raises(ParamsError, match="takes pixels scaled raw"):
         foreign_input(told, "x.onnx", "bgr", "minus1_1")
+
+
+# --- hostile files -----------------------------------------------------------------------------
+
+
+def looping(path):
+    """Put a loop in front that ends when its condition is false, which it never is."""
+    model = onnx.load(path)
+    first = model.graph.node[0]
+    kept = onnx.helper.make_node("Identity", ["going"], ["still"])
+    passed = onnx.helper.make_node("Identity", ["carried"], ["next"])
+    boolean, number = onnx.TensorProto.BOOL, onnx.TensorProto.FLOAT
+    info = onnx.helper.make_tensor_value_info
+    body = onnx.helper.make_graph(
+        [kept, passed],
+        "body",
+        [
+            info("turn", onnx.TensorProto.INT64, []),
+            info("going", boolean, []),
+            info("carried", number, None),
+        ],
+        [info("still", boolean, []), info("next", number, None)],
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "true"))
+    loop = onnx.helper.make_node("Loop", ["", "true", "image"], ["looped"], body=body)
+    model.graph.node.insert(0, loop)
+    first.input[0] = "looped"
+    onnx.save(model, path)
+    return path
+
+
+def test_a_loop_without_an_end_ends_at_the_limit(graph, small_lfw, tmp_path):
+    path = looping(graph[1])
+    checked(path, tmp_path)
+    run = RunFolder(tmp_path / "run")
+    options = {"channel_order": "bgr", "normalisation": "minus1_1", "dataset": str(small_lfw)}
+    options |= {"architecture": "onnx", "weights": str(path), "batch_size": 1}
+    with pytest.raises(GraphError, match=r"did not finish within 8 s while adopting") as caught:
+        export(run, limits={"seconds": 8}, **options)
+    assert caught.value.where == str(path)
+    assert "limits.seconds" in caught.value.fix
+    assert not run.onnx(1).exists() and not run.stage("1_export", 1).exists()
+
+
+def doubling(path):
+    """Each Gather of a value by itself has twice the axes: forty of them 2 ** 40."""
+    model = onnx.load(path)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 1), np.int64), "r0"))
+    for k in range(40):
+        node = onnx.helper.make_node("Gather", [f"r{k}", f"r{k}"], [f"r{k + 1}"])
+        model.graph.node.insert(k, node)
+    onnx.save(model, path)
+
+
+def split(path):
+    """Tells ONNX's shape inference of a billion outputs."""
+    model = onnx.load(path)
+    node = onnx.helper.make_node("Split", ["image"], ["part"], num_outputs=10**9)
+    model.graph.node.insert(0, node)
+    model.opset_import[0].version = 18
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("bomb", [doubling, split])
+def test_what_swells_in_a_library_is_ended_and_told(graph, tmp_path, bomb):
+    bomb(graph[1])
+    for look in (lambda: inspect_file(graph[1]), lambda: checked(graph[1], tmp_path)):
+        with pytest.raises(GraphError, match="GiB of memory while reading the graph") as caught:
+            look()
+        assert caught.value.where == str(graph[1])
+        assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_crash_of_a_library_is_told(graph, tmp_path):
+    limits = {"limits": LimitOptions(), "log": tmp_path / "x.log", "doing": "reading the graph"}
+    with pytest.raises(GraphError, match="killed by SIGABRT while reading") as caught:
+        stage._apart(graph[1], "do not", os.abort, **limits)
+    assert (caught.value.where, caught.value.fix) == (str(graph[1]), "do not")
+
+
+def test_what_is_wrong_with_a_file_comes_back_as_it_was_said(graph, tmp_path):
+    model = onnx.load(graph[1])
+    del next(node for node in model.graph.node if node.op_type == "PRelu").input[1:]
+    onnx.save(model, graph[1])
+    with pytest.raises(GraphError) as here:
+        open_foreign(graph[1])
+    for look in (lambda: inspect_file(graph[1]), lambda: checked(graph[1], tmp_path)):
+        with pytest.raises(GraphError) as caught:
+            look()
+        assert str(caught.value) == str(here.value)
+    assert "PRelu" in here.value.what and len(str(here.value).splitlines()) == 3
+
+
+def test_a_pipe_is_no_graph(tmp_path):
+    os.mkfifo(tmp_path / "x.onnx")
+    for look in (inspect_file, lambda path: checked(path, tmp_path)):
+        with pytest.raises(GraphError, match="it is a pipe"):
+            look(tmp_path / "x.onnx")

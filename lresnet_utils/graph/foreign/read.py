@@ -61,7 +61,7 @@ def read_foreign(path: Path | str) -> ForeignFile:
         outside its folder, its operators are too old, or some are not of the ONNX standard.
     """
     path = Path(path)
-    model = read_message(path)
+    model = read_message(path, whole=False)
     opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=0)
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
@@ -81,7 +81,7 @@ def external_files(path: Path | str) -> list[Path]:
     """Return the files of weights that a graph names, sorted; none when it cannot be read."""
     path = Path(path)
     try:
-        tensors = found(read_message(path), onnx.TensorProto)
+        tensors = found(read_message(path, whole=False), onnx.TensorProto)
         outside = filter(external_data_helper.uses_external_data, tensors)
         return sorted({_beside(path, _entries(tensor, path)["location"]) for tensor in outside})
     except (GraphError, KeyError):  # whatever is wrong with it is said before work starts
