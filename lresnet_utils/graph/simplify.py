@@ -15,12 +15,16 @@ import onnxsim
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx
-from lresnet_utils.graph.reading import read_message
+from lresnet_utils.graph.reading import found, read_message, stored_bytes
 from lresnet_utils.verify.scores import unit_rows
 
 # Measured on SFace and IR-SE100: right folds change a component of a unit embedding by up to 3e-6;
 # one of hundreds of channels wrong by a fifth changes it by 3e-4 and more, a whole layer by 7e-3.
 TOLERANCE = 1e-4
+# Folding makes constants of shapes and sums of weights, and none larger than the largest weight or
+# this; a stranger's graph of 3 kB may ask for one of a gigabyte.
+_FOLDED_BYTES = 64 * 2**20
+_ONNXSIM_BYTES = 2**31 - 10_000  # its own limit
 # onnxsim would turn the final ReduceL2 and Div into LpNormalization: one node less, but a rare
 # operator that a device's compiler may not know.
 _SKIPPED_PASSES = ["fuse_lp_normalization"]
@@ -130,12 +134,15 @@ def _fixed_input(model: onnx.ModelProto, batch_size: int, *, where: str) -> tupl
 def _simplified(
     model: onnx.ModelProto, name: str, shape: list[int], *, where: str
 ) -> onnx.ModelProto:
+    weights = (stored_bytes(tensor) or 0 for tensor in found(model, onnx.TensorProto))
+    most = min(max([_FOLDED_BYTES, *weights]), _ONNXSIM_BYTES)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             simple, _ = onnxsim.simplify(
                 model,
                 overwrite_input_shapes={name: shape},
                 skipped_optimizers=_SKIPPED_PASSES,
+                tensor_size_threshold=f"{most}B",
                 certify=False,
             )
     except Exception as error:  # the C++ core raises plain RuntimeError and protobuf errors

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, inliner, numpy_helper
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph import reading
-from lresnet_utils.graph.foreign import adopt_onnx, open_foreign
+from lresnet_utils.graph import simplify as simplifier
+from lresnet_utils.graph.foreign import adopt_onnx, open_foreign, read
 from lresnet_utils.graph.foreign.read import external_files, read_foreign
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import prepare_onnx
@@ -140,12 +141,12 @@ def test_no_tensor_anywhere_is_read_from_outside_the_folder(stored, tmp_path, pl
     model = raw(stored())
     PLACES[place](model, outside())
     path = written(model, tmp_path / "m.onnx")
-    for read in (read_foreign, open_foreign):
+    for reader in (read_foreign, open_foreign):
         with pytest.raises(GraphError, match=r"weights outside its folder: '\.\./secret'"):
-            read(path)
-    for read in (summarise, lambda p: simplify_onnx(p, tmp_path / "s.onnx", batch_size=1)):
+            reader(path)
+    for reader in (summarise, lambda p: simplify_onnx(p, tmp_path / "s.onnx", batch_size=1)):
         with pytest.raises(GraphError):
-            read(path)
+            reader(path)
     assert external_files(path) == []
 
 
@@ -156,19 +157,15 @@ def test_a_tensor_in_a_file_beside_is_found_wherever_it_is(stored, tmp_path, pla
     PLACES[place](model, outside("beside"))
     path = written(model, tmp_path / "m.onnx")
     assert external_files(path) == [tmp_path / "beside"]
-    # What is taken in is seen before the functions are put in and what is unused is dropped.
-    taken = []
-    monkeypatch.setattr(reading, "found", reading.found)
-    from lresnet_utils.graph.foreign import read
-
-    monkeypatch.setattr(read, "inliner", None)
-    monkeypatch.setattr(read, "_hash_of_all", lambda path, files: taken.append(files))
-    monkeypatch.setattr(read, "_check_nodes", lambda *_: None)
-    monkeypatch.setattr(read, "_check_wiring", lambda *_: None)
-    if not model.functions:
-        message = read.read_foreign(path).model.SerializeToString()
-        assert SECRET.tobytes() in message and b"beside" not in message
-        assert taken == [{tmp_path / "beside"}]
+    # What is taken in is seen before anything is put in, dropped or refused for another reason.
+    seen = []
+    monkeypatch.setattr(inliner, "inline_local_functions", lambda model: model)
+    for check in ("_check_nodes", "_check_wiring"):
+        monkeypatch.setattr(read, check, lambda *_: None)
+    monkeypatch.setattr(read, "_hash_of_all", lambda path, files: seen.append(files))
+    message = read_foreign(path).model.SerializeToString()
+    assert seen == [{tmp_path / "beside"}]
+    assert SECRET.tobytes() in message and b"beside" not in message
 
 
 def test_what_was_external_in_a_function_is_inside_the_adopted_graph(stored, tmp_path):
@@ -347,7 +344,7 @@ def test_functions_are_counted_before_anything_puts_them_in(stored, tmp_path, bo
     for place in ((onnx.shape_inference, "infer_shapes"), (onnx.checker, "check_model")):
         monkeypatch.setattr(*place, never)
     monkeypatch.setattr(inliner, "inline_local_functions", never)
-    for read in (
+    for reader in (
         read_foreign,
         open_foreign,
         summarise,
@@ -355,7 +352,7 @@ def test_functions_are_counted_before_anything_puts_them_in(stored, tmp_path, bo
         lambda p: prepare_onnx(p, tmp_path / "s.onnx"),
     ):
         with pytest.raises(GraphError, match=BOMBS[bomb]) as caught:
-            read(path)
+            reader(path)
         assert len(str(caught.value).splitlines()) == 3
     assert external_files(path) == []
 
@@ -369,9 +366,9 @@ def test_functions_within_bounds_are_put_in(stored, tmp_path, shape):
     before = len(model.graph.node)
     model.graph.node.insert(0, call(f"F{shape[0]}", "data", "f"))
     model.graph.node[1].input[0] = "f"
-    read = read_foreign(written(model, tmp_path / "m.onnx")).model
-    assert sum(n.op_type == "Relu" for n in read.graph.node) == shape[1] ** shape[0]
-    assert len(read.graph.node) == before + shape[1] ** shape[0]
+    found = read_foreign(written(model, tmp_path / "m.onnx")).model
+    assert sum(n.op_type == "Relu" for n in found.graph.node) == shape[1] ** shape[0]
+    assert len(found.graph.node) == before + shape[1] ** shape[0]
 
 
 @pytest.mark.parametrize("where", ["nodes", "deep inside"])
@@ -386,9 +383,9 @@ def test_millions_of_empty_entries_are_refused_before_they_are_made(stored, tmp_
     path = tmp_path / "m.onnx"
     path.write_bytes(data)
     before = _peak()
-    for read in (read_foreign, summarise):
+    for reader in (read_foreign, summarise):
         with pytest.raises(GraphError, match="more than 2,000,000 entries"):
-            read(path)
+            reader(path)
     assert external_files(path) == []
     assert _peak() - before < 100 * 2**20
 
@@ -404,6 +401,39 @@ def _length(data):
 def _peak():
     text = Path("/proc/self/status").read_text()
     return int(text.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def test_constants_do_not_grow_when_they_are_folded(tmp_path, monkeypatch):
+    """A gigabyte of zeros is ten bytes; here a thousandth of both."""
+    monkeypatch.setattr(simplifier, "_FOLDED_BYTES", 2**16)
+    nodes = [
+        helper.make_node("ConstantOfShape", ["length"], ["zeros"]),
+        helper.make_node("ReduceMax", ["image"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["zeros", "place"], ["zero"]),
+        helper.make_node("Add", ["small", "small"], ["two"]),
+        helper.make_node("Add", ["zero", "two"], ["sum"]),
+        helper.make_node("Mul", ["image", "sum"], ["scaled"]),
+        helper.make_node("Flatten", ["scaled"], ["out"]),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("image", TensorProto.FLOAT, [1, 3, 2, 2])],
+        [info("out", TensorProto.FLOAT, [1, 12])],
+        [
+            numpy_helper.from_array(np.array([10**6]), "length"),
+            numpy_helper.from_array(np.float32(1), "small"),
+        ],
+    )
+    imports = [helper.make_opsetid("", 17)]
+    path = written(helper.make_model(graph, opset_imports=imports), tmp_path / "m.onnx")
+    simplify_onnx(path, tmp_path / "s.onnx", batch_size=1)
+    operators = summarise(tmp_path / "s.onnx").operators
+    # What is small is folded as ever.
+    assert operators["ConstantOfShape"] == operators["Add"] == 1
+    assert (tmp_path / "s.onnx").stat().st_size < 2**16
 
 
 # --- what is wrong is said in three lines ------------------------------------------------------
