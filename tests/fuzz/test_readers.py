@@ -12,7 +12,7 @@ READERS = {
     "text_files": ("yaml", "params", "recorded", "json", "threshold", "report"),
     "tool_logs": ("log-benchmark", "log-ais", "log-msame", "log-trtexec", "log-openvino"),
     "listings": ("lfw-lists", "csv-pairs"),
-    "networks": ("checkpoint", "onnx"),
+    "networks": ("checkpoint", "onnx", "onnx-structures"),
 }  # fmt: skip
 
 

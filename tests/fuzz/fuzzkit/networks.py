@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -15,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from fuzzkit.subject import Seed, Subject
+from lresnet_utils.graph.foreign.read import read_foreign
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.models.checkpoint import read_state_dict
 
@@ -177,7 +179,148 @@ def _onnx_check(data, seed, value):
         assert all(isinstance(axis, str) or axis >= 0 for axis in shape)
 
 
+# --- graphs whose structure multiplies, or reaches out ------------------------------------------
+
+SECRET = np.arange(1, 17, dtype=np.float32) / 3
+_PLACES = ("beside", "./beside", "../secret", "/etc/hostname", "link", "up/secret", "none", "a*b")
+_OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+
+
+class _Grammar:
+    """Makes a graph of bytes: each says which rule is taken next, and they all what comes after.
+
+    Functions call functions, themselves among them, alone or ten times, in graphs of branches too;
+    names and attributes of calls are short or long; tensors lie in the file, beside or outside.
+    """
+
+    def __init__(self, data):
+        self._data, self._at, self._made = data, 0, 0
+        self._after = random.Random(bytes(data))
+        self._functions = self._below = self.pick(9)
+
+    def pick(self, n):
+        at, self._at = self._at, self._at + 1
+        return (self._data[at] if at < len(self._data) else self._after.randrange(256)) % n
+
+    def name(self):
+        self._made += 1
+        return f"v{self._made}" + ("n" * 100_000 if self.pick(40) == 39 else "")
+
+    def tensor(self):
+        tensor = numpy_helper.from_array(SECRET[:4] * 2, "t")
+        if self.pick(6) == 5:
+            tensor = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[16])
+            tensor.data_location = TensorProto.EXTERNAL
+            place = _PLACES[self.pick(len(_PLACES))]
+            tensor.external_data.add(key="location", value=place)
+            if self.pick(8) == 7:
+                edge = ("0", "1", "-1", str(2**63), "", "9" * 30)[self.pick(6)]
+                tensor.external_data.add(key="offset", value=edge)
+        return tensor
+
+    def steps(self, value, levels=2):
+        """Return nodes that lead from a value to another, and that one."""
+        nodes = []
+        for _ in range(1 + self.pick(4)):
+            for node in self.step(levels):
+                node.input[0] = value
+                nodes.append(node)
+                value = node.output[0]
+        return nodes, value
+
+    def step(self, levels):
+        rule = self.pick(8)
+        # Mostly a function made before, so that not every graph has a circle.
+        some = self._functions if self.pick(30) == 29 else self._below
+        if rule in (1, 2, 3) and some:
+            called = f"F{some - 1 - self.pick(min(some, 2))}"
+            times = (1, 1, 2, 10)[self.pick(4)]
+            long = {"a": "s" * 100_000} if self.pick(20) == 19 else {}
+            return [
+                helper.make_node(called, [""], [self.name()], domain="own", **long)
+                for _ in range(times)
+            ]
+        if rule == 4 and levels:
+            branches = []
+            for key in ("then_branch", "else_branch"):
+                nodes, last = self.steps("x", levels - 1)
+                end = helper.make_tensor_value_info(last, TensorProto.FLOAT, None)
+                weights = [self.tensor()] if self.pick(3) == 2 else []
+                branches.append((key, helper.make_graph(nodes, "g", [], [end], weights)))
+            return [helper.make_node("If", [""], [self.name()], **dict(branches))]
+        if rule == 5:
+            node = helper.make_node("Relu", [""], [self.name()])
+            odd = node.attribute.add(name="odd")
+            if self.pick(2):
+                odd.tensors.append(self.tensor())
+            else:
+                odd.sparse_tensor.values.CopyFrom(self.tensor())
+            return [node]
+        return [helper.make_node("Relu", [""], [self.name()])]
+
+    def model(self):
+        model = small_graph()
+        nodes, last = self.steps("image")
+        for node in reversed(nodes):
+            model.graph.node.insert(0, node)
+        model.graph.node[len(nodes)].input[0] = last
+        for k in range(self._functions):
+            self._below = k
+            nodes, last = self.steps("x")
+            made = helper.make_function("own", f"F{k}", ["x"], [last], nodes, _OPSETS)
+            if self.pick(6) == 5:
+                made.attribute_proto.add(name="d", type=4).t.CopyFrom(self.tensor())
+            model.functions.append(made)
+        model.opset_import.append(_OPSETS[1])
+        if self.pick(6) == 5:
+            model.graph.sparse_initializer.add().values.CopyFrom(self.tensor())
+        if self.pick(6) == 5:
+            model.training_info.add().algorithm.initializer.append(self.tensor())
+        return model
+
+
+def _structure_seeds(folder):
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / "beside").write_bytes((SECRET[::-1] * 3).tobytes())
+    (folder / "secret").write_bytes(SECRET.tobytes())
+    for link, to in (("link", "../secret"), ("up", "..")):
+        if not (folder / "in" / link).is_symlink():
+            (folder / "in" / link).symlink_to(to)
+    # Functions that call each other and come to a thousand nodes and more, all within bounds.
+    return [Seed(data) for data in (b"\x04\x07g", b"\x04\x56g", b"\x03\x95g")]
+
+
+def _structure_read(data, seed, folder):
+    path = write(folder / "in", "m.onnx", _Grammar(data).model().SerializeToString())
+    return read_foreign(path).model
+
+
+def _structure_check(data, seed, value):
+    """As many Relus as the calls come to, counted without expanding; nothing from outside."""
+    model = _Grammar(data).model()
+    bodies = {function.name: function.node for function in model.functions}
+    known = {}
+
+    def relus(nodes):
+        count = 0
+        for node in nodes:
+            count += node.op_type == "Relu"
+            if node.op_type in bodies:
+                if node.op_type not in known:
+                    known[node.op_type] = relus(bodies[node.op_type])
+                count += known[node.op_type]
+            count += sum(relus(a.g.node) for a in node.attribute if a.HasField("g"))
+        return count
+
+    wanted, bodies = relus(model.graph.node), {}
+    assert relus(value.graph.node) == wanted
+    message = value.SerializeToString()
+    assert SECRET.tobytes() not in message
+    assert b"beside" not in message and not value.functions
+
+
 SUBJECTS = {
     "checkpoint": Subject(_checkpoint_seeds, _checkpoint_read, _checkpoint_check, PICKLE_TOKENS),
     "onnx": Subject(_onnx_seeds, _onnx_read, _onnx_check, ONNX_TOKENS),
+    "onnx-structures": Subject(_structure_seeds, _structure_read, _structure_check),
 }
