@@ -21,6 +21,8 @@ _INPUT_TYPES = (
 )
 _TO_CHANNELS_FIRST = (0, 3, 1, 2)
 _SHOWN = 4
+# A batch of the file's own size is made to compare with; so many pictures take 600 MB.
+_MOST_IMAGES = 4096
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ def _faces(graph: ir.Graph) -> ir.Value:
 
 def _layout(faces: ir.Value) -> tuple[Literal["nchw", "nhwc"], int | None]:
     batch, *rest = shape_of(faces)
+    if batch is not None and not 0 <= batch <= _MOST_IMAGES:
+        raise GraphError(
+            f"The input {faces.name} takes batches of {batch}, not of 1 to {_MOST_IMAGES:,}.",
+            fix="export the network again with another batch size, or a dynamic one",
+        )
     layout = "nchw" if _channels_first(faces, rest) else "nhwc"
     channels, size = (rest[0], rest[1:]) if layout == "nchw" else (rest[2], rest[:2])
     if channels not in (3, None):

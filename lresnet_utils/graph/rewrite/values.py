@@ -25,7 +25,10 @@ def located(path: Path | str) -> Iterator[None]:
     except (LResNetError, OSError):
         raise
     except Exception as error:
-        told = str(error).split("\n", 1)[0][:300] or type(error).__name__
+        cause = error
+        while cause.__cause__ is not None:  # libraries wrap what was wrong in where they were
+            cause = cause.__cause__
+        told = str(cause).split("\n", 1)[0][:300] or type(cause).__name__
         raise GraphError(
             f"The graph contradicts itself: {told}",
             where=str(path),

@@ -496,6 +496,14 @@ def _cast_to_unknown(model):
     model.graph.initializer[0].data_type = TensorProto.FLOAT
 
 
+def _endless_batch(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**40
+
+
+def _negative_batch(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+
+
 def _scalar_slope(model):
     model.graph.node.insert(0, helper.make_node("Sub", ["data", ""], ["less"]))
 
@@ -503,7 +511,7 @@ def _scalar_slope(model):
 WRONG = (
     _no_slope, _no_inputs, _no_output, _short_half, _negative, _enormous, _no_type, _two_places,
     _empty_name, _no_graph, _input_without_type, _cast_to_nothing,
-    _cast_to_unknown, _scalar_slope,
+    _cast_to_unknown, _scalar_slope, _endless_batch, _negative_batch,
 )  # fmt: skip
 
 
