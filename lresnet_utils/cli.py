@@ -244,6 +244,10 @@ def embed(
         Path | None, typer.Option(help="For the embeddings.", show_default="RUN/sets/NAME.CELL")
     ] = None,
     shard: Annotated[int, typer.Option(help="Images per file of embeddings.")] = 4096,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Take a build made elsewhere: to load one can be to run it."),
+    ] = False,
     workers: Workers = 0,
     scheduler: Scheduler = None,
     files: FilesOption = "auto",
@@ -257,6 +261,7 @@ def embed(
         cell=cell,
         output=output,
         shard_size=shard,
+        trust=trust,
         workers=workers,
         scheduler=scheduler,
         files=files,

@@ -44,7 +44,7 @@ _NAME_FILES = frozenset(
 # What each stage leaves beside record, notebook and page, below its folder.
 _RESULTS = {
     "1_export": ("models/model*.onnx",),
-    "2_compile": ("models/*-*/*", "models/replay/*"),
+    "2_compile": ("models/*-*/*", "models/*-*/inductor/**/*", "models/replay/*"),
     "3_preprocess": ("faces/*", "more_faces/*/*"),
     "4_infer": ("embeddings/*",),
     "5_evaluate": ("scores/*", "figures/*"),

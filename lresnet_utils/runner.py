@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +20,8 @@ from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.run_pages import write_page
 from lresnet_utils.reserve import Reserve
+from lresnet_utils.resume import FRESH
 from lresnet_utils.resume.jobs import Resume, read_back
-from lresnet_utils.resume.parts import FRESH
 from lresnet_utils.run import RunFolder, prepare_folder
 
 # What pages show of a run's provenance.
@@ -98,6 +99,7 @@ class Runner:
         self._stopped = Event()
         self._executed = False
         self._provenance: dict[str, Any] = {}
+        self._name = secrets.token_hex(8)
 
     def plan(self) -> dict[Job, str | None]:
         """Say of every notebook why it would run, or None where it is valid as it is."""
@@ -228,7 +230,7 @@ class Runner:
         return next((outcome for outcome in ended if outcome.status != "ok"), None)
 
     def _execute_notebook(self, job: Job) -> Done:
-        environment = {FRESH: "1"} if self._resume.fresh else {}
+        environment = {FRESH: self._name} if self._resume.fresh else {}
         task = Task(
             job,
             self.run.notebook(job.stage),

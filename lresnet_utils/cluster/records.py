@@ -268,4 +268,5 @@ def _store(folder: Path) -> Pixels:
 
 def _stamp(path: Path) -> list[int]:
     about = path.stat()
-    return [about.st_size, about.st_mtime_ns]
+    # Copying and unpacking keep the first time; the second cannot be chosen.
+    return [about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns]

@@ -13,6 +13,7 @@ from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import RunError, nearest
 from lresnet_utils.files import read_json
 from lresnet_utils.run import RunFolder
+from lresnet_utils.signing import read_sealed
 from lresnet_utils.stages.status import build_of
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -36,7 +37,7 @@ class RunBuild:
             yield embed_images
 
 
-def run_build(run: RunFolder, cell: str) -> RunBuild:
+def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
     """Return the build of a cell of a run.
 
     Parameters
@@ -45,11 +46,13 @@ def run_build(run: RunFolder, cell: str) -> RunBuild:
         Must hold ``1_export`` and ``2_compile`` of that batch size.
     cell : str
         Such as ``16/openvino-bf16``.
+    trust : bool
+        True to take a build that another user or machine made: to load one can mean to run it.
 
     Raises
     ------
     RunError
-        When the run has no such cell, or it was not built.
+        When the run has no such cell, or it was not built, or not by this user here.
     """
     cells = _cells(run)
     if cell not in cells:
@@ -59,8 +62,16 @@ def run_build(run: RunFolder, cell: str) -> RunBuild:
         raise RunError(f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}")
     artefact = build_of(run, batch_size, entry)
     path = artefact.path
+    part = read_sealed(run.state_of("2_compile", batch_size) / f"{artefact.target}.json")
+    if not trust and (part is None or part.get("entry") != entry):
+        raise RunError(
+            "This build was not made here by this user, or was changed, and a build is a program.",
+            where=str(path),
+            fix="add --trust if you trust whoever made it, or build it here: lresnet run",
+        )
     # A build may name the run's weights or graphs beside its own file.
-    beside = [p for p in path.parent.iterdir() if p.is_file() and not p.name.startswith(".")]
+    left = run.files("2_compile", batch_size)
+    beside = [file for file in left if file.is_relative_to(path.parent)]
     files = sorted({path, *beside, *(p for p in (run.network,) if p.is_file())})
     names = {file.relative_to(run.folder).as_posix(): file for file in files}
     spec = run.record("1_export", batch_size)["input"]

@@ -2,4 +2,10 @@
 
 ``code`` hashes the modules that something depends on, ``hashes`` files, ``parts`` keeps what a
 stage made for one target, and ``jobs`` tells for each notebook why it must run, if it must.
+
+All of it is sealed (:mod:`lresnet_utils.signing`): what this user's processes did not write, or
+somebody changed since, is as if it were not there.
 """
+
+FRESH = "LRESNET_FRESH"
+"""Environment variable that makes every stage compute anew; its value names the run that does."""

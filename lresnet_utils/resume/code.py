@@ -13,7 +13,7 @@ from lresnet_utils.files import sha256_file
 _PACKAGE = lresnet_utils.__name__
 _ROOT = Path(lresnet_utils.__file__).parent
 # What only guards and moves: no number changes with these.
-_INERT = frozenset({"resume", "isolation", "processes", "exclusive", "lock", "errors"})
+_INERT = frozenset({"resume", "isolation", "processes", "exclusive", "lock", "errors", "signing"})
 # Enough digits to tell versions of one file apart; records stay readable.
 _DIGITS = 16
 

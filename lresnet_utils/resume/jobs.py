@@ -9,8 +9,7 @@ from typing import Any
 
 import nbformat
 
-from lresnet_utils.errors import LResNetError
-from lresnet_utils.files import read_json, to_json, write_json
+from lresnet_utils.files import read_json, to_json
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, parameters, phases
 from lresnet_utils.provenance import versions
@@ -20,6 +19,7 @@ from lresnet_utils.resume.parts import COMPUTING
 from lresnet_utils.resume.sources import offers, sources
 from lresnet_utils.resume.words import difference
 from lresnet_utils.run import RunFolder
+from lresnet_utils.signing import read_sealed, write_sealed
 from lresnet_utils.tuning.cache import machine_key
 
 # Notebooks and pages show results, which later stages read from the other files.
@@ -28,6 +28,7 @@ _SHOWN = (".ipynb", ".html")
 _PUBLISHERS = ("lresnet_utils.report.run_pages",)
 PUBLISHING = ("matplotlib", "nbconvert", "nbformat", "papermill", "ipykernel", "jinja2")
 NEVER = "it has not ended well before"
+NOT_OURS = "what is recorded of it was not written here by this user, or was changed"
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Resume:
     hashes: Hashes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.hashes = Hashes(self.run.state / "hashes.json")
+        self.hashes = Hashes(self.run.state / "hashes.json", fresh=self.fresh)
         self._jobs = [job for phase in phases(self.params) for job in phase.jobs]
 
     def known(self, job: Job) -> dict[str, Any] | None:
@@ -59,11 +60,8 @@ class Resume:
         dict or None
             ``made_from``, ``files``, ``outcome`` and ``shown``; see :meth:`finished`.
         """
-        try:
-            found = read_json(self._path(job))
-            return found if {"made_from", "files", "outcome", "shown"} <= set(found) else None
-        except (LResNetError, OSError, TypeError):
-            return None
+        found = read_sealed(self._path(job))
+        return found if found and {"made_from", "files", "outcome", "shown"} <= set(found) else None
 
     def why(self, job: Job) -> str | None:
         """Say why a notebook must run now, or return None when all it left is valid."""
@@ -71,7 +69,7 @@ class Resume:
             return "everything is done anew (--fresh)"
         known = self.known(job)
         if known is None:
-            return NEVER
+            return NOT_OURS if self._path(job).exists() else NEVER
         changed = difference(known["made_from"], self.made_from(job))
         if changed:
             return changed
@@ -111,7 +109,7 @@ class Resume:
             "outcome": outcome,
             "shown": shown,
         }
-        write_json(self._path(job), record)
+        write_sealed(self._path(job), record)
 
     def forget(self, job: Job) -> None:
         """Forget that a notebook ended well, before it runs again."""

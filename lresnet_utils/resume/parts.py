@@ -10,16 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.errors import LResNetError
-from lresnet_utils.files import read_json, to_json, write_json
+from lresnet_utils.files import to_json
 from lresnet_utils.provenance import versions
+from lresnet_utils.resume import FRESH
 from lresnet_utils.resume.code import code_of
 from lresnet_utils.resume.hashes import Hashes
 from lresnet_utils.run import RunFolder
+from lresnet_utils.signing import read_sealed, write_sealed
 from lresnet_utils.tuning.cache import machine_key
 
-FRESH = "LRESNET_FRESH"
-"""Environment variable that makes every stage compute anew."""
 WHOLE = "whole"
 """Name of the one part of a stage that is not made target by target."""
 # Packages whose numbers end in the results; those that only draw or publish are not here.
@@ -63,7 +62,7 @@ class Parts:
     @cached_property
     def hashes(self) -> Hashes:
         """Hashes of the run's files, as the run last knew them."""
-        return Hashes(self.run.state / "hashes.json")
+        return Hashes(self.run.state / "hashes.json", fresh=bool(os.environ.get(FRESH)))
 
     def sha256(self, path: Path) -> str | None:
         """Return the hash of a file that a part is made from; None where there is none."""
@@ -107,7 +106,7 @@ class Parts:
         entry = make()
         if entry.get("status", "ok") == "ok":
             about = self.hashes.all(sorted(files()), self.run.folder)
-            write_json(path, {"made_from": made_from, "files": about, "entry": entry})
+            write_sealed(path, {"made_from": made_from, "files": about, "entry": entry})
         return entry
 
     def _path(self, name: str) -> Path:
@@ -125,11 +124,9 @@ class Parts:
 
     def _valid(self, path: Path, made_from: str) -> dict[str, Any] | None:
         """Return a part's entry if it was made from the same and its files are whole."""
-        try:
-            known = read_json(path)
-            same = known["made_from"] == made_from
-            files = {self.run.folder / name: about for name, about in known["files"].items()}
-            whole = same and all(self.hashes.of(file) == about for file, about in files.items())
-            return known["entry"] if whole else None
-        except (LResNetError, OSError, KeyError, TypeError, AttributeError):
+        known = read_sealed(path)
+        if known is None or known.get("made_from") != made_from:
             return None
+        files = {self.run.folder / name: about for name, about in known["files"].items()}
+        whole = all(self.hashes.of(file) == about for file, about in files.items())
+        return known["entry"] if whole else None

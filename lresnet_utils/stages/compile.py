@@ -104,10 +104,11 @@ def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
 
 def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> dict[str, Any]:
     """Return a target's entry from an earlier time, or build it in a process of its own."""
-    folder = work.run.engine(work.batch_size, target.name)
+    run, folder = work.run, work.run.engine(work.batch_size, target.name)
 
     def files() -> list[Path]:
-        return [path for path in folder.glob("*") if path.is_file()]
+        left = run.files("2_compile", work.batch_size)
+        return [path for path in left if path.is_relative_to(folder)]
 
     def make() -> dict[str, Any]:
         for left in files():
@@ -158,7 +159,7 @@ class _Work:
     options: BuildOptions
 
     def begin(self) -> None:
-        """Drop what was rewritten of another graph."""
+        """Drop what was rewritten at an earlier time."""
         if self.run.onnx(self.batch_size, simplified=True).is_file():
             self.graphs.settle()
 

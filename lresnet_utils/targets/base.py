@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lresnet_utils.embed import Embedding
     from lresnet_utils.targets.options import ToolOptions
 
-_REBUILD = "build it again: run 2_compile"
+REBUILD = "build it again: run 2_compile"
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,10 @@ class Target(ABC):
         if artefact.target != self.name:
             raise TargetError(f"This build is for {artefact.target}, not {self.name}.", where=where)
         if not artefact.path.is_file():
-            raise TargetError("The build does not exist.", where=where, fix=_REBUILD)
+            raise TargetError("The build does not exist.", where=where, fix=REBUILD)
         if sha256_file(artefact.path) != artefact.sha256:
-            raise TargetError("The build was changed (SHA-256 differs).", where=where, fix=_REBUILD)
-        with _told(f"{self.name} cannot load its build", artefact.path, _REBUILD):
+            raise TargetError("The build was changed (SHA-256 differs).", where=where, fix=REBUILD)
+        with _told(f"{self.name} cannot load its build", artefact.path, REBUILD):
             return self._load(artefact)
 
     def configured(self, tools: ToolOptions) -> Target:

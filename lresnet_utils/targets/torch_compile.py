@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lresnet_utils.errors import TargetError
+from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.perf.machine import bf16_instructions, no_bf16
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.signing import seal
+from lresnet_utils.targets.base import REBUILD, Artefact, Availability, ModelFiles
 from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
 from lresnet_utils.targets.session import IMAGE_SHAPE, Session
 
@@ -29,9 +34,12 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 class TorchCompileTarget(TorchTarget):
     """``torch.compile`` with frozen weights, as PyTorch's users would run it for speed.
 
-    The artefact names the weights, as for ``torch-fp32``; what inductor compiled lies in a folder
-    beside it. Building compiles, which the artefact's `seconds` record; loading compiles again,
-    but finds most of its code in that folder.
+    The artefact names the weights, as for ``torch-fp32``, and every file that inductor compiled
+    with its SHA-256; these lie in a folder beside it. Building compiles, which the artefact's
+    `seconds` record. Loading compiles again, but finds most of its code there: libraries and
+    pickles, which run with all rights of the user. So only files that are what was recorded are
+    taken, and none where the record is not sealed by this user on this machine
+    (:mod:`lresnet_utils.signing`): then loading compiles everything, from the weights alone.
 
     Parameters
     ----------
@@ -41,6 +49,7 @@ class TorchCompileTarget(TorchTarget):
     """
 
     runtime = "torch-compile"
+    repeatable = False
 
     def __init__(self, precision: str) -> None:
         self.precision = precision
@@ -82,15 +91,30 @@ class TorchCompileTarget(TorchTarget):
 
     def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         super()._build(files, path, options)
-        with self._session(path, options):
-            pass
+        with _private_folder() as scratch:
+            with self._session(path, options, scratch):
+                pass
+            kept = path.parent / _CACHE
+            shutil.rmtree(kept, ignore_errors=True)
+            # Locks are empty, and made again where they are missed.
+            shutil.copytree(scratch, kept, ignore=shutil.ignore_patterns("locks"))
+        found = sorted(file for file in kept.rglob("*") if file.is_file())
+        compiled = {file.relative_to(kept).as_posix(): sha256_file(file) for file in found}
+        write_json(path, read_json(path) | {"compiled": compiled, "seal": seal(compiled)})
 
     def _load(self, artefact: Artefact) -> Session:
-        return self._session(artefact.path, artefact.options)
+        content = read_json(artefact.path)
+        compiled, sealed = content.get("compiled"), content.get("seal")
+        with _private_folder() as scratch:
+            # Nobody can exchange a file between the check and its use: it is used from a copy.
+            if sealed is not None and sealed == seal(compiled):
+                for name, sha256 in compiled.items():
+                    _copy(artefact.path.parent / _CACHE / name, scratch / name, sha256)
+            return self._session(artefact.path, artefact.options, scratch)
 
-    def _session(self, path: Path, options: dict[str, Any]) -> Session:
+    def _session(self, path: Path, options: dict[str, Any], scratch: Path) -> Session:
         session = CompiledSession(restored(path), options)
-        with _compiled_into(path.parent / _CACHE):
+        with _compiled_into(scratch):
             session.compile()
         return session
 
@@ -120,6 +144,29 @@ class CompiledSession(TorchSession):
         torch = self._torch
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast):
             return self._module(images).float()
+
+
+def _copy(source: Path, copy: Path, sha256: str) -> None:
+    try:
+        data = source.read_bytes()
+    except OSError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise TargetError(
+            "A compiled file of the build is gone or was changed (SHA-256 differs).",
+            where=str(source),
+            fix=REBUILD,
+        )
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(data)
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Yield a folder of this process alone; what is loaded from it stays loaded without it."""
+    how = {"prefix": "lresnet-inductor-", "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**how) as folder:
+        yield Path(folder)
 
 
 @contextmanager

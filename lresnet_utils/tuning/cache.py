@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import lresnet_utils
-from lresnet_utils.errors import LResNetError
-from lresnet_utils.files import read_json, to_json, write_json
+from lresnet_utils.files import to_json
 from lresnet_utils.perf.machine import machine
+from lresnet_utils.resume import FRESH
+from lresnet_utils.resume.code import code_of
+from lresnet_utils.signing import read_sealed, write_sealed
 
 _DECISIVE = ("cpu", "cores", "flags", "isa_limit")
-# A change of these folders' code may change what a search finds.
-_CODE = ("graph/rewrite", "targets", "tuning")
+# A change of anything that this imports may change what a search finds.
+_SEARCHES = "lresnet_utils.stages.compile"
 
 
 def machine_key() -> dict[str, Any]:
@@ -26,13 +29,8 @@ def machine_key() -> dict[str, Any]:
 
 @cache
 def code_key() -> str:
-    """Return the SHA-256 of the code that searches."""
-    root = Path(lresnet_utils.__file__).parent
-    digest = hashlib.sha256()
-    for folder in _CODE:
-        for path in sorted((root / folder).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    """Return the SHA-256 of the code that searches, with all that it imports."""
+    return hashlib.sha256(to_json(code_of(_SEARCHES)).encode()).hexdigest()
 
 
 def remembered(
@@ -57,22 +55,17 @@ def remembered(
 
     Notes
     -----
-    A file that cannot be read, or whose key differs, is measured anew and replaced.
+    A file that cannot be read, whose key differs, or which this user has not sealed is measured
+    anew and replaced. A run that does everything anew takes only what it has measured itself, as
+    at a smaller batch size.
     """
     key = key | {"machine": machine_key(), "code": code_key()}
     text = to_json(key)
     path = Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-    known = _read(path)
-    if known is not None and to_json(known.get("key")) == text:
+    fresh = os.environ.get(FRESH)
+    known = read_sealed(path)
+    if known and to_json(known.get("key")) == text and (not fresh or known["run"] == fresh):
         return known["result"] | {"reused": True}
     result = measure() | {"measured_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    write_json(path, {"key": key, "result": result})
-    return read_json(path)["result"] | {"reused": False}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        known = read_json(path)
-    except (LResNetError, OSError):
-        return None
-    return known if isinstance(known, dict) and isinstance(known.get("result"), dict) else None
+    write_sealed(path, {"key": key, "run": fresh, "result": result})
+    return json.loads(to_json(result)) | {"reused": False}

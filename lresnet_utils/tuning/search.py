@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, sha256_file, write_json
+from lresnet_utils.files import read_json, write_json
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
-from lresnet_utils.tuning.cache import code_key
 
 AS_SIMPLIFIED = "as simplified"
 # Gain over the default way of running, on average over the repeats, from which another is taken.
@@ -98,12 +97,8 @@ class Graphs:
     input_range: tuple[float, float]
 
     def settle(self) -> None:
-        """Drop what was rewritten of another graph, or by other code."""
-        made_from = {"onnx": sha256_file(self.onnx), "code": code_key()}
-        mark = self.folder / "made_from.json"
-        if not mark.is_file() or read_json(mark) != made_from:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            write_json(mark, made_from)
+        """Drop what was rewritten at an earlier time: it takes seconds to make it again."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @cached_property
     def fitting(self) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """A run's build embeds a folder of people, and every pair of them is evaluated."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from lresnet_utils.data.images import encode_png
 from lresnet_utils.embed import embed
 from lresnet_utils.errors import ParamsError, RunError
 from lresnet_utils.files import read_json, sha256_file, write_json
+from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
@@ -53,6 +56,8 @@ def run(tmp_path_factory):
         "onnxruntime-fp32": {"status": "ok", "reason": None, "artefact": built.to_json()},
         "ascend-fp16": {"status": "unavailable", "reason": "atc is not installed"},
     }
+    made = entries["onnxruntime-fp32"]
+    Parts(run, "2_compile", 4, timed=True).kept("onnxruntime-fp32", {}, lambda: made)
     run.write_record("2_compile", 4, {"targets": entries})
     write_json(run.folder / "run.json", {"params": {"flip": True}})
     return run
@@ -113,6 +118,26 @@ def test_a_build_is_sent_to_workers_that_do_not_see_it(engines, run, people, tmp
         for files in ("shared", "sent")
     ]
     assert len({one.record["shards_sha256"] for one in found}) == 1
+
+
+def test_a_build_of_another_user_or_that_was_changed_wants_trust(run, monkeypatch, tmp_path):
+    cell = "4/onnxruntime-fp32"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("JUPYTER_DATA_DIR", str(tmp_path / "another"))
+        with pytest.raises(RunError, match="not made here by this user") as raised:
+            run_build(run, cell)
+        assert "--trust" in raised.value.fix
+        assert run_build(run, cell, trust=True).described["cell"] == cell
+    other = RunFolder(shutil.copytree(run.folder, tmp_path / "moved"))
+    assert run_build(other, cell).described["cell"] == cell
+    # Both the build and the record that names it: one hash agrees with the other.
+    path = other.engine(4, "onnxruntime-fp32") / "onnxruntime-fp32.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    record = other.record("2_compile", 4)
+    record["targets"]["onnxruntime-fp32"]["artefact"]["sha256"] = sha256_file(path)
+    write_json(other.stage("2_compile", 4), record)
+    with pytest.raises(RunError, match="or was changed"):
+        run_build(other, cell)
 
 
 def test_what_cannot_be_done_is_told(run, people, tmp_path):

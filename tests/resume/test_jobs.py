@@ -1,16 +1,17 @@
 """For each notebook the first reason to run it, and none when everything is as it was."""
 
+import os
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from lresnet_utils.files import write_arrays, write_text
+from lresnet_utils.files import read_json, write_arrays, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, phases
 from lresnet_utils.resume import jobs
-from lresnet_utils.resume.jobs import NEVER, Resume
+from lresnet_utils.resume.jobs import NEVER, NOT_OURS, Resume
 from lresnet_utils.run import STAGES, RunFolder
 
 INFER, SUMMARY = Job("4_infer", 4), Job("7_summary")
@@ -80,7 +81,42 @@ def test_a_damaged_result_is_made_again_and_so_may_be_what_reads_it(finished, da
 def test_a_record_that_was_cut_is_none(finished):
     path = finished.state / "bs4" / "4_infer.json"
     path.write_text(path.read_text()[:-10])
-    assert resume().why(INFER) == NEVER
+    assert resume().why(INFER) == NOT_OURS
+
+
+@pytest.mark.parametrize("field", ["made_from", "files", "outcome", "shown"])
+@pytest.mark.parametrize("value", [None, 3, "x", [], [[1]], {"a": 1}])
+def test_a_record_of_other_types_is_none(finished, field, value):
+    path = finished.state / "bs4" / "4_infer.json"
+    write_json(path, read_json(path) | {field: value})
+    assert resume().plan()[INFER] == NOT_OURS
+
+
+def test_what_another_user_recorded_is_made_again(finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
+    assert set(resume().plan().values()) == {NOT_OURS}
+    monkeypatch.delenv("JUPYTER_DATA_DIR")
+    assert set(resume().plan().values()) == {None}
+
+
+def test_pictures_that_changed_places_with_sizes_and_times_kept_are_seen(project, monkeypatch):
+    for name in ("a", "b"):
+        write_text(project / "people" / name / "1.png", name)
+        os.utime(project / "people" / name / "1.png", ns=(10**18, 10**18))
+    cell = "dataset: str = '' # f"
+    node = nbformat.read(project / "notebooks" / "3_preprocess.ipynb", as_version=4)
+    node.cells[0].source += f"\n{cell}"
+    nbformat.write(node, project / "notebooks" / "3_preprocess.ipynb")
+    job, how = Job("3_preprocess"), {"dataset": {"source": str(project / "people")}}
+    known = resume(**how)
+    known.run.write_record("3_preprocess", None, {})
+    known.finished(job, {"status": "ok"}, {})
+    assert resume(**how).why(job) is None
+    one, other = (project / "people" / name / "1.png" for name in ("a", "b"))
+    one.rename(project / "kept")
+    other.rename(one)
+    (project / "kept").rename(other)
+    assert resume(**how).why(job) == f"{project / 'people'} has other contents"
 
 
 def test_code_counts_where_it_is_used(finished, monkeypatch):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lresnet_utils.files import write_text
-from lresnet_utils.resume import parts
-from lresnet_utils.resume.parts import FRESH, Parts
+from lresnet_utils.files import read_json, write_json, write_text
+from lresnet_utils.resume import FRESH, parts
+from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 
 
@@ -48,6 +48,39 @@ def test_what_failed_is_tried_again_and_a_damaged_record_is_none(make, tmp_path)
     assert make({})["n"] == 2
     write_text(tmp_path / "resume" / "bs4" / "4_infer" / "a.json", '{"made_from"')
     assert make({})["n"] == 3
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"entry": {"status": "ok", "n": 10}},
+        {"entry": [1]},
+        {"files": 3},
+        {"files": {}},
+        {"made_from": None},
+        {"seal": None},
+        {"seal": "0" * 64},
+    ],
+)
+def test_numbers_that_somebody_changed_are_measured_again(make, tmp_path, forged):
+    make({})
+    path = tmp_path / "resume" / "bs4" / "4_infer" / "a.json"
+    write_json(path, read_json(path) | forged)
+    assert make({})["n"] == 2
+    assert make({})["n"] == 2
+
+
+def test_what_another_user_made_is_made_again(make, monkeypatch, tmp_path):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "theirs"))
+    make({})
+    monkeypatch.delenv("JUPYTER_DATA_DIR")
+    assert make({})["n"] == 2
+
+
+def test_without_a_place_for_a_key_nothing_is_believed(make, monkeypatch, tmp_path):
+    write_text(tmp_path / "file", "")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "file" / "none"))
+    assert [make({})["n"] for _ in range(2)] == [1, 2]
 
 
 def test_other_code_versions_and_machines_count(make, monkeypatch):

@@ -1,8 +1,12 @@
 """Compiled PyTorch against the eager module, and what it needs."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lresnet_utils.errors import TargetError
 from lresnet_utils.targets import get_target, torch_compile
 from lresnet_utils.targets.base import Artefact, ModelFiles
 
@@ -21,6 +25,75 @@ def tiny(*_):
         torch.nn.Linear(8 * 49, SIZE),
     ]
     return torch.nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+@pytest.fixture(autouse=True)
+def new_process():
+    """Forget what was compiled in this process, as each build and load has one of its own."""
+    from torch._inductor.utils import clear_inductor_caches
+
+    torch._dynamo.reset()
+    clear_inductor_caches()
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """A build of the tiny network."""
+    target = get_target("torch-compile-fp32")
+    if not target.available().ok:
+        pytest.skip(target.available().reason)
+    monkeypatch.setattr("lresnet_utils.models.network.restore_network", tiny)
+    weights = tmp_path / "network.pt"
+    weights.write_bytes(b"stands for the weights")
+    files = ModelFiles("tiny", weights, weights, BATCH, SIZE)
+    return target.build(files, tmp_path / "engine", threads=1)
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Gather the files that inductor finds when it begins to compile."""
+    real, seen = torch_compile.CompiledSession.compile, {}
+
+    def compile_(session):
+        place = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        seen.update({p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()})
+        real(session)
+
+    monkeypatch.setattr(torch_compile.CompiledSession, "compile", compile_)
+    return seen
+
+
+def test_every_compiled_file_is_what_was_built_or_the_build_is_refused(build, used):
+    kept = build.path.parent / "inductor"
+    libraries = sorted(kept.rglob("*.so"))
+    (kept / "planted.so").write_bytes(b"never asked for")
+    with get_target(build.target).load(build):
+        assert used and set(used) == {
+            p.relative_to(kept) for p in kept.rglob("*") if p.is_file() and p.name != "planted.so"
+        }
+    used.clear()
+    for damage in (lambda p: p.write_bytes(p.read_bytes()[::-1]), lambda p: p.unlink()):
+        damage(libraries[0])
+        with pytest.raises(TargetError, match="gone or was changed") as raised:
+            get_target(build.target).load(build)
+        assert str(libraries[0]) == raised.value.where and "2_compile" in raised.value.fix
+    assert not used
+
+
+def test_code_that_another_user_compiled_is_never_loaded(build, used, monkeypatch, tmp_path):
+    """Even where the build is whole and all its hashes agree."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "another"))
+    with get_target(build.target).load(build) as session:
+        assert session.infer(np.zeros((BATCH, 3, 112, 112), np.float32)).shape == (BATCH, SIZE)
+    assert used == {}
+
+
+def test_a_build_uses_nothing_that_lay_there(build, used, tmp_path):
+    planted = next((build.path.parent / "inductor").rglob("*.so"))
+    planted.write_bytes(b"not by us")
+    files = ModelFiles("tiny", tmp_path / "network.pt", tmp_path / "network.pt", BATCH, SIZE)
+    get_target(build.target).build(files, tmp_path / "engine", threads=1)
+    assert used == {} and not (planted.exists() and planted.read_bytes() == b"not by us")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

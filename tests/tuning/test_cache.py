@@ -2,8 +2,10 @@
 
 import pytest
 
+from lresnet_utils.files import read_json, write_json
+from lresnet_utils.resume import FRESH, code
 from lresnet_utils.tuning import cache
-from lresnet_utils.tuning.cache import remembered
+from lresnet_utils.tuning.cache import code_key, remembered
 
 
 @pytest.fixture
@@ -39,3 +41,57 @@ def test_a_damaged_or_foreign_file_is_replaced(tmp_path, measured, damage):
     file.write_bytes(damage)
     assert remembered(tmp_path, {"target": "a"}, measured)["rate"] == 2
     assert remembered(tmp_path, {"target": "a"}, measured)["reused"]
+
+
+@pytest.mark.parametrize("rate", [1000, 1.5, "1", None, [1]])
+def test_a_result_that_somebody_changed_is_measured_again(tmp_path, measured, rate):
+    remembered(tmp_path, {"target": "a"}, measured)
+    (file,) = tmp_path.glob("*.json")
+    known = read_json(file)
+    known["result"]["rate"] = rate
+    write_json(file, known)
+    found = remembered(tmp_path, {"target": "a"}, measured)
+    assert found["rate"] == 2 and not found["reused"]
+
+
+def test_a_run_that_does_all_anew_believes_only_itself(tmp_path, measured, monkeypatch):
+    remembered(tmp_path, {"target": "a"}, measured)
+    for number, run in enumerate(("one", "other"), start=2):
+        monkeypatch.setenv(FRESH, run)
+        for reused in (False, True):
+            found = remembered(tmp_path, {"target": "a"}, measured)
+            assert (found["rate"], found["reused"]) == (number, reused)
+    monkeypatch.delenv(FRESH)
+    assert remembered(tmp_path, {"target": "a"}, measured)["rate"] == 3
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "verify/protocol.py",
+        "verify/compare.py",
+        "embed.py",
+        "perf/timing.py",
+        "perf/statistics.py",
+        "tuning/judge.py",
+        "targets/openvino.py",
+        "graph/rewrite/carry.py",
+        "stages/compile.py",
+    ],
+)
+def test_an_edit_of_whatever_a_search_imports_counts(edited, monkeypatch):
+    before, real = code_key(), code._hash
+    monkeypatch.setattr(
+        code, "_hash", lambda path: "" if path == code._ROOT / edited else real(path)
+    )
+    code_key.cache_clear()
+    try:
+        assert code_key() != before
+    finally:
+        code_key.cache_clear()
+
+
+def test_no_module_that_searches_is_left_out():
+    folders = ("tuning", "targets", "graph/rewrite")
+    own = {path for folder in folders for path in (code._ROOT / folder).glob("*.py")}
+    assert {code._below(path) for path in own} <= set(code.code_of(cache._SEARCHES))
