@@ -20,6 +20,35 @@ PER_FOLD = 300
 _SEED = 0
 
 
+def one_per_block(n: int, blocks: int) -> np.ndarray:
+    """Cut ``range(n)`` into blocks of equal length and draw one number of each.
+
+    Every `k`-th would do as long as nothing about the numbers repeats: where left and right sides
+    of pairs take turns, an even `k` gives left sides only.
+
+    Parameters
+    ----------
+    n, blocks : int
+        `n` at least 1; with more blocks than numbers, some are drawn again.
+
+    Returns
+    -------
+    ndarray of int64, shape (blocks,)
+        Ascending, the same every time.
+
+    Examples
+    --------
+    >>> one_per_block(100, 5)
+    array([16, 35, 48, 65, 90])
+    >>> one_per_block(2, 4)
+    array([0, 0, 1, 1])
+    """
+    dice = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
+    starts = np.arange(blocks + 1) * n // max(1, blocks)
+    widths = np.diff(starts).tolist()
+    return starts[:-1] + np.array([_below(width, dice) for width in widths], np.int64)
+
+
 def deal_people(sizes: Sequence[int], folds: int) -> np.ndarray:
     """Give each person to a fold: the one with most pictures first, to and fro over the folds.
 
@@ -108,14 +137,19 @@ def _below(n: int, dice: random.Random) -> int:
 
 
 def _genuine(group: list[Sequence[int]], n: int, dice: random.Random) -> list[Pair]:
-    """Draw `n` pairs, one of each person in turn, so that no one with many pictures dominates."""
+    """Draw `n` pairs, one of each person in turn, so that no one with many pictures dominates.
+
+    The last turn may not reach everyone; who gets it has nothing to do with the people's order.
+    """
     decks = [
         _different(min(n, _choose_two(len(own))), lambda own=own: _two_of(own, dice))
         for own in group
         if len(own) > 1
     ]
-    turns = [(turn, person) for person, deck in enumerate(decks) for turn in range(len(deck))]
-    return sorted(decks[person][turn] for turn, person in sorted(turns)[:n])
+    lots = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
+    places = [lots.random() for _ in decks]
+    turns = [(t, places[p], p) for p, deck in enumerate(decks) for t in range(len(deck))]
+    return sorted(decks[person][turn] for turn, _, person in sorted(turns)[:n])
 
 
 def _impostor(group: list[Sequence[int]], n: int, dice: random.Random) -> list[Pair]:

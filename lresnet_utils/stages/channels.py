@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.draw import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.run import RunFolder
@@ -38,7 +39,7 @@ def colourfulness(images: np.ndarray) -> float:
     Parameters
     ----------
     images : uint8 array, shape (n, height, width, 3)
-        At most 256 of them, evenly spaced, are looked at.
+        At most 256 of them, from all parts of the set, are looked at.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def colourfulness(images: np.ndarray) -> float:
     >>> colourfulness(np.full((1, 2, 2, 3), 7, np.uint8))
     0.0
     """
-    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int))
+    rows = one_per_block(len(images), min(len(images), _MOST_IMAGES))
     sample = np.asarray(images[rows], np.int16)
     return float(np.abs(sample[..., 0] - sample[..., 2]).mean())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.draw import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.data.network_input import to_network_input
 
@@ -77,21 +78,15 @@ def spread(usable: np.ndarray, n: int, variants: tuple[str, ...]) -> Mapping[str
     usable : ndarray of int, shape (m,)
         Picture numbers, ascending; at least one.
     n : int
-        Of all variants together.
+        Of all variants together, one from each of so many equal parts of the set.
     variants : tuple of str
         At least one; the first ones get one more when `n` cannot be shared evenly.
 
     Examples
     --------
     >>> spread(np.arange(8), 4, ("a", "b"))
-    {'a': array([0, 4]), 'b': array([2, 6])}
+    {'a': array([1, 4]), 'b': array([3, 6])}
     """
-    shares = {}
-    for number, variant in enumerate(variants):
-        share = min(len(usable), n // len(variants) + (number < n % len(variants)))
-        # In whole numbers: the places k and a variant's fraction between them, times the set.
-        places = np.arange(share) * len(variants) + number
-        rows = places * len(usable) // (max(share, 1) * len(variants))
-        if share:
-            shares[variant] = usable[rows]
-    return shares
+    k = len(variants)
+    rows = usable[one_per_block(len(usable), min(n, k * len(usable)))]
+    return {variant: rows[i::k] for i, variant in enumerate(variants) if len(rows) > i}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.embed import embed
+from lresnet_utils.errors import DataError
 from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.identities import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 from lresnet_utils.verify.scores import score_pairs, squared_l2
 
@@ -44,8 +47,6 @@ class Sample:
 
     def embed(self, session: Session, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Return the embeddings of every variant, one view per picture."""
-        known = dict(self.faces.failures)
-        failures = [(place, known[i]) for place, i in enumerate(self.images) if int(i) in known]
         return {
             variant: embed(
                 np.asarray(self.faces.images(variant)[self.images]),
@@ -53,30 +54,63 @@ class Sample:
                 channel_order=spec["channel_order"],
                 normalisation=spec["normalisation"],
                 flip=False,
-                failures=failures,
             )
             for variant in self.faces.variants
         }
 
 
 def draw_sample(faces: FaceSet, most_images: int) -> Sample:
-    """Take every m-th pair, so that no more than so many pictures are needed.
+    """Draw pairs of both classes, all folds and as many people as possible.
+
+    Each class has its share of every fold, whatever order the pairs are in, and within it everyone
+    gets a turn before anyone gets two. The same set gives the same pairs.
 
     Parameters
     ----------
     faces : FaceSet
     most_images : int
-        All pairs are taken when the set has no more pictures than that.
+        So many pictures at most, but at least one pair of each class and fold. All pairs are
+        taken when the set has no more pictures than that. Pairs of a picture that cannot be used
+        are left out.
+
+    Raises
+    ------
+    DataError
+        When the usable pairs are of one class.
     """
-    step = 1
-    while True:
-        pairs = np.arange(0, faces.n_pairs, step)
-        images = np.unique([faces.left[pairs], faces.right[pairs]])
-        if len(images) <= most_images or len(pairs) <= 2 * FOLDS:
-            break
-        step += 1
+    same, bad = faces.same, [image for image, _ in faces.failures]
+    usable = np.flatnonzero(~(np.isin(faces.left, bad) | np.isin(faces.right, bad)))
+    n_genuine = int(same[usable].sum())
+    if not 0 < n_genuine < len(usable):
+        raise DataError(
+            f"No int8 build can be judged on {n_genuine:,} genuine and "
+            f"{len(usable) - n_genuine:,} impostor pairs.",
+            where=faces.name,
+            fix="take a set with usable pairs of both kinds, or leave int8 targets out",
+        )
+    left, right, n, identity = faces.compared()
+    people = pair_identities(left, right, same, n, identity)
+    # Python promises these numbers for all versions; NumPy does not.
+    dice = random.Random(0)  # noqa: S311 (a reproducible draw, not a secret)
+    order = usable[np.argsort([dice.random() for _ in usable], kind="stable")]
+    stratum = 2 * fold_numbers(faces.n_pairs, FOLDS) + same
+    share = np.zeros(faces.n_pairs)
+    for number in np.unique(stratum[usable]):
+        own = order[stratum[order] == number]
+        sides = np.stack([people.left[own], people.right[own]], axis=1).ravel()
+        grouped = np.argsort(sides, kind="stable")
+        starts = np.searchsorted(sides[grouped], sides, side="left")
+        turn = (np.argsort(grouped) - starts).reshape(-1, 2).max(axis=1)
+        share[own[np.argsort(turn, kind="stable")]] = np.arange(len(own)) / len(own)
+    # Of pairs in this order, any number has every class and fold in its share, or one of it.
+    order = order[np.argsort(share[order], kind="stable")]
+    shown = np.stack([faces.left[order], faces.right[order]], axis=1).ravel()
+    first = np.unique(shown, return_index=True)[1] // 2
+    fitting = np.count_nonzero(np.bincount(first, minlength=len(order)).cumsum() <= most_images)
+    pairs = np.sort(order[: max(fitting, np.count_nonzero(share[order] == 0))])
+    images = np.unique([faces.left[pairs], faces.right[pairs]])
     left, right = (np.searchsorted(images, side[pairs]) for side in (faces.left, faces.right))
-    return Sample(faces, images, left, right, faces.same[pairs])
+    return Sample(faces, images, left, right, same[pairs])
 
 
 def judge(

@@ -81,6 +81,13 @@ def test_no_one_with_many_pictures_takes_all_genuine_pairs():
     assert same.sum() == 300 and of_first == 2, "two rounds over 151 people are 302 pairs"
 
 
+def test_who_has_a_genuine_pair_does_not_follow_from_the_order_of_names():
+    own = [[2 * person, 2 * person + 1] for person in range(900)]
+    left, _, same = draw_folds(own, np.zeros(900, int), 1, "here")
+    thirds = np.bincount(left[same] // 600, minlength=3)
+    assert thirds.sum() == 300 and thirds.min() > 70
+
+
 def test_too_few_people_are_refused_with_numbers():
     with pytest.raises(DataError, match="5 people, 2 of them with two pictures"):
         draw_folds([[0, 1], [2, 3], [4], [5], [6]], deal_people([2, 2, 1, 1, 1], 3), 3, "here")

@@ -35,6 +35,16 @@ def grey_faces(people=15, images=5):
     return np.stack(grey), np.repeat(np.arange(people), images)
 
 
+def test_colour_is_found_whatever_side_of_the_pairs_it_is_on():
+    """A set that pairs colour with infrared: every 2nd, 10th or 20th picture is grey."""
+    for every in (2, 10, 20):
+        pictures = np.zeros((255 * every + 1, 1, 1, 3), np.uint8)
+        pictures[..., 0] = 100
+        pictures[::every] = 50
+        share = (pictures[:, 0, 0, 0] == 100).mean()
+        assert colourfulness(pictures) == pytest.approx(100 * share, abs=10)
+
+
 def coloured(grey):
     """The faces in colour, RGB, the same for everyone: people differ by shape alone."""
     rgb = grey[..., None] * np.array(LIGHT)

@@ -19,9 +19,16 @@ def test_spread_takes_distinct_pictures_of_every_variant(m, n, k):
     assert sum(map(len, shares.values())) <= n
     for rows in shares.values():
         assert len(set(rows)) == len(rows) and set(rows) <= set(range(0, 3 * m, 3))
-        if len(rows) > 1:  # evenly: no gap is more than one picture longer than another
-            gaps = np.diff(rows) // 3
-            assert gaps.max() - gaps.min() <= 1
+    # One from each of as many equal parts of the set as there are pictures.
+    n = min(n, k * m)
+    chosen = sorted(row // 3 for rows in shares.values() for row in rows)
+    assert all(i * m // n <= row < -(-(i + 1) * m // n) for i, row in enumerate(chosen))
+
+
+def test_left_and_right_sides_are_both_calibrated_on():
+    """A set that pairs passport photos with camera pictures takes turns: left, right, left."""
+    rows = spread(np.arange(12_800), 128, ("aligned",))["aligned"]
+    assert 0.3 < (rows % 2).mean() < 0.7
 
 
 def test_the_pixels_are_those_that_the_network_sees(faces):

@@ -96,6 +96,20 @@ def test_sensitive_layers_return_until_it_fits(searched, verdicts, fakes):
     assert found["recipe"]["kept"] == ranked[:2]
 
 
+def test_layers_are_ranked_on_every_variant(searched, verdicts, fakes, monkeypatch):
+    seen = []
+    rank = int8.rank_layers
+    monkeypatch.setattr(int8, "rank_layers", lambda *a: seen.append(a[1]) or rank(*a))
+    verdicts(False, False, True)
+    search = searched(*fakes[:2])
+    search.run()
+    places = [
+        int(np.flatnonzero((search.calibration.inputs == face).all(axis=(1, 2, 3)))[0])
+        for face in seen[0]
+    ]
+    assert [place < 4 for place in places] == [True, True, False, False], "two of each variant"
+
+
 def test_a_large_network_gets_fast_correction_first_and_accurate_before_layers_return(
     searched, verdicts, fakes, monkeypatch
 ):

@@ -1,10 +1,13 @@
 """Budgets: what counts as another decision, on which pairs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from lresnet_utils.embed import Embedding
-from lresnet_utils.tuning.judge import draw_sample, judge
+from lresnet_utils.errors import DataError
+from lresnet_utils.tuning.judge import FOLDS, draw_sample, judge
 
 
 def embedding(vectors):
@@ -73,3 +76,82 @@ def test_a_sample_keeps_pairs_and_labels_together(faces):
     }
     for left, right, same in zip(sample.left, sample.right, sample.same, strict=True):
         assert original[sample.images[left], sample.images[right]] == same
+
+
+def listed(same, people, failures=()):
+    """Return a set without pixels: pair `k` shows pictures 2k and 2k + 1."""
+    n = len(same)
+    images = np.arange(2 * n, dtype=np.int32)
+    return SimpleNamespace(
+        name="listed",
+        n_pairs=n,
+        n_images=2 * n,
+        left=images[::2],
+        right=images[1::2],
+        same=np.asarray(same),
+        failures=tuple((image, "cut short") for image in failures),
+        compared=lambda: (images[::2], images[1::2], 2 * n, people),
+    )
+
+
+ORDERS = {
+    "alternating": lambda n: np.arange(n) % 2 == 0,
+    "three to one": lambda n: np.arange(n) % 4 != 0,
+    "in blocks of 300": lambda n: np.arange(n) // 300 % 2 == 0,
+    "one class after the other": lambda n: np.arange(n) < n // 2,
+    "few genuine": lambda n: np.arange(n) % 100 == 7,
+}
+
+
+@pytest.mark.parametrize("most", [40, 333, 1000, 1500])
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_order_of_the_pairs_makes_a_sample_one_sided(order, most):
+    n = 6000
+    same = ORDERS[order](n)
+    sample = draw_sample(listed(same, None), most)
+    drawn = sample.images[sample.left] // 2
+    fold = np.arange(n) // (n // FOLDS)
+    assert len(sample.images) <= most
+    assert len(sample.images) >= min(most, 2 * n) - 2 * 2 * FOLDS
+    for kind in (True, False):
+        for number in range(FOLDS):
+            stratum = (same == kind) & (fold == number)
+            taken = stratum[drawn].sum()
+            share = len(drawn) * stratum.sum() / n
+            assert abs(taken - share) < 2 + 0.1 * share and (taken > 0) == stratum.any()
+
+
+def test_everyone_gets_a_turn_before_anyone_gets_two():
+    """One person has half of each fold's genuine pairs, which come first."""
+    n = 2000
+    same = np.arange(n) % 200 < 100
+    place, fold = np.arange(n) % 200, np.arange(n) // 200
+    person = np.where(place < 50, fold, 10 + fold * 200 + place)
+    people = np.repeat(person, 2)
+    people[1::2] = np.where(same, people[1::2], people[1::2] + 10_000)
+    sample = draw_sample(listed(same, people), 600)
+    drawn = sample.images[sample.left] // 2
+    genuine = drawn[same[drawn]]
+    assert len(genuine) == 150
+    assert np.bincount(person[genuine], minlength=10)[:10].max() == 1
+
+
+def test_a_constant_network_is_out_of_the_budget_whatever_the_order():
+    same = ORDERS["alternating"](2000)
+    sample = draw_sample(listed(same, None), 1000)
+    rows = np.random.default_rng(2).normal(size=(len(sample.images), 32))
+    rows[sample.right[sample.same]] = rows[sample.left[sample.same]] + 0.01
+    constant = np.ones_like(rows) + 1e-3 * rows
+    verdict = judge(sample, {"aligned": embedding(rows)}, {"aligned": embedding(constant)}, 0.2)
+    assert not verdict["within_budget"] and verdict["worst_p"] < 1e-6
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_pairs_of_one_class_are_refused(kind):
+    with pytest.raises(DataError, match=f"{0 if kind else 100} impostor"):
+        draw_sample(listed(np.full(100, kind), None), 50)
+    # Those of the other class have no picture that can be used.
+    same = np.full(100, kind)
+    same[:3] = not kind
+    with pytest.raises(DataError, match="both kinds"):
+        draw_sample(listed(same, None, failures=(0, 3, 4)), 50)

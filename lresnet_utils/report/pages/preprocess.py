@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from lresnet_utils.data.draw import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.report.displays import FaceSheetDisplay
 from lresnet_utils.report.pages.common import properties, short_hash
@@ -46,8 +45,8 @@ def contents(faces: FaceSet) -> None:
 
 
 def samples(faces: FaceSet, count: int = 6) -> None:
-    """Show some faces, evenly picked, in every variant."""
-    picked = np.linspace(0, faces.n_images - 1, min(count, faces.n_images)).astype(int)
+    """Show some faces, from all parts of the set, in every variant."""
+    picked = one_per_block(faces.n_images, min(count, faces.n_images))
     labels = faces.labels()
     show(
         FaceSheetDisplay(
