@@ -28,19 +28,22 @@ from lresnet_utils.verify.uncertainty import uncertainty
 
 FOLDS, SIZE, NOISE, SPREAD = 10, 32, 0.75, 0.25
 FAR = 0.01
-NAMES = ("accuracy", "EER", "TAR@FAR 0.01")
+NAMES = ("accuracy", "EER", "TAR@FAR 0.01", "AUC")
 DESIGNS = {
-    "200 people, 5 images": (200, 5, 10),
-    "100 people, 6 images": (100, 6, 15),
-    "200 people, 5 images, fewer impostors": (200, 5, 3),
-    "40 people, 10 images": (40, 10, 45),
+    "200 people, 5 images": (200, 5, 10, NOISE),
+    "100 people, 6 images": (100, 6, 15, NOISE),
+    "200 people, 5 images, fewer impostors": (200, 5, 3, NOISE),
+    "40 people, 10 images": (40, 10, 45, NOISE),
+    # About five wrong pairs, and about one.
+    "200 people, 5 images, nearly perfect": (200, 5, 10, 0.4),
+    "100 people, 6 images, nearly perfect": (100, 6, 15, 0.35),
 }
 
 
-def draw(rng: np.random.Generator, people: int, images: int, impostors: int):
+def draw(rng: np.random.Generator, people: int, images: int, impostors: int, noise: float):
     """Return distances, labels and the person on each side."""
     centre = rng.normal(size=(people, 1, SIZE))
-    noise = NOISE * np.exp(SPREAD * rng.normal(size=(people, 1, 1)))
+    noise = noise * np.exp(SPREAD * rng.normal(size=(people, 1, 1)))
     x = centre + noise * rng.normal(size=(people, images, SIZE))
     x = (x / np.linalg.norm(x, axis=-1, keepdims=True)).reshape(-1, SIZE)
     first, second = np.triu_indices(images, 1)
@@ -57,8 +60,10 @@ def draw(rng: np.random.Generator, people: int, images: int, impostors: int):
     return distances, np.concatenate(same), left // images, right // images
 
 
-def one(rng: np.random.Generator, design: tuple[int, int, int], replicates: int) -> np.ndarray:
-    """Return value, interval and naive interval of accuracy, EER and TAR of one set."""
+def one(
+    rng: np.random.Generator, design: tuple[int, int, int, float], replicates: int
+) -> np.ndarray:
+    """Return value, interval and naive interval of every statistic of one set."""
     distances, same, a, b = draw(rng, *design)
     protocol, curve = guide_protocol(distances, same, folds=FOLDS), roc(distances, same)
     found = uncertainty(
@@ -79,9 +84,10 @@ def one(rng: np.random.Generator, design: tuple[int, int, int], replicates: int)
         wilson(protocol.n - protocol.errors, protocol.n),
         wilson(round(curve.eer * smaller), smaller),
         (row["low"], row["high"]),
+        wilson(round(curve.auc * smaller), smaller),
     )
-    own = (found.accuracy, found.eer, found.tar[FAR] or (np.nan, np.nan))
-    values = (protocol.mean_accuracy, curve.eer, row["tar"])
+    own = (found.accuracy, found.eer, found.tar[FAR] or (np.nan, np.nan), found.auc)
+    values = (protocol.mean_accuracy, curve.eer, row["tar"], curve.auc)
     return np.array([[v, *o, *n] for v, o, n in zip(values, own, naive, strict=True)])
 
 
@@ -91,15 +97,15 @@ def sample(task: tuple) -> np.ndarray:
     return np.array([one(rng, design, replicates) for _ in range(sets)])
 
 
-def truth(design: tuple[int, int, int], found: np.ndarray, seed: int) -> np.ndarray:
-    """Return EER and TAR of a set of 4,000 people, and the mean accuracy of the sets.
+def truth(design: tuple[int, int, int, float], found: np.ndarray, seed: int) -> np.ndarray:
+    """Return EER, TAR and AUC of a set of 4,000 people, and the mean accuracy of the sets.
 
     The accuracy depends on how well thresholds can be chosen, thus on the size of the set.
     """
-    distances, same, _, _ = draw(np.random.default_rng(seed), 4000, design[1], 200)
+    distances, same, _, _ = draw(np.random.default_rng(seed), 4000, design[1], 200, design[3])
     curve = roc(distances, same)
     (row,) = tar_at_far(distances, same, [FAR])
-    return np.array([found[:, 0, 0].mean(), curve.eer, row["tar"]])
+    return np.array([found[:, 0, 0].mean(), curve.eer, row["tar"], curve.auc])
 
 
 def coverage(name: str, sets: int, replicates: int, seed: int) -> list[dict]:

@@ -117,7 +117,9 @@ def adjusted_wilson(
     """Return Wilson's interval with the effective number of pairs instead of their number.
 
     The effective number is that of independent pairs with the same variance. With the variance's
-    degrees of freedom, Student's t takes the place of the normal quantile.
+    degrees of freedom, Student's t takes the place of the normal quantile. A variance that comes
+    out smaller than that of `n` independent pairs does not make the interval tighter than it is
+    where no pair fails, see :func:`unseen`.
 
     Parameters
     ----------
@@ -145,12 +147,67 @@ def adjusted_wilson(
     """
     if not 0 < value < 1 or not variance.value > 0:
         return wilson(n if value >= 1 else round(value * n), n, confidence)
-    effective = value * (1 - value) / variance.value
+    low, high = _score_interval(value, variance, confidence)
+    share = unseen(n, confidence)
+    low, high = min(low, value * (1 - share)), max(high, value + (1 - value) * share)
+    return max(0.0, low), min(1.0, high)
+
+
+def bounded_mean(
+    value: float, variance: Variance, n: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a mean of values from 0 to 1, which need not be counts.
+
+    What was seen says how far the mean may be off (by Wilson's bound or the plain one, whichever
+    is farther), except for pairs of a kind of which none was among `n`: their values may all be 0,
+    or all be 1. Near an end nearly all of the doubt is theirs, as the few values seen there hardly
+    differ. The two causes are independent, and their distances add up as such (MOVER; Zou and
+    Donner 2008).
+
+    Parameters
+    ----------
+    value, variance, n, confidence
+        As for :func:`adjusted_wilson`.
+
+    Returns
+    -------
+    low, high : float
+        Never tighter than :func:`~lresnet_utils.verify.intervals.wilson` for `n` of `n`.
+
+    Examples
+    --------
+    >>> low, high = bounded_mean(1.0, Variance(0.0, 0.0, math.inf), 100)
+    >>> bool(np.allclose([low, high], wilson(100, 100)))
+    True
+    """
+    seen = student(variance.freedom, confidence) * math.sqrt(variance.value)
+    low, high = _score_interval(value, variance, confidence)
+    share = unseen(n, confidence)
+    low = value - math.hypot(max(seen, value - low), value * share)
+    high = value + math.hypot(max(seen, high - value), (1 - value) * share)
+    return max(0.0, low), min(1.0, high)
+
+
+def unseen(n: int, confidence: float = 0.95) -> float:
+    """Return the largest share of pairs of which none may be among `n`: Wilson's bound of 0 of n.
+
+    Examples
+    --------
+    >>> f"{unseen(1800):.4f}"
+    '0.0021'
+    """
+    return wilson(0, n, confidence)[1]
+
+
+def _score_interval(value: float, variance: Variance, confidence: float) -> tuple[float, float]:
+    """Return Wilson's bounds with the effective number of pairs, which a variance of 0 has not."""
+    if not 0 < value < 1 or not variance.value > 0:
+        return value, value
     q = student(variance.freedom, confidence)
-    weight = q * q / effective
+    weight = q * q * variance.value / (value * (1 - value))
     centre = (value + weight / 2) / (1 + weight)
-    half = q / (1 + weight) * math.sqrt(variance.value + weight / (4 * effective))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    half = math.sqrt(q * q * variance.value + weight * weight / 4) / (1 + weight)
+    return centre - half, centre + half
 
 
 def student(freedom: float, confidence: float = 0.95) -> float:

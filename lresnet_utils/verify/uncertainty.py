@@ -16,6 +16,7 @@ from lresnet_utils.verify.dependence import (
     PairDependence,
     Variance,
     adjusted_wilson,
+    bounded_mean,
     student,
 )
 from lresnet_utils.verify.identities import PairIdentities
@@ -220,7 +221,10 @@ class _View:
         return Band(*np.array(known).reshape(-1, 3).T)
 
     def auc_interval(self, auc: float) -> Interval:
-        """Placements as in DeLong et al. (1988), summed per person instead of per pair."""
+        """Placements as in DeLong et al. (1988), summed per person instead of per pair.
+
+        They are shares and no counts: a wrong pair may be a hair or a mile out of place.
+        """
         above = 1 - _placement(self.distances, self.impostor)
         below = _placement(self.distances, self.genuine)
         influence = np.where(
@@ -229,7 +233,7 @@ class _View:
             (below - auc) / len(self.impostor),
         )
         n = min(len(self.genuine), len(self.impostor))
-        return adjusted_wilson(auc, self.pairs.variance(influence), n)
+        return bounded_mean(auc, self.pairs.variance(influence), n)
 
 
 def _placement(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:

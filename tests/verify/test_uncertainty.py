@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from coverage import draw
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.bootstrap import resample
@@ -10,7 +11,7 @@ from lresnet_utils.verify.dependence import PairDependence
 from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
-from lresnet_utils.verify.uncertainty import uncertainty
+from lresnet_utils.verify.uncertainty import _View, uncertainty
 
 PEOPLE, EACH = 60, 20
 
@@ -97,3 +98,52 @@ def test_too_few_people_are_refused():
     distances, same, person, other = scores(0.0)
     with pytest.raises(EvaluationError, match="2 people"):
         judge((distances, same, person % 2, other % 2))
+
+
+def nearly_perfect(errors, distance):
+    """Ninety people with 20 genuine pairs each; each error is one pair of another person."""
+    person = np.repeat(np.arange(90), 40)
+    same = np.tile(np.arange(40) < 20, 90)
+    other = np.where(same, person, (person + 1) % 90)
+    rng = np.random.default_rng(3)
+    distances = np.where(same, 0.6, 1.8) + rng.uniform(-0.3, 0.3, len(same))
+    distances[np.flatnonzero(same)[20 * np.arange(errors)]] = distance
+    return distances, same, person, other
+
+
+# A hair beyond the nearest impostors, and beyond nearly all of them.
+@pytest.mark.parametrize("distance", [1.502, 2.0])
+def test_more_errors_never_make_an_interval_tighter(distance):
+    """With four errors it was [1.0000, 1.0000] where one gave [0.9979, 1.0000]."""
+    judged = []
+    for errors in range(9):
+        data = nearly_perfect(errors, distance)
+        found, _, curve = judge(data, far=(0.01,))
+        assert (curve.auc < 1) == (errors > 0)
+        assert found.auc[0] < curve.auc <= found.auc[1]
+        judged.append((found.auc, found.eer, found.tar[0.01]))
+    assert judged[0][0] == pytest.approx(wilson(1800, 1800))
+    for statistic in zip(*judged, strict=True):
+        low, high = np.array(statistic).T
+        assert (np.diff(high - low) >= -1e-12).all()
+    low, _ = np.array([auc for auc, *_ in judged]).T
+    assert (np.diff(low) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("design", "most"), [((200, 5, 10, 0.35), 8), ((100, 6, 15, 0.35), 6), ((100, 6, 15, 0.4), 10)]
+)
+def test_the_interval_of_an_auc_near_one_holds_the_truth(design, most):
+    """Sets of which most have at most five wrong pairs; more of them in benchmarks/coverage.py."""
+    truth = roc(*draw(np.random.default_rng(1), 2000, *design[1:])[:2]).auc
+    rng = np.random.default_rng(0)
+    held, wrong = [], []
+    for _ in range(150):
+        distances, same, a, b = draw(rng, *design)
+        curve = roc(distances, same)
+        pairs = PairDependence(PairIdentities(a, b, design[0], "known"))
+        low, high = _View(distances, same, pairs).auc_interval(curve.auc)
+        held.append(low <= truth <= high)
+        wrong.append(curve.eer * min(curve.n_genuine, curve.n_impostor))
+    assert np.median(wrong) <= 5 and np.percentile(wrong, 95) <= most
+    assert np.mean(held) >= 0.94
