@@ -115,7 +115,7 @@ class Child:
         message : plain value
             Not for the first value.
         seconds : float, optional
-            Time limit; ``limits.seconds`` when not given, none when infinite.
+            Time limit; ``limits.seconds`` when not given.
         tree : bool
             Whether the memory of processes that the child started counts; to read it takes a few
             milliseconds now and then, which a timing must not lose.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -113,9 +112,7 @@ def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> di
     def make() -> dict[str, Any]:
         for left in files():
             left.unlink()
-        # Tools have a time limit of their own, which says more when it is reached.
-        seconds = math.inf if isinstance(target, ToolTarget) else None
-        how = {"log": folder / "build.log", "doing": "building", "seconds": seconds}
+        how = {"log": folder / "build.log", "doing": "building"}
         return attempt_apart(_build, target, work, limits=limits, **how)
 
     if not target.self_contained:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.stages.status import OK, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, Target
-from lresnet_utils.targets.tool import ToolTarget
 
 # The images as the set gives them; every other variant is a degraded copy of these.
 CLEAN = "aligned"
@@ -139,7 +137,9 @@ class _Work:
         log = self.run.engine(self.batch_size, target.name) / "infer.log"
 
         def make() -> dict[str, Any]:
-            seconds = self._seconds(target, stored, limits)
+            # Per thousand pictures, at least one.
+            n = sum(open_store(folder).n_images for folder, _ in stored.values())
+            seconds = limits.seconds * max(1.0, n * (2 if self.flip else 1) / 1000)
             how = {"limits": limits, "log": log, "doing": "embedding", "seconds": seconds}
             return attempt_apart(_embed, target, artefact, self, stored, **how)
 
@@ -149,13 +149,6 @@ class _Work:
         if not target.self_contained:
             return make()
         return parts.kept(part, self.made_from(target, artefact, stored, parts), make, files)
-
-    def _seconds(self, target: Target, stored: Stored, limits: LimitOptions) -> float:
-        """Return the time limit: per thousand pictures, at least one; tools have their own."""
-        if isinstance(target, ToolTarget):
-            return math.inf
-        n = sum(open_store(folder).n_images for folder, _ in stored.values())
-        return limits.seconds * max(1.0, n * (2 if self.flip else 1) / 1000)
 
 
 def _kept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -138,7 +137,9 @@ class _Work:
 
     def _by_tool(self, target: ToolTarget, artefact: Artefact) -> dict[str, Any]:
         folder = self.run.engine(self.batch_size, target.name) / "perf"
-        how = self._how(target.name) | {"seconds": math.inf}
+        # Each repeat loads the build, as each session's first turn does; some try it out before.
+        most = (self.limits.seconds + self.times["seconds"]) * (self.times["repeats"] + 1)
+        how = self._how(target.name) | {"seconds": most}
         return attempt_apart(_by_tool, target, artefact, folder, self.times, **how)
 
     def _how(self, name: str) -> dict[str, Any]:
