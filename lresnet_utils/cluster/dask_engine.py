@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import threading
 import time
@@ -51,6 +52,7 @@ class DaskEngine:
         self._client = client
         self._code = courier.code_fingerprint()
         self._cancelled = False
+        self._digests: dict[Part, str] = {}
         self._asked = self._seen = time.monotonic()
 
     @property
@@ -166,11 +168,20 @@ class DaskEngine:
         """Describe parts to a worker; return also which part each file's name stands for."""
         wanted, sources = [], {}
         for name, part in parts.items():
-            digest = hashlib.sha256(part.read()).hexdigest()
-            file = digest + ("" if part.keep else f"-{call}") + part.path.suffix
+            file = self._digest(part) + ("" if part.keep else f"-{call}") + part.path.suffix
             wanted.append(courier.Wanted(name, file, part.length, part.keep))
             sources[file] = part
         return wanted, sources
+
+    def _digest(self, part: Part) -> str:
+        """Return a part's SHA-256, computed at most once of what many tasks read."""
+        known = part.sha256 or self._digests.get(part)
+        # It names a file at the worker, and a record may be a stranger's.
+        if known is None or not re.fullmatch(r"[0-9a-f]{64}", known):
+            known = part.digest()
+            if part.keep:
+                self._digests[part] = known
+        return known
 
     def _send(self, worker: str, call: str, sources: Mapping[str, Part]) -> None:
         for message in courier.messages((n, part.length) for n, part in sources.items()):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lresnet_utils.cluster.embedded import EmbeddedSet
-from lresnet_utils.cluster.tasks import Engine, Part, Place, Task, spread
+from lresnet_utils.cluster.embedded import EmbeddedSet, read_rows
+from lresnet_utils.cluster.tasks import Engine, Place, Task, spread
 from lresnet_utils.exclusive import machine
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.verify.all_pairs import BINS, AllPairs, evaluate
@@ -29,6 +29,7 @@ class _Tile:
     runs : tuple of list of (str, ndarray)
         Two runs of shards, or one for the pairs within it; of each shard the name of its part and
         who its pictures show.
+    embedding_size : int
     bins : int
     wanted : list of int or None
         The bins whose scores are kept; None to count.
@@ -37,6 +38,7 @@ class _Tile:
     """
 
     runs: tuple[list[tuple[str, np.ndarray]], ...]
+    embedding_size: int
     bins: int
     wanted: list[int] | None
     cores: int
@@ -124,24 +126,25 @@ def _task(
     runs = tuple(
         [(str(n), np.array(identity[n * size : (n + 1) * size])) for n in run] for run in numbers
     )
-    parts = {str(n): Part.whole(embedded.shard(n), keep=True) for run in numbers for n in run}
-    return Task(_score, _Tile(runs, bins, wanted, cores), embedded.folder, parts)
+    parts = {str(n): embedded.part(n) for run in numbers for n in run}
+    tile = _Tile(runs, embedded.record["embedding_size"], bins, wanted, cores)
+    return Task(_score, tile, embedded.folder, parts)
 
 
 def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:
     # Whoever times something on that machine waits for the tile, and the next tile for them.
     with machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
-        a, *others = (_rows(place, run) for run in tile.runs)
+        a, *others = (_rows(place, run, tile.embedding_size) for run in tile.runs)
         b = others[0] if others else None
         if tile.wanted is None:
             return count(a, b, tile.bins)
         return keep(a, b, tile.bins, tile.wanted)
 
 
-def _rows(place: Place, run: list[tuple[str, np.ndarray]]) -> Rows:
+def _rows(place: Place, run: list[tuple[str, np.ndarray]], size: int) -> Rows:
     """Read shards without the pictures that failed, whose rows are zeros."""
     vectors = np.concatenate(
-        [np.load(place.parts[name].path, allow_pickle=False) for name, _ in run]
+        [read_rows(place.parts[name].path, (len(who), size), np.float32) for name, who in run]
     )
     usable = vectors.any(axis=1)
     identity = np.concatenate([who for _, who in run])

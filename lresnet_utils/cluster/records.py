@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +11,13 @@ import numpy as np
 
 from lresnet_utils.cluster.tasks import Part, Place
 from lresnet_utils.data.bins import read_bin
-from lresnet_utils.data.collection import digests, distinct
+from lresnet_utils.data.collection import digests, distinct, face_of
 from lresnet_utils.data.face_set import PICTURE, open_store
-from lresnet_utils.data.images import decode
+from lresnet_utils.data.images import MAX_BYTES, decode
+from lresnet_utils.data.inside import folders_in, pictures_in, read_picture
 from lresnet_utils.errors import DataError
+from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _BYTES = int(np.prod(PICTURE))
 
 
@@ -102,15 +101,13 @@ class Pixels:
     def opened(cls, path: Path, **more: Any) -> Pixels:
         """Open a file, of which only the header is read."""
         try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"The pictures cannot be read: {error}.", where=str(path)) from error
-        if images.shape[1:] != PICTURE or images.dtype != np.uint8 or not images.flags.c_contiguous:
+            images = map_npy(path, (None, *PICTURE), np.uint8)
+        except (OSError, ArrayFileError) as error:
             raise DataError(
-                f"These are not pictures: {images.dtype} {images.shape}.",
+                f"These are not pictures: {error}.",
                 where=str(path),
                 fix="uint8 of shape (n, 112, 112, 3), RGB",
-            )
+            ) from error
         return cls(path, len(images), images.offset, **{"name": path.stem} | more)
 
     def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Mapped]:
@@ -172,7 +169,10 @@ def _distinct(path: Path, changed: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class People:
-    """A folder with one folder of aligned pictures per person, in order of their names."""
+    """A folder with one folder of pictures per person, as :mod:`lresnet_utils.data.people` reads.
+
+    A picture of 112x112 is taken as aligned; in any other the largest face is found and aligned.
+    """
 
     folder: Path
     name: str
@@ -182,20 +182,24 @@ class People:
 
     @classmethod
     def found(cls, folder: Path) -> People:
-        """List the pictures; links to folders are not followed."""
-        paths, identity = [], []
-        people = sorted(one.name for one in os.scandir(folder) if one.is_dir(follow_symlinks=False))
-        for number, person in enumerate(people):
-            own = sorted(_pictures(folder / person))
-            paths += [f"{person}/{picture}" for picture in own]
-            identity += [number] * len(own)
+        """List the pictures.
+
+        Raises
+        ------
+        DataError
+            When there are none, or a link leads out of the folder.
+        """
+        people = [pictures_in(folder, person) for person in folders_in(folder)]
+        paths = [path for own in people for path in own]
+        people = [own for own in people if own]
+        identity = np.repeat(np.arange(len(people), dtype=np.int32), [len(own) for own in people])
         if not paths:
             raise DataError(
                 "There are no pictures here.",
                 where=str(folder),
-                fix="one folder per person with .jpg, .png or .bmp pictures of 112 x 112 pixels",
+                fix="one folder per person with .jpg, .png or .bmp pictures",
             )
-        return cls(folder, folder.name, paths, np.array(identity, np.int32))
+        return cls(folder, folder.name, paths, identity)
 
     @property
     def n(self) -> int:
@@ -204,17 +208,16 @@ class People:
 
     def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Pictures]:
         files = [self.folder / path for path in self.paths[start:stop]]
-        parts = {str(number): Part.whole(file) for number, file in enumerate(files)}
+        # Of a file that is too large to be a picture no more is sent than shows it.
+        parts = {
+            str(number): Part(file, 0, min(file.stat().st_size, MAX_BYTES + 1))
+            for number, file in enumerate(files)
+        }
         return parts, _Pictures(stop - start)
 
     def stamp(self, start: int, stop: int) -> Any:
-        return [[path, *_stamp(self.folder / path)] for path in self.paths[start:stop]]
-
-
-def _pictures(folder: Path) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if entry.is_file() and entry.name.lower().endswith(_PICTURES):
-            yield entry.name
+        pictures = [[path, *_stamp(self.folder / path)] for path in self.paths[start:stop]]
+        return ["faces found and aligned", pictures]
 
 
 @dataclass(frozen=True)
@@ -244,13 +247,18 @@ class Encoded:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), *PICTURE), np.uint8)
         for image, row in zip(images, rows, strict=True):
-            picture = self._pictures[row]
-            decoded, reason = decode(picture if isinstance(picture, bytes) else picture.read())
+            decoded, reason = self._face(self._pictures[row])
             if reason is None:
                 image[:] = decoded
             else:
                 self.reasons[int(row)] = reason
         return images
+
+    def _face(self, picture: bytes | Part) -> tuple[np.ndarray | None, str | None]:
+        if isinstance(picture, bytes):
+            return decode(picture)
+        content, reason = read_picture(picture.path)
+        return (None, reason) if content is None else face_of(content)[:2]
 
 
 def _store(folder: Path) -> Pixels:

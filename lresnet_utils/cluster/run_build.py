@@ -79,7 +79,12 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
         artefact,
         path.relative_to(run.folder).as_posix(),
         {"run": run.name, "cell": cell, "build_sha256": artefact.sha256},
-        {BUILD + name: Part.whole(file, keep=True) for name, file in names.items()},
+        {
+            BUILD + name: Part.whole(
+                file, keep=True, sha256=artefact.sha256 if file == path else None
+            )
+            for name, file in names.items()
+        },
         {
             "channel_order": spec["channel_order"],
             "normalisation": spec["normalisation"],

@@ -16,6 +16,7 @@ from lresnet_utils.errors import LResNetError, RunError, StorageError
 from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, Waiting, execute
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, phases
+from lresnet_utils.resume.hashes import Hashes
 from lresnet_utils.resume.sources import sources
 from lresnet_utils.run import RunFolder
 
@@ -102,6 +103,7 @@ class ClusterExecutor:
         self._engine = engine
         self._run = run
         self._jobs = [job for phase in phases(params) for job in phase.jobs]
+        self._hashes = Hashes(run.state / "hashes.json")
         self._resources = resources(params.targets)
 
     def run(self, task: Task, waiting: Waiting) -> Done:
@@ -129,7 +131,10 @@ class ClusterExecutor:
         named = {_RUN + name.as_posix(): path for path, name in run.items()}
         named |= {_PROJECT + name.as_posix(): path for path, name in project.items()}
         named[_NOTEBOOK] = task.notebook
-        return {name: Part.whole(path, keep=True) for name, path in sorted(named.items())}
+        return {
+            name: Part.whole(path, keep=True, sha256=self._hashes.of(path)["sha256"])
+            for name, path in sorted(named.items())
+        }
 
     def _inputs(self, job: Job) -> Iterator[Path]:
         """Yield the run's files that a job may read: others' results, and its own earlier parts."""

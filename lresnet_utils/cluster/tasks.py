@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 # More calls at a time than this are not prepared, however many workers there are.
 _MOST_AT_ONCE = 512
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,36 @@ class Part:
         Bytes.
     keep : bool
         Whether a worker that was sent a copy should keep it for later tasks.
+    sha256 : str, optional
+        Of these bytes, where it is known.
     """
 
     path: Path
     start: int
     length: int
     keep: bool = False
+    sha256: str | None = None
 
     @classmethod
-    def whole(cls, path: Path, *, keep: bool = False) -> Part:
+    def whole(cls, path: Path, *, keep: bool = False, sha256: str | None = None) -> Part:
         """Return all of a file."""
-        return cls(path, 0, path.stat().st_size, keep)
+        return cls(path, 0, path.stat().st_size, keep, sha256)
 
     def read(self) -> bytes:
         """Return the bytes."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             return file.read(self.length)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the bytes, of which a block at a time is read."""
+        found, left = hashlib.sha256(), self.length
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            while block := file.read(min(left, _BLOCK_BYTES)):
+                found.update(block)
+                left -= len(block)
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)

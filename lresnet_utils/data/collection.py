@@ -102,17 +102,10 @@ class FileFaces:
         content, reason = self._read(self._names[index])
         if content is None:
             return None, reason
-        if self._as_it_is(content):
-            return decode(content)
-        photograph, reason = decode_photograph(content)
-        if photograph is None:
-            return None, reason
-        # The detector was trained on BGR; the result is turned back.
-        found = find_and_align(np.ascontiguousarray(photograph[..., ::-1]))
-        if found is None:
-            return None, NO_FACE
-        self.aligned.add(index)
-        return np.ascontiguousarray(found[..., ::-1]), None
+        face, reason, aligned = face_of(content, self._align)
+        if aligned:
+            self.aligned.add(index)
+        return face, reason
 
     def encoded(self, index: int) -> bytes:
         """Return the file's bytes where the face needs no alignment, else the face as PNG."""
@@ -128,13 +121,34 @@ class FileFaces:
     def _read(self, name: str) -> tuple[bytes | None, str | None]:
         return read_picture(inside(self._folder, name))
 
-    def _as_it_is(self, content: bytes) -> bool:
-        if self._align != "auto":
-            return self._align == "never"
-        try:
-            return picture_size(content) == (IMAGE_SIZE, IMAGE_SIZE)
-        except ValueError:
-            return False  # the decoder says what is wrong
+
+def face_of(content: bytes, align: Align = "auto") -> tuple[np.ndarray | None, str | None, bool]:
+    """Return a picture's face as 112x112 RGB or why there is none, and whether it was aligned.
+
+    Parameters
+    ----------
+    content : bytes
+        The picture's file.
+    align : {"auto", "always", "never"}
+        See :class:`FileFaces`.
+    """
+    if align == "never" or (align == "auto" and _is_aligned(content)):
+        return *decode(content), False
+    photograph, reason = decode_photograph(content)
+    if photograph is None:
+        return None, reason, False
+    # The detector was trained on BGR; the result is turned back.
+    found = find_and_align(np.ascontiguousarray(photograph[..., ::-1]))
+    if found is None:
+        return None, NO_FACE, False
+    return np.ascontiguousarray(found[..., ::-1]), None, True
+
+
+def _is_aligned(content: bytes) -> bool:
+    try:
+        return picture_size(content) == (IMAGE_SIZE, IMAGE_SIZE)
+    except ValueError:
+        return False  # the decoder says what is wrong
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,15 @@ def read_header(head: bytes) -> tuple[tuple[int, ...], str, np.dtype, int]:
     return shape, "F" if fortran else "C", dtype, stream.tell()
 
 
-def map_npy(path: Path | str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+def map_npy(path: Path | str, shape: tuple[int | None, ...], dtype: type[np.generic]) -> np.memmap:
     """Map a ``.npy`` of a known shape and type from disk, read-only.
+
+    Parameters
+    ----------
+    path : path
+    shape : tuple of int or None
+        None where any length will do but 0.
+    dtype : type
 
     Raises
     ------
@@ -102,11 +109,15 @@ def map_npy(path: Path | str, shape: tuple[int, ...], dtype: type[np.generic]) -
     path = Path(path)
     with path.open("rb") as file:
         found, order, kind, start = read_header(file.read(MAX_HEADER_BYTES + _PREFIX_BYTES))
-    if (found, order, kind) != (shape, "C", np.dtype(dtype)):
+    fits = len(found) == len(shape) and all(
+        there > 0 if side is None else there == side
+        for there, side in zip(found, shape, strict=True)
+    )
+    if not fits or (order, kind) != ("C", np.dtype(dtype)):
         raise ArrayFileError(f"it holds {_told(found, kind)}, not {_told(shape, np.dtype(dtype))}")
-    if path.stat().st_size != start + math.prod(shape) * kind.itemsize:
+    if path.stat().st_size != start + math.prod(found) * kind.itemsize:
         raise ArrayFileError("it has another length than its header says")
-    return np.memmap(path, kind, "r", offset=start, shape=shape)
+    return np.memmap(path, kind, "r", offset=start, shape=found)
 
 
 def read_npz(path: Path | str) -> dict[str, np.ndarray]:
@@ -161,5 +172,6 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytearray:
     return content
 
 
-def _told(shape: tuple[int, ...], dtype: np.dtype) -> str:
-    return f"{' x '.join(str(side)[:20] for side in shape) or 'one'} {dtype.name}"
+def _told(shape: tuple[int | None, ...], dtype: np.dtype) -> str:
+    sides = ("any" if side is None else str(side)[:20] for side in shape)
+    return f"{' x '.join(sides) or 'one'} {dtype.name}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,7 +16,10 @@ from lresnet_utils.cluster.embed_set import embed_set
 from lresnet_utils.cluster.embedded import EmbeddedSet
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.tasks import Here
+from lresnet_utils.data.collection import FileFaces
 from lresnet_utils.data.images import encode_png
+from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.data.people import list_people
 from lresnet_utils.embed import embed
 from lresnet_utils.errors import DataError
 from lresnet_utils.exclusive import HELD, machine
@@ -157,6 +161,77 @@ def test_people_in_folders_are_found_and_a_broken_picture_is_named(engines, tmp_
     assert found.record["n_failed"] == 1
     record = read_json(found.shard(1).with_suffix(".json"))
     assert record["failures"] == {"3": "not a JPEG, PNG or BMP picture"}
+
+
+def photograph(face, left, top):
+    """Return a face twice as large on a wall of 400 x 300 pixels."""
+    picture = np.full((300, 400, 3), 90, np.uint8)
+    large = cv2.resize(face, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    picture[top : top + large.shape[0], left : left + large.shape[1]] = large
+    return encode_png(picture)
+
+
+@pytest.mark.parametrize("files", ["here", "sent"])
+def test_people_are_read_as_a_run_reads_them(engines, tmp_path, files):
+    """Hidden folders left out, photographs aligned, links within followed: one way for a face."""
+    people = tmp_path / "people"
+    for number, (person, path) in enumerate(orl_files()[:40]):
+        face = cv2.imread(str(path))
+        name = people / f"p{person}" / f"{number:02}.png"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(photograph(face, 10 + 3 * number, 20))
+    (people / "p0" / "aligned.png").write_bytes(encode_png(np.full((112, 112, 3), 7, np.uint8)))
+    (people / "p1" / "link.png").symlink_to(people / "p2" / "25.png")
+    for hidden in (people / ".thumbnails", people / "p1" / ".cache"):
+        hidden.mkdir()
+        (hidden / "x.png").write_bytes(encode_png(np.zeros((112, 112, 3), np.uint8)))
+    (people / "empty").mkdir()
+    listing = list_people(people, "all", 2)
+    faces = FileFaces(people, listing.names)
+    read = [faces.face(index) for index in range(len(faces))]
+    assert len(faces.aligned) > 20
+    images = np.stack([np.zeros((112, 112, 3), np.uint8) if f is None else f for f, _ in read])
+    expected = embed(images, Projecting(0.0), **Stub().how).vectors
+    failed = [index for index, (face, _) in enumerate(read) if face is None]
+    expected[failed] = 0
+    engine = Here() if files == "here" else engines(2, files)
+    found = embed_set(open_records(people), Stub(), tmp_path / "set", engine, shard_size=9)
+    np.testing.assert_array_equal(vectors(found), expected)
+    assert found.identity().tolist() == listing.people.tolist()
+    assert found.record["n_failed"] == len(failed)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "people" / "a").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(encode_png(np.zeros((112, 112, 3), np.uint8)))
+    (tmp_path / "people" / "a" / "1.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match="leads out"):
+        open_records(tmp_path / "people")
+
+
+def test_of_a_file_too_large_for_a_picture_little_is_sent(engines, tmp_path, monkeypatch):
+    monkeypatch.setattr("lresnet_utils.cluster.records.MAX_BYTES", 1000)
+    (tmp_path / "people" / "a").mkdir(parents=True)
+    (tmp_path / "people" / "a" / "1.png").write_bytes(bytes(5000))
+    parts, _ = open_records(tmp_path / "people").shard(0, 1)
+    assert parts["0"].length == 1001
+
+
+@pytest.mark.parametrize(
+    "content", [np.array([{}] * 3), np.zeros((0, 112, 112, 3), np.uint8), b"not an array", None]
+)
+def test_what_is_no_array_of_pictures_is_refused(tmp_path, content):
+    path = tmp_path / "x.npy"
+    if content is None:
+        np.save(path, np.zeros((2, 112, 112, 3), np.uint8))
+        path.write_bytes(path.read_bytes()[:-1])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(DataError, match="These are not pictures") as refused:
+        open_records(path)
+    assert len(str(refused.value).splitlines()) == 3
 
 
 def test_a_bin_set_and_an_image_store_give_the_same_pictures(small_lfw, tmp_path):

@@ -1,8 +1,10 @@
 """Tasks end well, or with three lines: on workers that share our files and on others."""
 
+import hashlib
 import os
 import sys
 import time
+import tracemalloc
 from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -15,6 +17,7 @@ from lresnet_utils.cluster.dask_engine import DaskEngine
 from lresnet_utils.cluster.engine import open_engine
 from lresnet_utils.cluster.tasks import Here, Part, Task, spread
 from lresnet_utils.errors import DataError, LResNetError, ParamsError, RunError
+from lresnet_utils.files import sha256_file
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,33 @@ def test_parts_arrive_whole_and_files_come_back(engines, monkeypatch, tmp_path, 
     for i in range(5):
         assert (tmp_path / "out" / "made" / f"{i}").read_bytes() == data + data[77:1078]
     assert len(list((tmp_path / "out").rglob("*"))) == 6
+
+
+def test_parts_are_hashed_block_by_block_once_and_not_at_all_where_it_is_known(engines, tmp_path):
+    engine = engines(2, "sent")
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.write(b"x" * 7)
+        file.truncate(100 << 20)
+    digest = sha256_file(path)
+    whole, piece = Part.whole(path, keep=True), Part(path, 3, 10)
+    tracemalloc.start()
+    wanted, sources = engine._wanted({"a": whole, "b": piece}, "call")
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+    assert wanted[0].file == digest and sources[digest] == whole
+    assert wanted[1].file == hashlib.sha256(b"xxxx" + bytes(6)).hexdigest() + "-call"
+    path.unlink()
+    # Whatever reads the file now fails.
+    assert engine._wanted({"a": whole}, "other")[0][0].file == digest
+    recorded = Part(tmp_path / "elsewhere.onnx", 0, 5, keep=True, sha256="ab" * 32)
+    assert engine._wanted({"a": recorded}, "call")[0][0].file == "ab" * 32 + ".onnx"
+
+
+def test_a_recorded_hash_that_is_none_names_no_file(engines, tmp_path):
+    (tmp_path / "a").write_bytes(b"content")
+    part = Part.whole(tmp_path / "a", keep=True, sha256="../../../a")
+    assert engines(2, "sent")._wanted({"a": part}, "call")[0][0].file == part.digest()
 
 
 def test_laid_out_parts_have_their_names_at_home_and_elsewhere(engines, tmp_path):
