@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import sync_playwright
 
 from lresnet_utils.data.bins import write_bin
@@ -17,6 +18,9 @@ from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.exclusive import HELD
 from lresnet_utils.run import RunFolder
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 # Tests do not care how fast anything is, and two of them may run at the same time.
 os.environ.setdefault(HELD, "by the tests")
 ROOT = Path(__file__).parent.parent
@@ -130,7 +134,7 @@ def execute():
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=3600,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return RunFolder(folder), done.stdout

@@ -122,7 +122,7 @@ def test_the_module_is_the_command_line():
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere.yaml" in done.stderr

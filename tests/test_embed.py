@@ -54,7 +54,7 @@ def expected(images, flip):
     return np.array(rows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     n=st.integers(1, 9), batch_size=st.integers(1, 5), lanes=st.integers(1, 3), flip=st.booleans()
 )
@@ -105,21 +105,22 @@ def resident_kib(path):
 
 
 def test_embeddings_are_written_as_they_come_in_order():
-    images, blocks, seen = faces(9), [], []
+    images, blocks, seen = faces(12), [], []
 
     def spoil(batch, features):
         seen.append(sum(map(len, blocks)))
         return features
 
-    failures = ((0, "a"), (4, "b"), (5, "c"), (8, "d"))
+    failures = ((0, "a"), (4, "b"), (5, "c"), (11, "d"))
     how = {"flip": False, "failures": failures} | OPTIONS
     with Projection(1, spoil) as session:
         result = embed(images, session, write=blocks.append, **how)
-    assert result.vectors is None and len(result.failed) == 9
+    assert result.vectors is None and len(result.failed) == 12
     whole = embed(images, Projection(1), **how).vectors
-    assert np.array_equal(np.concatenate(blocks), whole) and not whole[[0, 4, 5, 8]].any()
+    assert np.array_equal(np.concatenate(blocks), whole) and not whole[[0, 4, 5, 11]].any()
     assert {block.dtype.name for block in blocks} == {"float32"}
-    assert seen[-1] > 0  # before the last picture was run
+    # However slow writing is, so many of the eight are written before the last one is run.
+    assert seen[-1] >= 8 - (1 + WAITING) - BEHIND > 0
 
 
 def test_a_set_without_pictures_writes_an_empty_block():

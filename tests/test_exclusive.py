@@ -27,7 +27,7 @@ class Worker(threading.Thread):
     def run(self):
         with machine(alone=self.alone, waiting=self.wait_for):
             self.has.set()
-            self.done.wait(30)
+            self.done.wait(120)
 
     def wait_for(self, holder):
         self.heard.append(holder)
@@ -35,27 +35,27 @@ class Worker(threading.Thread):
 
     def end(self):
         self.done.set()
-        self.join(30)
+        self.join(120)
         assert not self.is_alive()
 
 
 def test_work_that_times_nothing_shares_and_waits_for_who_is_alone():
     first, second = Worker(alone=False), Worker(alone=False)
-    assert first.has.wait(30) and second.has.wait(30)
+    assert first.has.wait(120) and second.has.wait(120)
     timing = Worker(alone=True)
-    assert timing.waits.wait(30) and not timing.has.is_set()
+    assert timing.waits.wait(120) and not timing.has.is_set()
     # It came later, so it must not go before.
     late = Worker(alone=False)
-    assert late.waits.wait(30)
+    assert late.waits.wait(120)
     first.end()
     second.end()
-    assert timing.has.wait(30) and not late.has.is_set()
+    assert timing.has.wait(120) and not late.has.is_set()
     late.heard.clear()
     late.waits.clear()
-    assert late.waits.wait(30)
+    assert late.waits.wait(120)
     assert f"process {owner()['pid']}" in late.heard[0]
     timing.end()
-    assert late.has.wait(30)
+    assert late.has.wait(120)
     late.end()
 
 
@@ -69,7 +69,7 @@ def test_giving_up_frees_the_turn():
     with machine(alone=True), pytest.raises(GaveUpError), machine(alone=True, waiting=give_up):
         pass
     with machine(alone=False), machine(alone=False) as waited:
-        assert waited < 5
+        assert waited < 60
 
 
 def test_whoever_works_for_a_holder_locks_nothing(monkeypatch, tmp_path):

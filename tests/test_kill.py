@@ -87,7 +87,7 @@ def project(tmp_path):
     )
     yield Project(tmp_path, temporary, server)
     server.stdin.close()
-    server.wait(30)
+    server.wait(120)
     shutil.rmtree(temporary)
 
 
@@ -134,7 +134,7 @@ class Project:
 
     def no_trace(self):
         """Whether every process and temporary file of a killed run is gone soon."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self._left_over() and time.monotonic() < deadline:
             time.sleep(0.02)
         return not self._left_over()

@@ -307,7 +307,7 @@ def compare(*arguments) -> tuple[dict, str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(record.read_text()), done.stdout

@@ -144,7 +144,7 @@ def test_one_switch_opens_all_code_and_the_keyboard_reaches_it(pages, visit):
     page.locator("#lr-show-code").focus()
     for wanted in (True, False):
         page.keyboard.press("Space")
-        page.wait_for_function(seen, arg=wanted, timeout=5000)
+        page.wait_for_function(seen, arg=wanted)
 
 
 def test_paper_has_no_navigation_and_no_dark_ground(pages, visit):

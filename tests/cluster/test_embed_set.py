@@ -1,5 +1,6 @@
 """A set in shards is the set in one piece, whoever embeds it and whatever happens to them."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -62,9 +63,11 @@ class Killed(Stub):
             def embed_or_die(images, **how):
                 found = embed_images(images, **how)
                 mark = self.notes / "killed"
-                if (self.notes / "begun").read_text().count("\n") >= 3 and not mark.exists():
-                    mark.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if (self.notes / "begun").read_text().count("\n") >= 3:
+                    # Of workers that come here at the same time, one makes the file.
+                    with contextlib.suppress(FileExistsError):
+                        mark.touch(exist_ok=False)
+                        os.kill(os.getpid(), signal.SIGKILL)
                 return found
 
             yield embed_or_die

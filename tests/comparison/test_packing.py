@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.comparison.packing import PackedPairs, pack, unpack
@@ -29,7 +29,6 @@ def example(seed=0, n=30, cells=3):
     )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 5))
 def test_what_is_packed_comes_back_to_the_last_bit(seed, n, cells):
     pairs = example(seed, n, cells)

@@ -200,7 +200,7 @@ def test_summaries_inside_the_folder_are_passed_over(tmp_path):
     assert read_dump(folder, N, D).n_files == 24
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(gone=st.sets(st.integers(0, 2 * N - 1), max_size=2 * N - 1))
 def test_exactly_the_missing_results_are_counted(tmp_path_factory, gone):
     folder = write_dump(tmp_path_factory.mktemp("dump") / "out", "_0", ".bin")

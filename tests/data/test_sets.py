@@ -51,7 +51,7 @@ def insightface_reader(path):
 # Drawing
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 9), min_size=6, max_size=30).filter(
         lambda sizes: sum(size > 1 for size in sizes) >= 3

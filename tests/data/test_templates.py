@@ -29,7 +29,7 @@ def by_loop(rows, vectors, failed, count):
     return pooled, lost
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_pooling_is_the_mean_of_the_media_and_leaves_failures_out(seed):
     rng = np.random.default_rng(seed)

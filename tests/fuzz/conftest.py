@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_child(
-    folder: Path, module: str, names: str, count: int, *, first: int = 0, seconds: int = 600
+    folder: Path, module: str, names: str, count: int, *, first: int = 0, seconds: int = 3600
 ) -> dict:
     """Return ``{reader: outcome}``; a reader whose process died has a finding that says so."""
     progress = folder / f"{module}.progress"

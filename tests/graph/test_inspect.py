@@ -36,7 +36,7 @@ def save(path, nodes, inputs, outputs, weights=()):
     kernel=st.integers(1, 3),
     stride=st.integers(1, 2),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_convolutions_count_two_operations_per_multiply_add(
     tmp_path_factory, batch, groups, per_group, kernel, stride
 ):

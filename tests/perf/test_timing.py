@@ -1,7 +1,6 @@
 """Turns, counts and failures of timing, with a clock and sessions made for it."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -125,41 +124,54 @@ def test_the_real_clock_adds_up():
         assert latencies.sum() / 1e3 == pytest.approx(seconds, rel=1e-9)
 
 
-class Lanes:
-    """A session that sleeps, and notes how many of its inferences run at the same time."""
+class LaneClock(threading.local):
+    """A clock for each thread."""
 
-    def __init__(self, lanes, seconds, fail_after=None):
-        self.lanes, self.seconds, self.fail_after = lanes, seconds, fail_after
-        self.lock, self.running, self.most, self.calls = threading.Lock(), 0, 0, 0
+    now = 10**9
+
+    def perf_counter_ns(self):
+        return self.now
+
+
+class Lanes:
+    """A session of which each inference takes 20 ms, and whose lanes begin together."""
+
+    def __init__(self, lanes, clock, fail_after=None):
+        self.lanes, self.clock, self.fail_after = lanes, clock, fail_after
+        self.changed, self.running, self.most, self.calls = threading.Condition(), 0, 0, 0
 
     def infer(self, batch):
-        with self.lock:
+        with self.changed:
             self.calls += 1
             self.running += 1
             self.most = max(self.most, self.running)
             fail = self.fail_after is not None and self.calls > self.fail_after
-        time.sleep(self.seconds)
-        with self.lock:
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.most == self.lanes, 60)
+            self.clock.now += 20 * 10**6
             self.running -= 1
         if fail:
             raise RuntimeError("device lost")
 
 
-def test_all_lanes_work_at_the_same_time_and_their_rates_add_up():
-    session = Lanes(3, 0.02)
+@pytest.fixture
+def lane_clock(monkeypatch):
+    clock = LaneClock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_all_lanes_work_at_the_same_time_and_their_rates_add_up(lane_clock):
+    session = Lanes(3, lane_clock)
     timing = time_sessions({"s": session}, BATCH, warmup=1, seconds=0.1, repeats=2)["s"]
     assert session.most == 3
-    for latencies, seconds, rate in zip(
-        timing.latencies_ms, timing.seconds, timing.throughput_ips, strict=True
-    ):
-        assert len(latencies) >= 3 and latencies.min() >= 20
-        # Three lanes at the mean latency, up to their different ends.
-        assert rate == pytest.approx(3 * 4 / (latencies.mean() / 1e3), rel=0.2)
-        assert rate == pytest.approx(4 * len(latencies) / seconds)
+    for latencies, rate in zip(timing.latencies_ms, timing.throughput_ips, strict=True):
+        assert list(latencies) == [20] * 15
+        assert rate == pytest.approx(3 * 4 / 0.020)
 
 
-def test_a_failure_in_one_lane_ends_the_turn():
-    session = Lanes(2, 0.002, fail_after=7)
-    timing = time_sessions({"s": session}, BATCH, warmup=1, seconds=0.05, repeats=1)["s"]
+def test_a_failure_in_one_lane_ends_the_turn(lane_clock):
+    session = Lanes(2, lane_clock, fail_after=7)
+    timing = time_sessions({"s": session}, BATCH, warmup=1, seconds=60, repeats=1)["s"]
     assert timing.failure == "device lost"
     assert session.running == 0

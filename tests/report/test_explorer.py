@@ -49,7 +49,7 @@ def test_executed_without_a_browser_the_cell_keeps_a_static_figure():
         "threshold_explorer({'torch-fp32': (np.linspace(0, 3, 20), same)}, 1.4)"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     (output,) = notebook.cells[0].outputs
     assert "application/vnd.jupyter.widget-view+json" in output.data
     assert "<svg" in output.data["text/html"]

@@ -24,9 +24,9 @@ def start(tool):
     mode = os.environ.get(f"STANDIN_MODE_{tool.upper()}", os.environ.get("STANDIN_MODE", "ok"))
     if mode == "hang":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        Path(os.environ["STANDIN_PIDS"]).write_text(f"{os.getpid()} {child.pid}")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         say("still at it")
+        Path(os.environ["STANDIN_PIDS"]).write_text(f"{os.getpid()} {child.pid}")
         time.sleep(600)
     return mode
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -124,9 +125,23 @@ class Tools:
         lines = (self.folder / "calls").read_text().splitlines()
         return [call["argv"] for call in map(json.loads, lines) if call["tool"] == tool]
 
+    def hangs_first(self, pids):
+        """Let the time limit of a tool begin when it has written the processes that hang."""
+
+        class Patient(subprocess.Popen):
+            def wait(self, timeout=None):
+                deadline = time.monotonic() + 120
+                while not (pids.exists() and len(pids.read_text().split()) == 2):
+                    if self.poll() is not None or time.monotonic() > deadline:
+                        break
+                    time.sleep(0.02)
+                return super().wait(timeout)
+
+        self.patch.setattr(subprocess, "Popen", Patient)
+
     def ended(self, pids):
         """Whether the processes that a file lists end soon: they are gone or wait to be reaped."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         left = pids.read_text().split()
         while left and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -73,7 +73,8 @@ def test_the_failing_line_is_explained(run):
 
 def test_a_tool_that_hangs_is_ended_with_its_children(run, tools, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "GRACE_S", 0.2)
-    script = f"trap '' TERM; sleep 600 & echo $$ $! > {tmp_path}/pids; echo busy; wait; sleep 600"
+    script = f"trap '' TERM; sleep 600 & echo busy; echo $$ $! > {tmp_path}/pids; wait; sleep 600"
+    tools.hangs_first(tmp_path / "pids")
     tools.patch.setenv("PATH", f"{tools.folder}:/usr/bin:/bin")
     error = refusal(run, script, timeout_s=1)
     assert "did not end within 1 s" in error.what

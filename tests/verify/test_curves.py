@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from sklearn.metrics import det_curve, roc_auc_score, roc_curve
@@ -48,7 +48,6 @@ def test_the_curve_and_its_area_are_those_of_scikit_learn(seed, decimals):
     assert (curve.n_genuine, curve.n_impostor) == (same.sum(), (~same).sum())
 
 
-@settings(deadline=None)
 @given(scores())
 def test_each_threshold_gives_exactly_its_point(data):
     distances, same = data
@@ -61,7 +60,6 @@ def test_each_threshold_gives_exactly_its_point(data):
     assert (curve.fmr[0], curve.tmr[0], curve.fmr[-1], curve.tmr[-1]) == (0, 0, 1, 1)
 
 
-@settings(deadline=None)
 @given(scores())
 def test_the_area_is_the_probability_of_the_right_order(data):
     distances, same = data
@@ -70,7 +68,6 @@ def test_the_area_is_the_probability_of_the_right_order(data):
     assert roc(distances, same).auc == pytest.approx(wins / len(genuine) / len(impostor), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(scores())
 def test_the_equal_error_rate_solves_the_interpolated_curve(data):
     distances, same = data
@@ -81,7 +78,6 @@ def test_the_equal_error_rate_solves_the_interpolated_curve(data):
     assert curve.eer == pytest.approx(np.interp(at, arc, curve.fmr), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(scores())
 def test_the_equal_error_threshold_is_the_best_attained(data):
     distances, same = data
@@ -110,7 +106,6 @@ def test_distances_one_bit_apart_are_told_apart():
     assert curve.eer_threshold == near
 
 
-@settings(deadline=None)
 @given(scores(), st.lists(st.one_of(st.sampled_from([0.5, 1.0]), st.floats(-1, 5)), max_size=6))
 def test_error_rates_equal_counting(data, thresholds):
     distances, same = data
@@ -128,7 +123,6 @@ def test_the_rate_of_an_absent_class_is_not_a_number():
     assert np.isnan(fmr[0])
 
 
-@settings(deadline=None)
 @given(scores(), st.floats(0.001, 0.999))
 def test_tar_at_far_takes_the_largest_threshold_within_the_target(data, far):
     distances, same = data

@@ -20,7 +20,7 @@ def sides(seed, n, people):
     return rng, PairIdentities(left, right, people, "known")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(2, 9))
 def test_the_variance_is_the_sum_over_all_pairs_that_share_a_person(seed, n, people):
     rng, ids = sides(seed, n, people)

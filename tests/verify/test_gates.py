@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -62,7 +62,6 @@ def test_what_cannot_be_judged_says_why(gate, reason):
     assert gate.rule
 
 
-@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(6, 300))
 def test_the_paired_verdict_is_scipys_binomial_test_in_the_direction_of_a_loss(lost, gained, rest):
     n = lost + gained + rest

@@ -16,7 +16,7 @@ def sample(n=60, size=33, seed=0):
     return Rows.of(x, rng.integers(0, 5, n))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(0, 40), side=st.integers(1, 41))
 def test_tiles_hold_every_pair_once(n, side):
     held = np.zeros((n, n), int)
@@ -26,7 +26,7 @@ def test_tiles_hold_every_pair_once(n, side):
     np.testing.assert_array_equal(held, np.triu(np.ones((n, n), int), 1))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(side=st.integers(1, 60), seed=st.integers(0, 3))
 def test_the_sum_over_tiles_does_not_depend_on_the_tiles(side, seed):
     rows = sample(seed=seed)

@@ -119,7 +119,7 @@ def test_equal_on_a_thousand_random_sets():
         assert np.array_equal(result.best_thresholds, best)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_equal_to_the_loops_on_any_small_set(data):
     on_grid = st.sampled_from(GRID)

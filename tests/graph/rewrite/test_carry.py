@@ -34,7 +34,7 @@ unit = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     units=st.lists(unit, min_size=1, max_size=4),
     seed=st.integers(0, 99),
@@ -65,7 +65,7 @@ def test_every_normalisation_of_a_residual_stream_disappears(
     assert "BatchNormalization" not in operators(together)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 99),
     group=st.sampled_from([1, 2, 4]),

@@ -9,7 +9,7 @@ from lresnet_utils.graph.rewrite.folding import fold_norm_backward, fold_norm_fo
 from lresnet_utils.graph.rewrite.prepare import REWRITES
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     group=st.sampled_from([1, 2, 4]),
     bias=st.booleans(),
