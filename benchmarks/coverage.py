@@ -184,7 +184,7 @@ def main() -> None:
     for row in rows:
         low, high = row["interval"]
         print(
-            f"{row['design']:40} {row['statistic']:14} truth {row['truth']:.4f}  covered "
+            f"{row['design']:40} {row['statistic']:14} truth {row['truth']:.7g}  covered "
             f"{row['coverage']:.1%} [{low:.1%}, {high:.1%}] of {row['n']}  naive {row['naive']:.1%}"
         )
     if options.rows:

@@ -1,5 +1,6 @@
 """The share of others while something is timed, against work that is known."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -32,14 +33,23 @@ def test_too_short_a_time_is_refused():
     assert "busy" not in found and "0.4 s" in found["refused"]
 
 
+def spent():
+    """Processor time of this process and of the children that it waited for."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
+
+
 def test_another_process_is_seen_and_a_child_that_was_waited_for_is_ours():
     """The same burning child: while it is not waited for it is another, afterwards it is ours."""
+    before = spent()
     with LoadWatch(1) as watch:
         child = subprocess.Popen([sys.executable, "-c", BURN])
         while child.poll() is None:
             time.sleep(0.02)
     ours = watch.record()
-    assert ours["own_cores"] * ours["seconds"] == pytest.approx(1.2, abs=0.4)
+    # Starting Python costs what it costs on a busy machine; shares have two decimals.
+    slack = 0.03 + 0.01 * ours["seconds"]
+    assert 1.2 - slack < ours["own_cores"] * ours["seconds"] < spent() - before + slack
     with LoadWatch(1) as watch:
         child = subprocess.Popen([sys.executable, "-c", BURN.replace("1.2", "4")])
         time.sleep(1.6)
