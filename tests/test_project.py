@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -56,3 +57,10 @@ def test_the_six_top_level_names_are_there():
 
 def test_the_changelog_has_an_entry_for_this_version():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_example_of_a_property_has_a_time_limit():
+    """How long one takes says how busy the machine is; a test of its own limit must not come."""
+    assert settings().deadline is None
+    own = {path.name for path in (ROOT / "tests").rglob("*.py") if "deadline=" in path.read_text()}
+    assert own == {"conftest.py", Path(__file__).name}
