@@ -10,7 +10,7 @@ LOCKED := $(PIP) --require-hashes
 NEEDS_CUDA := import importlib.metadata as m, sys; \
   sys.exit(not any(r.startswith(("nvidia", "cuda", "triton")) for r in m.requires("torch")))
 
-.PHONY: report test bench docs lab lint format lock audit fuzz clean
+.PHONY: report test bench docs lab lint format lock audit fuzz clean clean-outputs
 
 report: $(VENV)/.base
 	$(BIN)/lresnet run $(PARAMS)
@@ -42,8 +42,11 @@ docs: $(VENV)/.docs
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/1_export.ipynb
 
+# Runs are left alone: they may be hours of work.
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+clean-outputs:
 	find outputs -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 # Every list of requirements/ anew, after a change of pyproject.toml or constraints.txt.

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import tempfile
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import to_json
-from lresnet_utils.lock import owner, told
+from lresnet_utils.lock import told
 
 HELD = "LRESNET_MACHINE"
 """Environment variable of processes whose parent holds the machine for them."""
+# What is locked: in turn on the way in, and for as long as the work lasts. The kernel makes both;
+# all users can open them, whatever TMPDIR and private folders for temporary files they have, and
+# nobody can put a link, a pipe or a file of their own in the place. The second pair is for systems
+# without the first.
+_PLACES = (("/sys/devices/system/cpu", "/sys/devices/system"), ("/usr", "/"))
 _POLL_S = 0.2
+# No work of this project holds the machine for so long at once.
+_PATIENCE_S = 6 * 3600
 _OTHERS = "other work of this project"
 
 
@@ -27,10 +35,11 @@ def machine(
 ) -> Iterator[float]:
     """Hold this machine alone, or share it with other work that times nothing.
 
-    Two files in the system's folder for temporary files are locked: one by everybody in turn on
-    the way in, so that work that comes later does not overtake who waits to be alone; the other
-    for as long as the work lasts. Both are freed with the process. Within a process that was
-    started by a holder (:data:`HELD`) nothing is locked again.
+    Two folders that every process of this machine sees are locked, never written: one by everybody
+    in turn on the way in, so that work that comes later does not overtake who waits to be alone;
+    the other for as long as the work lasts. Both are freed with the process. Within a process that
+    was started by a holder (:data:`HELD`) nothing is locked again. Containers with a ``/sys`` of
+    their own are machines of their own here.
 
     Parameters
     ----------
@@ -44,66 +53,72 @@ def machine(
     ------
     float
         For how long this waited, seconds.
+
+    Raises
+    ------
+    RunError
+        When another user's process keeps the machine for hours, or nothing can be locked.
     """
     if os.environ.get(HELD):
         yield 0.0
         return
     started = time.monotonic()
-    folder = Path(tempfile.gettempdir())
-    turn, held = (_open(folder / f"lresnet-utils.{name}") for name in ("turn", "machine"))
+    places = next(pair for pair in _PLACES if all(map(os.path.isdir, pair)))
+    turn, held = (os.open(place, os.O_RDONLY) for place in places)
+
+    def wait(handle: int) -> None:
+        user, holder = _holder(handle)
+        waiting(holder)
+        if user != os.getuid() and time.monotonic() - started > _PATIENCE_S:
+            raise RunError(
+                f"The machine was not free in {_PATIENCE_S / 3600:g} hours: {holder} keeps it.",
+                where="the lock that keeps timings apart",
+                fix=f"ask its owner to end it, or time beside it with {HELD}=1 in the environment",
+            )
+
     try:
-        _lock(turn, fcntl.LOCK_EX, lambda: waiting(_holder(held)))
-        _lock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, lambda: waiting(_holder(held)))
-        _name(held, to_json(owner()) if alone else "")
+        _lock(turn, fcntl.LOCK_EX, wait)
+        _lock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, wait)
         fcntl.flock(turn, fcntl.LOCK_UN)
-        try:
-            yield time.monotonic() - started
-        finally:
-            if alone:
-                _name(held, "")
+        yield time.monotonic() - started
     finally:
         os.close(held)
         os.close(turn)
 
 
-def _open(path: Path) -> int:
-    """Open a lock that every user of the machine may take; never another file through a link."""
-    flags = os.O_RDWR | os.O_NOFOLLOW
-    try:
-        with suppress(FileNotFoundError):
-            return os.open(path, flags)
-        handle = os.open(path, flags | os.O_CREAT, 0o666)
-        # The mask of this process must not keep other users out.
-        with suppress(PermissionError):  # another user made it a moment earlier
-            os.fchmod(handle, 0o666)
-        return handle
-    except OSError as error:
-        raise RunError(
-            f"The lock that keeps timings apart cannot be opened: {error.strerror}.",
-            where=str(path),
-            fix="see who owns it, or point TMPDIR at a folder that can be written",
-        ) from error
-
-
-def _lock(handle: int, kind: int, wait: Callable[[], None]) -> None:
+def _lock(handle: int, kind: int, wait: Callable[[int], None]) -> None:
     while True:
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            wait()
+            wait(handle)
             time.sleep(_POLL_S)
+        except OSError as error:
+            raise RunError(
+                f"The lock that keeps timings apart cannot be had: {error.strerror}.",
+                fix=f"do without it where nothing else runs: {HELD}=1 in the environment",
+            ) from error
 
 
-def _name(handle: int, text: str) -> None:
-    """Say who holds the machine; on a full disk it stays unsaid."""
+def _holder(handle: int) -> tuple[int | None, str]:
+    """Return whose process has the lock, and which, by the kernel's word; others' go first."""
+    about = os.fstat(handle)
+    file = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    found: list[tuple[int | None, str]] = []
     with suppress(OSError):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, text.encode(), 0)
+        for line in Path("/proc/locks").read_text("ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5] == file:
+                # It may have ended meanwhile, or be hidden from us.
+                with suppress(psutil.Error):
+                    found.append(_process(int(words[4])))
+    found.sort(key=lambda one: one[0] == os.getuid())
+    return found[0] if found else (None, _OTHERS)
 
 
-def _holder(handle: int) -> str:
-    try:
-        return told(json.loads(os.pread(handle, 65536, 0)))
-    except (ValueError, KeyError, TypeError):
-        return _OTHERS
+def _process(pid: int) -> tuple[int, str]:
+    process = psutil.Process(pid)
+    since = datetime.fromtimestamp(process.create_time(), UTC).isoformat(timespec="seconds")
+    named = {"user": process.username(), "host": platform.node(), "pid": pid, "started": since}
+    return process.uids().real, told(named)

@@ -14,7 +14,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.exclusive import HELD, machine
-from lresnet_utils.files import require_room
+from lresnet_utils.files import HALF_MADE, require_room
 from lresnet_utils.kernels import PrivateKernelManager, kernel_settings
 from lresnet_utils.plan import Job
 from lresnet_utils.processes import end_marked, guard
@@ -138,7 +138,7 @@ def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
 
 def _attempted(task: Task) -> tuple[str | None, bool]:
     """Run one notebook; return why it failed, and whether for want of room."""
-    running = task.output.with_name(f".{task.output.name}")
+    running = task.output.with_name(f"{HALF_MADE}{task.output.name}")
     try:
         task.output.parent.mkdir(parents=True, exist_ok=True)
         manners = {} if task.alone else _SHARING

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from lresnet_utils.untrusted.whole_file import read_bytes
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
 WHEN_FULL = "free some space, or make it writable, and run the same again: what is finished is kept"
 """What a user is told to do when the disk takes no more."""
+HALF_MADE = ".lresnet-"
+"""How the name of whatever is not finished begins, so that nobody's own file is taken for it."""
 # Enough to tell a full disk from one on which a small file still fits by chance.
 _PROBE_BYTES = 2**20
 
@@ -35,7 +38,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The temporary file is flushed to disk before it is renamed, and the renaming after it, so a
     crash leaves the old file, the new file or none, never a half. When the block raises, the
-    temporary file is removed; what a killed process leaves begins with a dot.
+    temporary file is removed; the name of what a killed process leaves begins with
+    :data:`HALF_MADE`. Who may read the file is for the process's umask to say.
 
     Parameters
     ----------
@@ -48,21 +52,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         When the folder cannot be written, or its disk is full.
     """
     path = Path(path)
+    temporary = path.with_name(f"{HALF_MADE}{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
-        )
+        temporary.open("xb").close()
     except OSError as error:
         raise cannot_write(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are meant to be read by others.
-        temporary.chmod(0o644)
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:

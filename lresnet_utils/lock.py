@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import getpass
-import json
 import os
 import platform
+import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.errors import RunError
+from lresnet_utils.errors import DataError, RunError, StorageError
 from lresnet_utils.files import cannot_write, to_json
+from lresnet_utils.untrusted.strict_json import parse_json
 
 NAME = "run.lock"
 # An owner touches its lock this often; another machine's that was not touched for so long is
@@ -72,7 +76,8 @@ def run_lock(folder: Path) -> Iterator[str | None]:
     Raises
     ------
     RunError
-        When another run holds it; names its owner.
+        When another run holds it, and names its owner; or when something else has the lock's name,
+        which is not followed, waited for or written.
     StorageError
         When the lock cannot be written.
     """
@@ -100,13 +105,24 @@ def _locked(path: Path) -> int:
     """Open and lock the file that has this name, or refuse."""
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            # A pipe must not make this wait, nor a link lead elsewhere.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise _not_a_lock(path) from error
+            if isinstance(error, PermissionError):
+                raise _anothers(path, error) from error
             raise cannot_write(path, error) from error
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+            os.close(handle)
+            raise _not_a_lock(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-                return handle
+            # Its owner may have removed it since it was opened, or be just about to.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(about, path.lstat()):
+                    return handle
             os.close(handle)
         except BlockingIOError:
             found = _read(handle, patience=10)
@@ -139,13 +155,36 @@ def _refusal(path: Path, who: str | None) -> RunError:
     )
 
 
+def _not_a_lock(path: Path) -> RunError:
+    return RunError(
+        "A link, a pipe or a folder has the name of a run's lock.",
+        where=str(path),
+        fix="remove it, as no run made it, or choose another folder with --output",
+    )
+
+
+def _anothers(path: Path, error: OSError) -> StorageError:
+    """Return what is said when the lock, or the folder, is another user's."""
+    try:
+        whose = path.lstat().st_uid
+        with contextlib.suppress(KeyError):  # of a user without a name
+            whose = path.owner()
+    except OSError:  # there is no lock: the folder cannot be written
+        return cannot_write(path, error)
+    return StorageError(
+        f"The lock is user {whose}'s and cannot be written: {error.strerror}.",
+        where=str(path),
+        fix="ask them to remove it once no run is at work, or choose another folder with --output",
+    )
+
+
 def _read(handle: int, patience: int = 0) -> dict[str, Any] | None:
     """Return the owner that a lock names, which may be about to write its name."""
     try:
-        found = json.loads(os.pread(handle, 65536, 0))
+        found = parse_json(os.pread(handle, 65536, 0), where=NAME)
         told(found)
         return found
-    except (ValueError, KeyError, TypeError):  # cut short, or not ours
+    except (DataError, KeyError, TypeError):  # cut short, or not ours
         if not patience:
             return None
     time.sleep(0.05)
@@ -160,17 +199,13 @@ def _write(handle: int, content: dict[str, Any]) -> None:
 
 def _now(folder: Path) -> float:
     """Return the time by the clock that stamps this folder's files."""
-    probe = folder / f".clock-{os.getpid()}"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink()
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        return os.fstat(probe.fileno()).st_mtime
 
 
 def _beat(path: Path, done: threading.Event) -> None:
     while not done.wait(BEAT_S):
         try:
-            os.utime(path)
+            os.utime(path, follow_symlinks=False)
         except OSError:  # gone with its folder, or a full disk: the lock itself still holds
             return

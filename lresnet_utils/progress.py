@@ -64,6 +64,7 @@ def execute_with_progress(
         When another run writes into the folder.
     """
     console = Console(stderr=True)
+    folder.require_own()
     new = not folder.folder.is_dir()
     if new:
         check()
@@ -86,6 +87,7 @@ def execute_with_progress(
 
 def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> None:
     """Print for every notebook whether it would run, and why."""
+    folder.require_own()
     plan = Runner(params, folder, fresh=fresh).plan()
     width = max(len(str(job)) for job in plan)
     for job, why in plan.items():

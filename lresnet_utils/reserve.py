@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 from lresnet_utils.errors import StorageError
-from lresnet_utils.files import cannot_write
+from lresnet_utils.files import HALF_MADE, cannot_write
 
 # The first page, results.json and the summary's notebook of a run that has no room for more.
 BYTES = 16 * 2**20
-_NAME = ".reserve"
+_NAME = f"{HALF_MADE}reserve"
 
 
 class Reserve:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_arrays, read_json, write_json
+from lresnet_utils.errors import DataError, RunError
+from lresnet_utils.files import HALF_MADE, read_arrays, read_json, write_json
+from lresnet_utils.lock import NAME as LOCK
 
 # In the order in which a reader meets them; `runner` says in which order they run.
 STAGES = (
@@ -225,13 +231,28 @@ class RunFolder:
         shared = [self.network] if stage == "1_export" else []
         return sorted({*found, *(path for path in (*own, *shared) if path.is_file())})
 
+    def require_own(self) -> None:
+        """See that nothing but a run is here, before anything is read, written or removed.
+
+        Raises
+        ------
+        RunError
+            As :func:`require_own`, or when the folder lies inside another run's.
+        """
+        outer = [folder for folder in self.folder.absolute().resolve().parents if is_run(folder)]
+        if outer:
+            raise RunError(
+                "The output folder lies inside another run's folder.",
+                where=f"{self.folder}, inside {outer[0]}",
+                fix="choose a folder beside it with --output",
+            )
+        require_own(self.folder, ours=is_run(self.folder))
+
     def sweep(self) -> None:
         """Remove what a killed run left half made; nobody else may be writing here."""
-        for path in (*self.folder.rglob(".*"), *self.folder.glob("bs*/models/*/search")):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        sweep(self.folder)
+        for path in self.folder.glob("bs*/models/*/search"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def write_record(self, stage: str, batch_size: int | None, record: dict[str, Any]) -> dict:
         """Write a stage's record and return it as it reads back."""
@@ -279,6 +300,78 @@ class RunFolder:
         )
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run, or a stage by itself, has begun to fill this folder."""
+    for name, key in (("run.json", "notebooks"), (LOCK, "pid")):
+        with suppress(DataError, OSError):
+            found = read_json(folder / name)
+            if isinstance(found, dict) and key in found:
+                return True
+    run = RunFolder(folder)
+    jobs = product(STAGES, run.batch_sizes() or [0])
+    return any(path.exists() for job in jobs for path in (run.stage(*job), run.state_of(*job)))
+
+
+def require_own(folder: Path, *, ours: bool) -> None:
+    """See that a folder is empty, missing or ours, and that no name in it leads elsewhere.
+
+    Parameters
+    ----------
+    folder : Path
+    ours : bool
+        Whether it holds what this program left there; half-made files and a lock, which are all
+        that one that was killed at once leaves, need not be there.
+
+    Raises
+    ------
+    RunError
+        When something else is here, or a link to somewhere else, or a pipe.
+    """
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    other = [name for name in found if name != LOCK and not name.startswith(HALF_MADE)]
+    if other and not ours:
+        raise RunError(
+            f"The output folder holds something else: {other[0]}.",
+            where=str(folder),
+            fix="choose an empty or a new folder with --output",
+        )
+    home = folder.resolve()
+    for path in _inside(folder):
+        kind = path.lstat().st_mode
+        leads_out = stat.S_ISLNK(kind) and not path.resolve().is_relative_to(home)
+        if leads_out or not (stat.S_ISLNK(kind) or stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise RunError(
+                "The output folder holds a link to another place, or a pipe, socket or device.",
+                where=str(path),
+                fix="remove it, or choose another folder with --output",
+            )
+
+
+def sweep(folder: Path) -> None:
+    """Remove half-made files below a folder, but for those of other work that has a folder there.
+
+    Nobody else may be writing here.
+    """
+    for path in _inside(folder):
+        if path.name.startswith(HALF_MADE):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and below, but for folders that other work has locked or left."""
+    for root, folders, names in os.walk(folder):
+        yield from (Path(root) / name for name in (*folders, *names))
+        inner = [Path(root) / name for name in folders]
+        folders[:] = [
+            path.name
+            for path in inner
+            if not any((path / own).exists() for own in ("run.json", LOCK))
+        ]
+
+
 def prepare_folder(folder: Path) -> None:
     """Make `folder` and see that it can be written to, before any work starts.
 
@@ -287,11 +380,9 @@ def prepare_folder(folder: Path) -> None:
     RunError
         When it cannot be made or written.
     """
-    probe = folder / f".write-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise RunError(
             f"The output folder cannot be written: {error.strerror}.",

@@ -111,17 +111,22 @@ class Runner:
 
         Raises
         ------
+        RunError
+            When the folder holds something other than a run.
         StorageError
             When the disk takes no more; what is finished is kept, and told by the report.
         KeyboardInterrupt
             After everything that was started has ended; finished notebooks stay.
         """
+        self.run.require_own()
         prepare_folder(self.run.folder)
         self.run.sweep()
         self._provenance = provenance(self.run.notebooks)
         values = self.params.model_dump()
-        write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
-        with Reserve(self.run.state) as self._reserve:
+        with Reserve(self.run.folder) as self._reserve:
+            # First, as it is what marks the folder as a run's.
+            self._write_run()
+            write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
             self._run_jobs()
             self._write_run()
             self._resume.hashes.keep()

@@ -1,17 +1,23 @@
 """Timed work has the machine alone, other work shares it, and nobody overtakes who waits."""
 
-import tempfile
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from lresnet_utils import exclusive
+from lresnet_utils.errors import RunError
 from lresnet_utils.exclusive import HELD, machine
 from lresnet_utils.lock import owner
 
 
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("turn", "held"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(exclusive, "_PLACES", ((tmp_path / "turn", tmp_path / "held"),))
     monkeypatch.delenv(HELD, raising=False)
 
 
@@ -77,3 +83,48 @@ def test_whoever_works_for_a_holder_locks_nothing(monkeypatch, tmp_path):
         monkeypatch.setenv(HELD, "held")
         with machine(alone=True) as waited:
             assert waited == 0
+
+
+def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.delenv(HELD, raising=False)
+    code = (
+        "from lresnet_utils.exclusive import machine\n"
+        "with machine(alone=True): print(1, flush=True); input()"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+
+    class StoppedError(Exception):
+        pass
+
+    def told(holder):
+        raise StoppedError(holder)
+
+    with subprocess.Popen([sys.executable, "-c", code], **how) as other:
+        assert other.stdout.readline() == "1\n"
+        with (
+            pytest.raises(StoppedError, match=f"process {other.pid}"),
+            machine(alone=True, waiting=told),
+        ):
+            pass
+        other.communicate("\n")
+    assert list(tmp_path.glob("lresnet*")) == []
+
+
+def test_another_users_work_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(exclusive, "_PATIENCE_S", -1)
+    with machine(alone=True):
+        heard = Worker(alone=False)
+        assert heard.waits.wait(30)
+        monkeypatch.setattr(os, "getuid", lambda: -2)
+        with (
+            pytest.raises(RunError, match=f"process {os.getpid()}") as refused,
+            machine(alone=True),
+        ):
+            pass
+        monkeypatch.undo()
+    assert HELD in refused.value.fix
+    # One's own is, as one can end it.
+    assert heard.has.wait(30)
+    heard.end()

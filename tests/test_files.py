@@ -22,8 +22,22 @@ def test_an_error_midway_leaves_the_old_file_and_no_other(tmp_path):
 
 
 def test_a_replaced_file_can_be_read_by_others(tmp_path):
+    before = os.umask(0o022)
     path = files.write_text(tmp_path / "x", "text")
+    os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+def test_who_may_read_a_file_is_for_the_mask_to_say(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        written = files.write_text(tmp_path / "x.json", "{}")
+        plain = tmp_path / "plain"
+        plain.touch()
+    finally:
+        os.umask(before)
+    assert written.stat().st_mode == plain.stat().st_mode
 
 
 def test_a_folder_that_is_a_file_is_refused_in_words(tmp_path):

@@ -1,11 +1,18 @@
 """The run folder knows every file's place, and which stage to run when one is missing."""
 
+import os
+
 import numpy as np
 import pytest
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import write_arrays
+from lresnet_utils.files import HALF_MADE, atomic_path, write_arrays
+from lresnet_utils.lock import NAME as LOCK
+from lresnet_utils.lock import run_lock
+from lresnet_utils.params import Params
+from lresnet_utils.progress import execute_with_progress
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder, prepare_folder, project_root
+from lresnet_utils.runner import Runner
 
 
 def test_a_record_reads_back_with_its_stage_and_batch_size(tmp_path):
@@ -56,3 +63,114 @@ def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
         prepare_folder(tmp_path / "file" / "run")
     prepare_folder(tmp_path / "new" / "run")
     assert list((tmp_path / "new" / "run").iterdir()) == []
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def somebodys(tmp_path):
+    """A folder that no run made, with names that begin with a dot."""
+    folder = tmp_path / "home"
+    for name in (".git/config", ".env", ".ssh/id", "src/.venv/x", "bs4/models/t/search/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "mark", [None, "resume/cv.txt", "run.json", LOCK, "params.yaml", "1_export.json"]
+)
+def test_a_folder_of_somebody_elses_is_refused_and_left_as_it_is(somebodys, mark):
+    if mark:
+        (somebodys / mark).parent.mkdir(exist_ok=True)
+        (somebodys / mark).write_text('{"name": "theirs"}')
+    before = contents(somebodys)
+    with pytest.raises(RunError, match="holds something else"):
+        RunFolder(somebodys).require_own()
+    params = Params(name="x", targets=["torch-fp32"], reference="torch-fp32")
+    never = {"check": lambda: pytest.fail("checked")}
+    with pytest.raises(RunError, match="holds something else"):
+        execute_with_progress(params, RunFolder(somebodys), **never)
+    with pytest.raises(RunError, match="holds something else"):
+        Runner(params, RunFolder(somebodys)).execute()
+    assert contents(somebodys) == before
+
+
+@pytest.mark.parametrize(
+    ("mark", "text"),
+    [
+        ("run.json", '{"notebooks": []}'),
+        (LOCK, '{"pid": 1}'),
+        ("bs4/1_export.json", "{}"),
+        ("3_preprocess.json", "{}"),
+        ("resume/bs4/2_compile/t.json", "{}"),
+    ],
+)
+def test_only_half_made_files_of_a_run_are_swept(somebodys, mark, text):
+    (somebodys / mark).parent.mkdir(parents=True, exist_ok=True)
+    (somebodys / mark).write_text(text)
+    (somebodys / "bs4" / "models" / "t" / "search" / "x").unlink()
+    before = contents(somebodys)
+    for name in ("a.json", "bs4/b.npz", "resume/deep/c"):
+        with pytest.raises(KeyboardInterrupt), atomic_path(somebodys / name) as half:
+            half.write_text("half")
+            half.with_name(f"{half.name}.copy").write_text("what a killed process leaves")
+            raise KeyboardInterrupt
+    (somebodys / f"{HALF_MADE}folder").mkdir()
+    (somebodys / f"{HALF_MADE}folder" / "x").write_text("half")
+    run = RunFolder(somebodys)
+    run.require_own()
+    run.sweep()
+    assert contents(somebodys) == before
+    assert not list(somebodys.rglob(f"{HALF_MADE}*")) and not list(somebodys.rglob("search"))
+
+
+def test_what_a_run_leaves_that_is_killed_at_once_is_no_obstacle(tmp_path):
+    RunFolder(tmp_path / "new").require_own()
+    RunFolder(tmp_path).require_own()
+    (tmp_path / LOCK).touch()
+    (tmp_path / f"{HALF_MADE}reserve").touch()
+    RunFolder(tmp_path).require_own()
+
+
+@pytest.mark.parametrize(
+    "place", ["bs4", "resume", "faces", "bs4/models/t", "run.json", "bs4/x.log"]
+)
+def test_a_link_that_leads_out_of_a_run_is_refused(tmp_path, place):
+    run, outside = RunFolder(tmp_path / "run"), tmp_path / "outside"
+    run.folder.mkdir()
+    (run.folder / LOCK).write_text('{"pid": 1}')
+    outside.mkdir()
+    path = run.folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(outside)
+    with pytest.raises(RunError, match="link to another place") as refused:
+        run.require_own()
+    assert place in refused.value.where
+    path.unlink()
+    path.symlink_to(run.folder / LOCK)
+    run.require_own()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunError, match="pipe"):
+        run.require_own()
+
+
+def test_a_run_inside_another_runs_folder_is_refused_and_never_swept(tmp_path):
+    outer, inner = RunFolder(tmp_path / "outer"), RunFolder(tmp_path / "outer" / "bs4" / "inner")
+    inner.folder.mkdir(parents=True)
+    half = inner.folder / "bs1" / f"{HALF_MADE}1.x.json"
+    half.parent.mkdir()
+    half.write_text("being written")
+    with run_lock(inner.folder):
+        with pytest.raises(RunError, match="holds something else"):
+            outer.require_own()
+        with run_lock(outer.folder):
+            for folder in (inner, RunFolder(outer.folder / "bs16")):
+                with pytest.raises(RunError, match="inside another run"):
+                    folder.require_own()
+            outer.require_own()
+            outer.sweep()
+    assert half.read_text() == "being written"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lresnet_utils.cluster.embed_set import embed_set
-from lresnet_utils.cluster.embedded import EmbeddedSet
+from lresnet_utils.cluster.embedded import MANIFEST, EmbeddedSet
 from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.pairs import all_pairs_of
 from lresnet_utils.cluster.records import open_records
@@ -19,7 +19,7 @@ from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.errors import ParamsError, print_line
 from lresnet_utils.files import write_json
 from lresnet_utils.lock import run_lock
-from lresnet_utils.run import RunFolder, prepare_folder
+from lresnet_utils.run import RunFolder, prepare_folder, require_own, sweep
 from lresnet_utils.verify.all_pairs import AllPairs
 
 _NO_INTERVAL = "none: pairs of one person fail together, and a large set is not resampled"
@@ -44,12 +44,18 @@ def embed(
     network = run_build(folder_of_run, cell, trust=trust)
     records = open_records(source)
     folder = output or folder_of_run.folder / "sets" / f"{records.name}.{cell.replace('/', '.')}"
-    prepare_folder(folder)
+    if output is None:
+        require_own(folder_of_run.folder, ours=True)
+    left = [path.name for path in folder.glob("shards/*")]
+    shards = (folder / "shards").is_dir() and all(name[:6].isdecimal() for name in left)
+    require_own(folder, ours=(folder / MANIFEST).is_file() or shards)
+    prepare_folder(folder / "shards")
     with (
         run_lock(folder),
         open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,
         _progress("images") as progress,
     ):
+        sweep(folder)
         found = embed_set(
             records, network, folder, engine, shard_size=shard_size, progress=progress
         )

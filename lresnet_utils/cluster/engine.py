@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lresnet_utils.cluster.tasks import Engine, Here
 from lresnet_utils.errors import ParamsError, RunError, nearest
+from lresnet_utils.files import HALF_MADE
 from lresnet_utils.perf.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _sees(client: distributed.Client, folder: Path | None) -> bool:
     if folder is None:
         return False
     token = secrets.token_hex(16)
-    with tempfile.NamedTemporaryFile("w", prefix=".seen-", dir=folder) as file:
+    with tempfile.NamedTemporaryFile("w", prefix=HALF_MADE, dir=folder) as file:
         file.write(token)
         file.flush()
         answers = client.run(_content, file.name)

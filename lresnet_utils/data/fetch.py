@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from lresnet_utils import __version__
 from lresnet_utils.data.known_files import KnownFile, KnownSource
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import read_json, sha256_file, write_json, write_text
+from lresnet_utils.files import HALF_MADE, read_json, sha256_file, write_json, write_text
 
 TIMEOUT_S = 20
 MAX_UNPACKED_BYTES = 20 * 2**30
@@ -149,7 +149,7 @@ def unpack(archive: Path) -> None:
         return
     try:
         with (
-            tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unpack-") as folder,
+            tempfile.TemporaryDirectory(dir=archive.parent, prefix=HALF_MADE) as folder,
             tarfile.open(archive, "r:gz") as tar,
         ):
             size = 0

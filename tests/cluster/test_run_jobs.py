@@ -31,7 +31,7 @@ if "{stage}" == "2_compile":
     mark = Path({mark!r})
     if mark.parent.is_dir() and not mark.exists():
         mark.touch()
-        (folder / ".half-made").touch()
+        (folder / ".lresnet-half-made").touch()
         os.kill(psutil.Process().parent().pid, signal.SIGKILL)
         time.sleep(60)
 (folder / "{stage}.json").write_text(json.dumps(dict(read, {key}=batch_size)))
