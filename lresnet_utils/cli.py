@@ -14,7 +14,7 @@ import typer
 from tqdm import tqdm
 
 from lresnet_utils.errors import LResNetError, StorageError, one_line, print_line
-from lresnet_utils.files import write_json
+from lresnet_utils.files import require_replaceable, write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.processes import safe_environment
 from lresnet_utils.run import RunFolder
@@ -146,11 +146,15 @@ def compare(
     from lresnet_utils.comparison.cells import Settings
     from lresnet_utils.comparison.compare import compare_reports
     from lresnet_utils.comparison.sources import open_report
+    from lresnet_utils.report.pages.compare import COMPARISON, write_page
 
     settings = Settings(margin_points=margin, replicates=replicates, seed=seed)
+    if json_file is not None:
+        require_replaceable(json_file, lambda data: b'"schema": 1,\n "a":' in data[:64])
+    if html_file is not None:
+        require_replaceable(html_file, lambda data: COMPARISON.encode() in data)
     comparison = compare_reports(open_report(a), open_report(b), cells=cells, settings=settings)
     from lresnet_utils.report.console import print_comparison
-    from lresnet_utils.report.pages.compare import write_page
 
     print_comparison(comparison)
     if json_file is not None:

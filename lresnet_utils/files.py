@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.errors import DataError, StorageError, visible
+from lresnet_utils.errors import DataError, RunError, StorageError, visible
 from lresnet_utils.untrusted.strict_arrays import read_npz
 from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.strict_json import parse_json
@@ -50,8 +50,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     ------
     StorageError
         When the folder cannot be written, or its disk is full.
+    RunError
+        When a folder, a pipe or a device has the name.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise RunError("Something other than a file is here.", where=str(path))
     temporary = path.with_name(f"{HALF_MADE}{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +74,35 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path | str, alike: Callable[[bytes], bool]) -> None:
+    """See that a file that a user names for a result is new, or an earlier such result.
+
+    Parameters
+    ----------
+    path : path
+    alike : callable
+        Whether bytes, which may be the first of many, are of such a result.
+
+    Raises
+    ------
+    RunError
+        When the file is something else.
+    """
+    if not Path(path).is_file():
+        return
+    try:
+        with Path(path).open("rb") as file:
+            same = alike(file.read(2**26))
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
+    if not same:
+        raise RunError(
+            "A file that is something else would be replaced.",
+            where=str(path),
+            fix="choose a new name, or move it away",
+        )
 
 
 def require_room(folder: Path | str) -> None:

@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from lresnet_utils import cli
+from lresnet_utils.cluster import commands
 from lresnet_utils.data.bins import write_bin
+from lresnet_utils.errors import RunError
 from lresnet_utils.models.architectures import architecture
 
 ROOT = Path(__file__).parent.parent
@@ -133,6 +135,39 @@ def test_compare_refuses_what_is_no_report(tmp_path):
     page = tmp_path / "page.html"
     page.write_text("<p>Hello</p>")
     assert "carries no results" in refused("compare", page, page)
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_compare_replaces_no_file_of_another_kind(tmp_path, option):
+    path = tmp_path / "results.json"
+    for text in ('{\n "schema": 1,\n "name": "mine"\n}', "", "<!DOCTYPE html>"):
+        path.write_text(text)
+        done = lresnet("compare", "absent", "absent", option, path)
+        assert done.returncode == 2 and "would be replaced" in done.stderr
+        assert path.read_text() == text
+
+
+def test_pack_replaces_no_file_of_another_kind_nor_its_source(tmp_path, small_lfw):
+    path = tmp_path / "x.bin"
+    assert lresnet("pack", small_lfw, path).returncode == 0
+    assert lresnet("pack", small_lfw, path).returncode == 0
+    whole = path.read_bytes()
+    done = lresnet("pack", path, path)
+    assert done.returncode == 2 and "own place" in done.stderr
+    assert path.read_bytes() == whole
+    path.write_text("notes")
+    done = lresnet("pack", small_lfw, path)
+    assert done.returncode == 2 and "would be replaced" in done.stderr
+    assert path.read_text() == "notes"
+
+
+def test_embed_refuses_a_folder_of_somebody_elses(tmp_path, monkeypatch, small_lfw):
+    monkeypatch.setattr(commands, "run_build", lambda run, cell: None)
+    (tmp_path / ".env").write_text("mine")
+    how = {"cell": "1/x", "shard_size": 4, "workers": 0, "scheduler": None, "files": "auto"}
+    with pytest.raises(RunError, match="something else"):
+        commands.embed(tmp_path, small_lfw, output=tmp_path, **how)
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
 
 
 def test_doctor_lists_every_target():

@@ -153,3 +153,24 @@ def test_json_holds_no_character_that_a_screen_would_obey(tmp_path):
     assert "人脸" in text
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text if c != "\n")
     assert files.read_json(path) == value
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a pipe"])
+def test_what_is_no_file_is_not_replaced(tmp_path, kind):
+    path, pipe = tmp_path / "x.json", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    make = {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}
+    make.get(kind, lambda: path.symlink_to(pipe))()
+    before = path.lstat()
+    with pytest.raises(RunError, match="other than a file"):
+        files.write_json(path, {})
+    assert os.path.samestat(path.lstat(), before)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"x.json", "pipe"}
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "x.json"
+    victim.write_text("mine")
+    path.symlink_to(victim)
+    files.write_json(path, {})
+    assert victim.read_text() == "mine" and not path.is_symlink()

@@ -22,6 +22,8 @@ from lresnet_utils.files import atomic_path
 from lresnet_utils.untrusted.whole_file import read_bytes
 
 MAX_BYTES = 2 * 2**30
+BIN_START = b"\x80\x03"
+"""How a set begins that :func:`write_bin` made: a pickle of protocol 3."""
 _FIX = "use a .bin set as InsightFace makes them: (encoded pictures, labels)"
 
 
@@ -111,7 +113,7 @@ def write_bin(path: Path | str, encoded: Iterable[bytes], same: Iterable[bool]) 
     if len(pictures) != 2 * len(labels):
         raise ValueError(f"{len(pictures)} pictures for {len(labels)} pairs")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        pickle.dump((pictures, labels), file, protocol=3)
+        pickle.dump((pictures, labels), file, protocol=BIN_START[1])
     return Path(path)
 
 

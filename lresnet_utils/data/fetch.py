@@ -158,7 +158,10 @@ def unpack(archive: Path) -> None:
                 if size > MAX_UNPACKED_BYTES:
                     raise tarfile.TarError(f"more than {MAX_UNPACKED_BYTES:,} bytes")
                 tar.extract(member, folder, filter="data")
-            for entry in sorted(Path(folder).iterdir()):
+            entries = sorted(Path(folder).iterdir())
+            for there in filter(Path.exists, (archive.parent / entry.name for entry in entries)):
+                raise FileExistsError(f"{there.name} is there already")
+            for entry in entries:
                 entry.replace(archive.parent / entry.name)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lresnet_utils.data import orl, people
-from lresnet_utils.data.bins import read_bin, write_bin
+from lresnet_utils.data.bins import BIN_START, read_bin, write_bin
 from lresnet_utils.data.collection import Align, collect
 from lresnet_utils.data.source import (
     AUTO,
@@ -20,7 +20,7 @@ from lresnet_utils.data.source import (
     list_source,
 )
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import sha256_file
+from lresnet_utils.files import require_replaceable, sha256_file
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,9 @@ def pack(
         When `pairs` does not fit the source.
     """
     described = describe_source(source)
+    require_replaceable(out, lambda data: data.startswith(BIN_START))
+    if described.kind == "bin" and Path(out).exists() and Path(out).samefile(described.path):
+        raise DataError("A set cannot take its own place.", where=str(out), fix="choose a new name")
     if described.kind == ORL:
         check_fixed(described, pairs, align)
         with tempfile.TemporaryDirectory() as folder:

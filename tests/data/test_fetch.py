@@ -185,6 +185,14 @@ def test_an_archive_is_unpacked_once_beside_itself(tmp_path):
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
+def test_an_archive_replaces_nothing_that_is_there(tmp_path):
+    path = archive(tmp_path / "faces.tgz", a=b"new", b=b"new")
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(DataError, match="b is there already"):
+        unpack(path)
+    assert (tmp_path / "b").read_text() == "mine" and not (tmp_path / "a").exists()
+
+
 def test_an_archive_cannot_leave_its_folder(tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="cannot be unpacked"):
