@@ -1,6 +1,7 @@
 """What the project promises about itself: versions, environment, files."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -64,3 +65,13 @@ def test_no_example_of_a_property_has_a_time_limit():
     assert settings().deadline is None
     own = {path.name for path in (ROOT / "tests").rglob("*.py") if "deadline=" in path.read_text()}
     assert own == {"conftest.py", Path(__file__).name}
+
+
+def test_only_its_own_target_removes_runs():
+    def said(target):
+        return subprocess.run(
+            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "outputs" not in said("clean") and ".venv" in said("clean")
+    assert "find outputs" in said("clean-outputs") and ".venv" not in said("clean-outputs")
