@@ -20,7 +20,7 @@ from lresnet_utils.errors import DataError, RunError, StorageError, visible
 from lresnet_utils.untrusted.strict_arrays import read_npz
 from lresnet_utils.untrusted.strict_json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.strict_json import parse_json
-from lresnet_utils.untrusted.whole_file import read_bytes
+from lresnet_utils.untrusted.whole_file import open_regular, read_bytes
 
 # What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
@@ -205,7 +205,7 @@ def read_json(path: Path | str) -> Any:
 
 def sha256_file(path: Path | str) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -26,6 +26,12 @@ _BMP_HEAD = 54
 # Markers that start a JPEG frame: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+# What may stand before the frame: tables, what applications add, comments. The decoder passes over
+# other bytes in its own way, or gives up, so that a frame behind them could be one never seen here.
+_JPEG_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Encoders make about ten; every one goes over all the pixels again, and can be a dozen bytes.
+MAX_SCANS = 100
 _LOCK = threading.Lock()
 
 
@@ -192,12 +198,16 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
             # The marker that ends a picture cannot occur inside its compressed data.
             if encoded.find(b"\xff\xd9", position) < 0:
                 raise ValueError("damaged: it ends too soon")
+            if marker in _JPEG_PROGRESSIVE and encoded.count(b"\xff\xda", position) > MAX_SCANS:
+                raise ValueError(f"more than {MAX_SCANS} scans")
             return width, height
         if marker in (0xD9, 0xDA):
             raise ValueError("damaged: it has no header")
         position += 2
-        if marker not in _JPEG_ALONE:
+        if marker in _JPEG_SEGMENTS:
             position += struct.unpack_from(">H", encoded, position)[0]
+        elif marker not in _JPEG_ALONE:
+            raise ValueError("damaged: no marker where one belongs")
 
 
 def _quietly_decoded(encoded: bytes, size: tuple[int, int]) -> tuple[np.ndarray | None, str | None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lresnet_utils.data.images import MAX_BYTES
 from lresnet_utils.errors import DataError
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 # About four million pairs; more would be gigabytes as Python objects.
@@ -96,16 +98,10 @@ def read_picture(path: Path) -> tuple[bytes | None, str | None]:
     encoded : bytes or None
     reason : str or None
     """
-    if path.exists() and not path.is_file():
-        return None, "it is no regular file"
     try:
-        with path.open("rb") as file:
-            encoded = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        return None, f"it cannot be read: {error.strerror}"
-    if len(encoded) > MAX_BYTES:
-        return None, f"more than {MAX_BYTES:,} bytes"
-    return encoded, None
+        return read_bytes(path, most=MAX_BYTES, what="It"), None
+    except DataError as error:
+        return None, error.what.rstrip(".")
 
 
 def read_text(path: Path, what: str) -> str:
@@ -123,12 +119,11 @@ def read_text(path: Path, what: str) -> str:
         When it is missing, too large or not UTF-8 text.
     """
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise DataError(f"{what} has more than {MAX_TEXT_BYTES:,} bytes.", where=str(path))
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"{what} cannot be read: {reason}.", where=str(path)) from error
+        data = read_bytes(path, most=MAX_TEXT_BYTES, what=what)
+        # As in text mode: every kind of line end is one.
+        return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} cannot be read: it is not UTF-8 text.", where=str(path)) from error
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry]:

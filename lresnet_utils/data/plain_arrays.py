@@ -18,6 +18,10 @@ class PlainPickleError(ValueError):
     """The bytes are not a whole pickle, or they ask for more than plain data."""
 
 
+class MoreThanDataError(PlainPickleError):
+    """The pickle is whole so far, and asks for an object that is no data."""
+
+
 @dataclass(frozen=True, eq=False)
 class Symbol:
     """A name the file refers to; only a name, never the object of that name."""
@@ -161,7 +165,10 @@ def _dtype(code: Any, *_: Any) -> DType:
 def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
     # What NumPy writes for every array: an empty one of bytes, whose state follows.
     named = isinstance(kind, Symbol) and kind.kind == "ndarray"
-    if not named or shape != (0,) or type(shape) is not tuple or word(code) != "b":
+    # A shape that is an array would compare with each of its numbers.
+    if not named or type(shape) is not tuple or len(shape) != 1 or not _is_version(shape[0], 0):
+        raise PlainPickleError("it is damaged: an array that does not begin as NumPy's do")
+    if word(code) != "b":
         raise PlainPickleError("it is damaged: an array that does not begin as NumPy's do")
     return Array()
 

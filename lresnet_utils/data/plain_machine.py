@@ -21,6 +21,9 @@ class Machine:
         # Containers and memo entries are the only opcodes that cost far more than the bytes they
         # take; a real set has one for every ten bytes at most.
         self.budget = len(data) // 3 + 100
+        # Whatever is made of the file's bytes is made once of each: what is remembered could
+        # otherwise be made again and again.
+        self.room = len(data)
 
     def take(self, n: int) -> bytes:
         """Return the next `n` bytes, which must be there."""
@@ -76,3 +79,9 @@ class Machine:
         self.budget -= 1
         if self.budget < 0:
             raise PlainPickleError("it holds more structure than a file of its size can need")
+
+    def occupy(self, n: int) -> None:
+        """Count `n` bytes that an instruction made of others."""
+        self.room -= n
+        if self.room < 0:
+            raise PlainPickleError("it makes more bytes than a file of its size can need")

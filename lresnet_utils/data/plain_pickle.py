@@ -17,6 +17,8 @@ from typing import Any
 
 from lresnet_utils.data.plain_arrays import (
     SYMBOLS,
+    Array,
+    MoreThanDataError,
     PlainPickleError,
     Symbol,
     call,
@@ -79,17 +81,25 @@ def interpret(data: bytes, steps: dict[int, Callable[[Machine], None]]) -> Any:
         As :func:`load_plain`.
     """
     machine = Machine(data)
+    value = one_pickle(machine, steps)
+    surplus = len(data) - machine.position
+    if surplus:
+        raise PlainPickleError(f"it goes on for {surplus} bytes after its end")
+    return value
+
+
+def one_pickle(machine: Machine, steps: dict[int, Callable[[Machine], None]]) -> Any:
+    """Return what the next of several pickles holds; see :func:`interpret`."""
+    machine.stack, machine.memo = [], {}
     while (opcode := machine.take(1)[0]) != _STOP:
         step = steps.get(opcode)
         if step is None:
             name = _REFUSED.get(opcode, f"an unknown instruction (0x{opcode:02x})")
-            raise PlainPickleError(f"it holds {name}, which is not plain data")
+            kind = MoreThanDataError if opcode in _REFUSED else PlainPickleError
+            raise kind(f"it holds {name}, which is not plain data")
         step(machine)
     if len(machine.stack) != 1:
         raise PlainPickleError("it is damaged: its instructions leave loose ends")
-    surplus = len(data) - machine.position
-    if surplus:
-        raise PlainPickleError(f"it goes on for {surplus} bytes after its end")
     return finished(machine.pop())
 
 
@@ -103,18 +113,22 @@ def _append(machine: Machine, items: list[Any]) -> None:
 def _build(machine: Machine) -> None:
     state, target = machine.pop(), machine.pop()
     machine.push(set_state(target, state))
+    if isinstance(target, Array):
+        machine.occupy(target.values.nbytes)
 
 
 def _reduce(machine: Machine) -> None:
     arguments, function = machine.pop(), machine.pop()
-    machine.push(call(function, arguments))
+    made = call(function, arguments)
+    machine.occupy(getattr(made, "nbytes", 0) if type(made) is not bytes else len(made))
+    machine.push(made)
 
 
 def _symbol(machine: Machine, module: Any, name: Any) -> None:
     kind = SYMBOLS.get(f"{module} {name}")
     if kind is None:
         wanted = f"{module}.{name}".encode("ascii", "backslashreplace").decode()[:80]
-        raise PlainPickleError(f"it asks for {wanted}, which is not data")
+        raise MoreThanDataError(f"it asks for {wanted}, which is not data")
     machine.push(Symbol(kind))
 
 

@@ -78,10 +78,15 @@ def describe_source(source: str | Path) -> Source:
         packaged.orl_files()
         return Source(ORL, "ORL Database of Faces", orl.CREDIT, None, ORL)
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        what = f"The set cannot be read: {error.strerror}."
+        raise DataError(what, where=str(path)) from error
+    if is_folder:
         credit = lfw.CREDIT if _is_lfw(path) else ""
         return Source(path.as_posix(), path.name, credit, path, "folder")
-    if not path.is_file():
+    if not is_file:
         raise DataError("The set does not exist.", where=str(path), fix=_where_to_get(path))
     kind = "csv" if path.suffix.lower() == ".csv" else "bin"
     return Source(path.as_posix(), path.stem, "", path, kind)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lresnet_utils.data.plain_arrays import MoreThanDataError
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.models.container import MoreThanTensorsError, check_container, is_own
-from lresnet_utils.models.torchscript import is_torchscript, read_torchscript
+from lresnet_utils.models.container import Container, View
+from lresnet_utils.untrusted.whole_file import open_regular
 
 # Where training scripts put the network's weights inside a larger checkpoint.
 _WRAPPERS = ("model", "state_dict", "state_dict_backbone", "model_state_dict", "backbone", "net")
@@ -29,6 +28,7 @@ _PREFIXES = ("module.", "backbone.")
 _HEADS = re.compile(r"(head|margin|classifier|arcface|softmax_fc|partial_fc|loss)\.|kernel$")
 # Files of PyTorch 0.4 have no such counters, and evaluation never reads them.
 _OPTIONAL_SUFFIX = "num_batches_tracked"
+MAX_HEADER_BYTES = 8 * 2**20
 _SHOWN_KEYS = 3
 _RESAVE = (
     "on a machine where you trust the file: "
@@ -84,12 +84,13 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         those means running code of the file, so the message says how to re-save the weights alone.
     """
     path = Path(path)
-    state, ignored = _unwrapped(_load_tensors(path))
-    if not (_is_state_dict(state) and is_own(state)):
+    state, ignored = _load_tensors(path)
+    if not _are(Tensor, state):
         raise CheckpointError(
             "The file holds no network weights (a dict of names to tensors).",
             where=str(path),
-            fix="save the network with torch.save(network.state_dict(), path)",
+            fix="save the network with torch.save(network.state_dict(), path), and TorchScript "
+            "before torch.jit.freeze, which moves the weights into its code",
         )
     state, heads = _without_head(state)
     if not state:
@@ -171,49 +172,35 @@ def _expected(architecture: str) -> dict[str, tuple[int, ...]]:
         return _shapes(ARCHITECTURES[architecture].build().state_dict())
 
 
-def _load_tensors(path: Path) -> Any:
+def _load_tensors(path: Path) -> tuple[Any, list[str]]:
+    """Return the network's part of a file, and the names of the other parts."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if is_torchscript(path):
-            return read_torchscript(path)
-        check_container(path)
-        with warnings.catch_warnings():
-            # About pickle versions and TorchScript; both end in an error of ours where they matter.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
+        with open_regular(path) as file:
+            if path.suffix == ".safetensors":
+                if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+                    raise ValueError(f"its header has over {MAX_HEADER_BYTES:,} bytes")
+                return load_file(path), []
+            container = Container(file)
+            state, ignored = _unwrapped(container.content)
+            if _are(View, state):
+                state = container.tensors(state)
+            return state, ignored
     except FileNotFoundError as error:
         raise CheckpointError("The weights file does not exist.", where=str(path)) from error
-    except MoreThanTensorsError as error:
-        raise _more_than_tensors(path) from error
-    except pickle.UnpicklingError as error:
-        # PyTorch raises this both for a refused object and for bytes that are no pickle at all;
-        # only a refusal names what was refused.
-        if "GLOBAL" in str(error):
-            raise _more_than_tensors(path) from error
-        raise _not_a_checkpoint(path) from error
+    except MoreThanDataError as error:
+        raise CheckpointError(
+            f"The checkpoint holds more than tensors, and reading it would run its code: {error}.",
+            where=str(path),
+            fix=_RESAVE,
+        ) from error
     except Exception as error:  # a damaged file can fail anywhere in the zip or pickle readers
-        raise _not_a_checkpoint(path) from error
-
-
-def _more_than_tensors(path: Path) -> CheckpointError:
-    return CheckpointError(
-        "The checkpoint holds more than tensors, and reading it would run its code.",
-        where=str(path),
-        fix=_RESAVE,
-    )
-
-
-def _not_a_checkpoint(path: Path) -> CheckpointError:
-    return CheckpointError(
-        "The file is damaged or is no PyTorch checkpoint."
-        if path.suffix != ".safetensors"
-        else "The file is damaged or is no safetensors file.",
-        where=str(path),
-        fix="compare its size and hash with the source's, and copy it again",
-    )
+        form = "safetensors file" if path.suffix == ".safetensors" else "PyTorch checkpoint"
+        reason = getattr(error, "strerror", None) or f"{error}".rstrip(".") or "it ends too soon"
+        raise CheckpointError(
+            f"The file is damaged or is no {form}: {reason}.",
+            where=str(path),
+            fix="compare its size and hash with the source's, and copy it again",
+        ) from error
 
 
 def _unwrapped(content: Any) -> tuple[Any, list[str]]:
@@ -235,20 +222,11 @@ def _without_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[
     return state, heads
 
 
-def _is_state_dict(content: Any) -> bool:
+def _are(kind: type, content: Any) -> bool:
     return (
         isinstance(content, Mapping)
         and len(content) > 0
-        and all(isinstance(key, str) and _is_plain(value) for key, value in content.items())
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.device.type == "cpu"
-        and value.layout == torch.strided
-        and not value.is_quantized
+        and all(isinstance(key, str) and isinstance(value, kind) for key, value in content.items())
     )
 
 

@@ -1,159 +1,376 @@
-"""What a checkpoint's container may hold, seen before PyTorch opens it.
+"""The tensors of PyTorch's files, read without PyTorch's readers and without running any code.
 
-``torch.load(weights_only=True)`` runs no code of a file, but it takes the file's word for sizes: it
-does not compare checksums, views a record as long as the pickle says, and builds ``bytearray(n)``
-for any n. So the container is read here first, with :mod:`zipfile` and :mod:`pickletools`, which
-build nothing.
+``torch.load(weights_only=True)`` runs no code of a file, but it takes the file's word for sizes and
+finds records whatever the case of their names; ``torch.jit.load`` compiles and can run the code
+that a TorchScript file carries. So both kinds are read here, and what is checked is what is read:
+the pickles by the same machine as other pickles, with a few more instructions, and the numbers from
+bytes that the file really holds. A class of the file becomes a plain record of its attributes. The
+layouts are documented in PyTorch's ``torch/csrc/jit/docs/serialization.md``.
 """
 
 from __future__ import annotations
 
-import io
-import pickletools
+import math
+import os
 import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO
 
-MAX_PICKLE_BYTES = 32 * 2**20
+import torch
+from torch import Tensor
+
+from lresnet_utils.data.plain_arrays import MoreThanDataError, PlainPickleError, word
+from lresnet_utils.data.plain_machine import Machine
+from lresnet_utils.data.plain_pickle import STEPS, interpret, one_pickle
+from lresnet_utils.untrusted.strict_arrays import read_member
+
+MAX_PICKLE_BYTES = 16 * 2**20
 MAX_RECORDS = 100_000
+# Tied weights are one view under two names; a flat parameter beside its parts is twice its bytes.
+MOST_TIMES = 2
+# Networks of the field have a few thousand names of some 50 characters.
+MAX_NAME_BYTES = 10_000_000
+_NAME_COST = 50
 
 _ZIP = b"PK\x03\x04"
 # The magic number of torch.save before PyTorch 1.6, pickled by protocol 2 or 3.
 _OLD = tuple(b"\x80%c\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." % protocol for protocol in (2, 3))
-_ELEMENT_BYTES = {
-    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2,
-    "Char": 1, "Byte": 1, "Bool": 1,
-}  # fmt: skip
-_STORAGES = {f"torch {kind}Storage": size for kind, size in _ELEMENT_BYTES.items()}
-_NAMES = {
-    "collections OrderedDict",
-    "collections defaultdict",
-    "torch Size",
-    "torch device",
-    "torch._utils _rebuild_parameter",
-    "torch._utils _rebuild_tensor",
-    "torch._utils _rebuild_tensor_v2",
-    *_STORAGES,
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
 }
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
-# Instructions that make an object without naming it by GLOBAL, which PyTorch never writes.
-_STRANGE = {"INST", "OBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "PERSID"}
+_KINDS = {
+    "torch._utils _rebuild_tensor": "tensor",
+    "torch._utils _rebuild_tensor_v2": "tensor",
+    "torch._utils _rebuild_parameter": "parameter",
+    "collections OrderedDict": "dict",
+    "collections defaultdict": "dict",
+    "torch Size": "size",
+    "torch device": "device",
+    **{f"torch {name}": "storage" for name in _DTYPES},
+    **{f"torch.jit._pickle build_{of}list": "list" for of in ("int", "tensor", "double", "bool")},
+}
 
 
-class ContainerError(ValueError):
-    """The container is damaged, or announces more than it holds."""
+@dataclass(eq=False)
+class _Name:
+    """A name the file refers to; only a name, never the object of that name."""
+
+    kind: str
+    name: str
 
 
-class MoreThanTensorsError(ValueError):
-    """The pickle names something that no state dict needs."""
+@dataclass(eq=False)
+class _Module:
+    """A module or other object of a TorchScript file: its attributes, in order."""
+
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def check_container(path: Path) -> None:
-    """See that a checkpoint is whole and asks for tensors of its own bytes only.
+@dataclass(eq=False)
+class _Storage:
+    """A record of the file that holds numbers."""
+
+    dtype: torch.dtype
+    key: str
+    numel: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor: where it lies in its storage."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Container:
+    """A file of tensors, of which nothing but the names and shapes is in memory.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning, and open for as long as tensors are read.
+
+    Attributes
+    ----------
+    content : object
+        Dicts, lists, numbers and text, with a :class:`View` in the place of each tensor. For
+        TorchScript, a dict of its module's tensors under their names in the state dict.
 
     Raises
     ------
-    OSError
-        When the file cannot be read.
-    ContainerError
-        When it is neither of PyTorch's two formats, a checksum is wrong, a record is compressed
-        or missing, a storage is longer than its record, or a limit of this module is passed.
-    MoreThanTensorsError
+    MoreThanDataError
         When it holds other objects than tensors and plain containers.
+    PlainPickleError, zipfile.BadZipFile, KeyError
+        When it is damaged, of an unknown format, or a limit of this module is passed.
     """
-    with path.open("rb") as file:
-        head = file.read(len(_OLD[0]))
-        file.seek(0)
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self._storages: dict[str, _Storage] = {}
+        head = file.read(MAX_PICKLE_BYTES)
+        steps = _STEPS | {ord("Q"): partial(_persistent, self._storages)}
         if head.startswith(_ZIP):
-            _check_zip(file, path.stat().st_size)
-        elif head in _OLD:
-            _check_old(file, path.stat().st_size)
+            self.content, self._bytes_of = self._zip(steps)
+        elif head.startswith(_OLD):
+            self.content, self._bytes_of = self._old(head, steps)
         else:
-            raise ContainerError("it is neither of PyTorch's two formats")
+            raise PlainPickleError("it is in neither of PyTorch's two formats")
 
+    def tensors(self, views: Mapping[str, View]) -> dict[str, Tensor]:
+        """Read tensors; those that are one view of the file are one tensor.
 
-def _check_zip(file: BinaryIO, size: int) -> None:
-    with zipfile.ZipFile(file) as archive:
+        Raises
+        ------
+        PlainPickleError
+            When a view does not lie in its storage, or all of them together would take more than
+            `MOST_TIMES` the bytes of the file. Nothing is read before that is known.
+        """
+        distinct = list(dict.fromkeys(views.values()))
+        if sum(_bytes_within(view) for view in distinct) > MOST_TIMES * self._size:
+            raise PlainPickleError(
+                f"its tensors overlap, and would take over {MOST_TIMES} times the file's bytes"
+            )
+        numbers = {view.storage: self._numbers(view.storage) for view in distinct}
+        made = {
+            view: numbers[view.storage].as_strided(view.size, view.stride, view.offset).contiguous()
+            for view in distinct
+        }
+        return {name: made[view] for name, view in views.items()}
+
+    def _numbers(self, storage: _Storage) -> Tensor:
+        raw = self._bytes_of(storage)
+        if len(raw) != storage.nbytes:
+            raise PlainPickleError(f"record {storage.key} has not the bytes of its numbers")
+        return (
+            torch.frombuffer(raw, dtype=storage.dtype)
+            if raw
+            else torch.empty(0, dtype=storage.dtype)
+        )
+
+    def _zip(self, steps: dict[int, Any]) -> tuple[Any, Callable[[_Storage], bytearray]]:
+        archive = zipfile.ZipFile(self._file)
         infos = archive.infolist()
+        # What is compressed could explode. PyTorch compresses only code, which is not read.
+        stored = {i.filename: i for i in infos if i.compress_type == zipfile.ZIP_STORED}
         if len(infos) > MAX_RECORDS or len({info.filename for info in infos}) != len(infos):
-            raise ContainerError(f"it has over {MAX_RECORDS:,} records, or one twice")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-            raise ContainerError("a record is compressed, as PyTorch never writes it")
-        if sum(info.file_size for info in infos) > size:
-            raise ContainerError("its records announce more bytes than it has")
+            raise PlainPickleError(f"it has over {MAX_RECORDS:,} records, or one twice")
+        if sum(info.file_size for info in stored.values()) > self._size:
+            raise PlainPickleError("its records announce more bytes than it has")
+
+        def record(name: str) -> bytearray:
+            if name not in stored:
+                raise PlainPickleError(f"its record {name[:80]} is missing or compressed")
+            return read_member(archive, stored[name])
+
         pickles = [info for info in infos if info.filename.endswith("/data.pkl")]
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
-            raise ContainerError(f"it has no data.pkl of at most {MAX_PICKLE_BYTES:,} bytes")
-        if archive.testzip() is not None:
-            raise ContainerError("a checksum is wrong")
-        folder = pickles[0].filename.removesuffix("data.pkl")
-        records = {info.filename: info.file_size for info in infos}
-        for key, n_bytes in _storages(io.BytesIO(archive.read(pickles[0]))):
-            if n_bytes > records.get(f"{folder}data/{key}", -1):
-                raise ContainerError("a tensor is longer than its record")
+            raise PlainPickleError(f"it has no data.pkl of at most {MAX_PICKLE_BYTES:,} bytes")
+        root = pickles[0].filename.removesuffix("data.pkl")
+        if f"{root}byteorder" in stored and record(f"{root}byteorder") != b"little":
+            raise PlainPickleError("its numbers are in another order of bytes")
+
+        def bytes_of(storage: _Storage) -> bytearray:
+            return record(f"{root}data/{storage.key}")
+
+        data = bytes(record(pickles[0].filename))
+        if all(info.filename != f"{root}constants.pkl" for info in infos):
+            return interpret(data, steps), bytes_of
+        try:  # TorchScript alone writes constants
+            return _of_module(interpret(data, steps)), bytes_of
+        except MoreThanDataError as error:
+            raise PlainPickleError(str(error)) from error
+
+    def _old(
+        self, head: bytes, steps: dict[int, Any]
+    ) -> tuple[Any, Callable[[_Storage], bytearray]]:
+        """Four pickles behind the magic number, the last one of keys; then the storages."""
+        machine = Machine(head)
+        machine.position = len(_OLD[0])
+        _, about, content, keys = (one_pickle(machine, steps) for _ in range(4))
+        if type(about) is not dict or about.get("little_endian") is not True:
+            raise PlainPickleError("its numbers are in another order of bytes")
+        if type(keys) is not list or len(keys) > MAX_RECORDS:
+            raise PlainPickleError(f"it has over {MAX_RECORDS:,} records, or no list of them")
+        starts: dict[str, int] = {}
+        position = machine.position
+        for key in keys:
+            storage = self._storages.get(key) if type(key) is str else None
+            if storage is None or key in starts:
+                raise PlainPickleError("a record is of no tensor, or there twice")
+            self._file.seek(position)
+            if int.from_bytes(self._file.read(8), "little") != storage.numel:
+                raise PlainPickleError(f"record {key} has another length than its tensor")
+            starts[key] = position + 8
+            position += 8 + storage.nbytes
+            if position > self._size:
+                raise PlainPickleError("its tensors are longer than the file")
+
+        def bytes_of(storage: _Storage) -> bytearray:
+            self._file.seek(starts[storage.key])
+            raw = bytearray(storage.nbytes)
+            return raw[: self._file.readinto(raw)]
+
+        return content, bytes_of
 
 
-def _check_old(file: BinaryIO, size: int) -> None:
-    """Three pickles of its makers' machine, one of the tensors, one of their keys, then bytes."""
-    total = 0
-    for _ in range(5):
-        found = dict(_storages(file))
-        total += sum(found.values())
-        if file.tell() > MAX_PICKLE_BYTES:
-            raise ContainerError(f"its pickles have over {MAX_PICKLE_BYTES:,} bytes")
-    if total > size:
-        raise ContainerError("its tensors are longer than the file")
+def _bytes_within(view: View) -> int:
+    """Return a view's bytes, which must lie in its storage, and not be fewer numbers repeated."""
+    count = math.prod(view.size)
+    steps = zip(view.size, view.stride, strict=True)
+    last = view.offset + sum((n - 1) * step for n, step in steps)
+    if count > view.storage.numel or (count and last >= view.storage.numel):
+        raise PlainPickleError("it holds a tensor that does not lie in its storage")
+    return count * view.storage.dtype.itemsize
 
 
-def _storages(stream: BinaryIO) -> Iterator[tuple[str, int]]:
-    """Yield key and bytes of every storage that one pickle refers to."""
-    recent: list[Any] = []  # the last plain values, with None for anything else
-    memo: dict[int, Any] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            name = opcode.name
-            if name in _STRANGE or (name == "GLOBAL" and argument not in _NAMES):
-                raise MoreThanTensorsError(str(argument or name)[:80])
-            if name in _PUTS:
-                memo[argument] = recent[-1] if recent else None
-            elif name in _GETS:
-                recent.append(memo.get(argument))
-            elif name == "BINPERSID":
-                yield _storage(recent)
-                recent.append(None)
-            elif name == "TUPLE":
-                recent.append(recent[-6:])
-            elif name not in ("MARK", "PROTO"):
-                recent.append(argument)
-            del recent[:-7]
-    except MoreThanTensorsError:
-        raise
-    except (ValueError, UnicodeDecodeError, OverflowError) as error:
-        raise ContainerError(f"its pickle is damaged: {error}") from error
+def _of_module(root: Any) -> dict[str, View]:
+    """Return every tensor below a module under its dotted name."""
+    if not isinstance(root, _Module):
+        raise PlainPickleError("it holds no module")
+    found: dict[str, View] = {}
+    waiting = [("", root)]
+    left = MAX_NAME_BYTES
+    while waiting:
+        prefix, module = waiting.pop()
+        for name, inner in module.attributes.items():
+            # Modules may be shared, or even contain themselves, so names can outgrow the file.
+            left -= _NAME_COST + len(prefix) + len(name)
+            if left < 0:
+                raise PlainPickleError("its modules have more names than any network")
+            if isinstance(inner, View):
+                found[prefix + name] = inner
+            elif isinstance(inner, _Module):
+                waiting.append((f"{prefix}{name}.", inner))
+    return found
 
 
-def _storage(recent: list[Any]) -> tuple[str, int]:
-    """Read ``('storage', type, key, location, elements[, None])`` from the end of the values."""
-    parts = list(recent[-1]) if recent and isinstance(recent[-1], list) else []
-    if parts and parts[-1] is None:  # the older format ends with the absent part of a view
-        parts = parts[:-1]
-    if len(parts) < 5 or parts[-5] != "storage" or parts[-4] not in _STORAGES:
-        raise ContainerError("it refers to something that is no tensor's storage")
-    _, kind, key, _, elements = parts[-5:]
-    if type(key) is not str or type(elements) is not int or elements < 0:
-        raise ContainerError("a storage without a name or a length")
-    return key, elements * _STORAGES[kind]
+def _global(machine: Machine) -> None:
+    module, name = word(machine.line()), word(machine.line())
+    kind = "module" if module.startswith("__torch__") else _KINDS.get(f"{module} {name}")
+    if kind is None:
+        wanted = f"{module}.{name}".encode("ascii", "backslashreplace").decode()[:80]
+        raise MoreThanDataError(f"it asks for {wanted}, which is not data")
+    machine.push(_Name(kind, name))
 
 
-def is_own(state: Mapping[str, Any]) -> bool:
-    """Tell whether every tensor has its own bytes for all its elements.
+def _new_object(machine: Machine) -> None:
+    machine.pop()
+    kind = getattr(machine.pop(), "kind", None)
+    if kind not in ("module", "dict"):
+        raise MoreThanDataError("it makes an object of no module")
+    machine.spend()
+    machine.push(_Module() if kind == "module" else {})
 
-    A tensor of a million columns can be one stored number, repeated: 4 bytes in the file, and
-    gigabytes wherever it is copied.
-    """
-    return all(
-        tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-        for tensor in state.values()
-    )
+
+def _build(machine: Machine) -> None:
+    state, target = machine.pop(), machine.top()
+    if isinstance(target, _Module) and type(state) is dict:
+        target.attributes = state
+    elif type(target) is not dict:  # to an OrderedDict it gives attributes of no use here
+        raise PlainPickleError("it sets the state of what is no module")
+
+
+def _dictionary(machine: Machine) -> None:
+    machine.spend()
+    machine.push({})
+
+
+def _set_items(machine: Machine, items: list[Any]) -> None:
+    target = machine.top()
+    names, values = items[::2], items[1::2]
+    if type(target) is not dict or len(names) != len(values):
+        raise PlainPickleError("it is damaged: entries for what is no dictionary")
+    _fill(target, zip(names, values, strict=True))
+
+
+def _fill(target: dict[str, Any], pairs: Any) -> None:
+    # Keys of other types than text only occur in what holds no weights.
+    target.update((key, value) for key, value in pairs if type(key) is str)
+
+
+def _reduce(machine: Machine) -> None:
+    arguments, function = machine.pop(), machine.pop()
+    kind = getattr(function, "kind", None)
+    if type(arguments) is not tuple:
+        raise PlainPickleError("it calls something in a wrong way")
+    if kind == "tensor":
+        machine.push(_view(arguments))
+    elif kind == "dict":
+        _dictionary(machine)
+        for pairs in arguments:
+            if type(pairs) is not list or any(
+                type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
+            ):
+                raise PlainPickleError("it is damaged: a dictionary of what are no entries")
+            for _ in pairs:  # one list can fill many dictionaries
+                machine.spend()
+            _fill(machine.top(), pairs)
+    elif kind in ("list", "size", "parameter", "device") and arguments:
+        machine.push(arguments[0])
+    else:
+        raise PlainPickleError("it calls something that is not a known name")
+
+
+def _view(arguments: tuple[Any, ...]) -> View:
+    storage, offset, size, stride = (*arguments[:4], *(None,) * (4 - len(arguments)))
+    whole = isinstance(storage, _Storage) and type(size) is type(stride) is tuple
+    if not (whole and len(size) == len(stride) <= 8 and _counts(offset, *size, *stride)):
+        raise PlainPickleError("it is damaged: a tensor without a shape")
+    return View(storage, offset, size, stride)
+
+
+def _persistent(storages: dict[str, _Storage], machine: Machine) -> None:
+    found = machine.pop()
+    if type(found) is not tuple or len(found) not in (5, 6) or found[0] != "storage":
+        raise PlainPickleError("it refers to something that is no storage")
+    _, kind, key, _, numel, *part = found
+    if getattr(kind, "kind", None) != "storage" or type(key) is not str or not _counts(numel):
+        raise PlainPickleError("it refers to a storage of no known type")
+    storage = storages.setdefault(key, _Storage(_DTYPES[kind.name], key, numel))
+    # The older format ends with a part of a storage, which no file of its last years has.
+    if (storage.dtype, storage.numel) != (_DTYPES[kind.name], numel) or part not in ([], [None]):
+        raise PlainPickleError("its tensors disagree about a storage")
+    machine.push(storage)
+
+
+def _counts(*values: Any) -> bool:
+    return all(type(value) is int and 0 <= value < 2**40 for value in values)
+
+
+def _old_text(form: str) -> Callable[[Machine], None]:
+    """Python 2's strings, which here are names."""
+    return lambda machine: machine.push(machine.take(machine.number(form)).decode("utf-8"))
+
+
+_STEPS = STEPS | {
+    key[0]: step
+    for key, step in {
+        b"c": _global,
+        b"\x81": _new_object,
+        b"b": _build,
+        b"}": _dictionary,
+        b"s": lambda m: _set_items(m, [m.pop(), m.pop()][::-1]),
+        b"u": lambda m: _set_items(m, m.pop_to_mark()),
+        b"R": _reduce,
+        b"U": _old_text("B"),
+    }.items()
+}

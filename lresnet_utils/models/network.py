@@ -155,10 +155,12 @@ def _weights(known: Architecture, weights: Path | str, seed: int) -> tuple[Check
 
 
 def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.Module:
-    state = {
-        key: tensor.float() if tensor.is_floating_point() else tensor
-        for key, tensor in state.items()
+    # A tensor of many names is converted once: nothing is known yet of how many there are.
+    converted = {
+        number: tensor.float() if tensor.is_floating_point() else tensor
+        for number, tensor in {id(tensor): tensor for tensor in state.values()}.items()
     }
+    state = {key: converted[id(tensor)] for key, tensor in state.items()}
     module = load_into(_skeleton(known), state, where=where, assign=True)
     return module.eval().requires_grad_(False)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lresnet_utils.errors import DataError
+from lresnet_utils.untrusted.whole_file import open_regular
 
 MAX_ARRAYS = 1000
 MAX_HEADER_BYTES = 10_000
@@ -107,7 +109,7 @@ def map_npy(path: Path | str, shape: tuple[int | None, ...], dtype: type[np.gene
         When it is of another shape, type or length.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         found, order, kind, start = read_header(file.read(MAX_HEADER_BYTES + _PREFIX_BYTES))
     fits = len(found) == len(shape) and all(
         there > 0 if side is None else there == side
@@ -135,9 +137,9 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, path.stat().st_size)
-            return {name: parse_npy(_content(archive, info)) for name, info in members.items()}
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = _members(archive, os.fstat(file.fileno()).st_size)
+            return {name: parse_npy(read_member(archive, info)) for name, info in members.items()}
     except FileNotFoundError:
         raise
     except Exception as error:  # zipfile raises many kinds for a damaged archive
@@ -159,7 +161,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytearray:
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytearray:
     """Return a member's bytes; zipfile compares the checksum at their end."""
     content = bytearray(info.file_size)
     with archive.open(info) as file:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lresnet_utils.data import images
-from lresnet_utils.data.images import decode, encode_png, picture_size
+from lresnet_utils.data.images import decode, decode_photograph, encode_png, picture_size
 
 
 def face(seed=0):
@@ -144,3 +144,28 @@ def test_noise_always_has_a_reason(start, rest):
 def test_encode_refuses_other_arrays(shape):
     with pytest.raises(ValueError, match="uint8"):
         encode_png(np.zeros(shape, np.uint8))
+
+
+def jpeg(options=()):
+    return cv2.imencode(".jpg", np.zeros((112, 112, 3), np.uint8), list(options))[1].tobytes()
+
+
+def test_a_frame_cannot_hide_behind_what_the_decoder_passes_over():
+    """For libjpeg FF 00 is no marker: it would find the large frame that a reader skips."""
+    whole = jpeg()
+    frame = whole.index(b"\xff\xc0")
+    large = whole[frame : frame + 5] + struct.pack(">HH", 50_000, 50_000) + whole[frame + 9 :]
+    for marker in (0x00, 0x02, 0xBF, 0xD8, 0xDE, 0xF0, 0xFD):
+        head = bytes([0xFF, marker]) + struct.pack(">H", 2 + 19) + large[:19]
+        encoded = whole[:2] + head + whole[2:]
+        with pytest.raises(ValueError, match="no marker where one belongs"):
+            picture_size(encoded)
+        assert decode_photograph(encoded)[0] is None
+
+
+def test_a_picture_of_many_scans_is_refused_before_it_is_decoded():
+    whole = jpeg([cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    assert decode_photograph(whole)[1] is None
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    image, reason = decode_photograph(whole[:-2] + scan * 100 + whole[-2:])
+    assert image is None and reason == "more than 100 scans"

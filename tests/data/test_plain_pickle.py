@@ -259,3 +259,19 @@ def test_python_2_reader_agrees_on_a_stream():
     """pickle.load of the same bytes as a file, the way InsightFace opens a set."""
     written = pickle.dumps(([b"\xff\xd8", b"q"], [False]), 2)
     assert load_plain(written) == pickle.load(io.BytesIO(written), encoding="bytes")
+
+
+def test_what_is_remembered_is_not_made_of_bytes_again_and_again():
+    text = b"X" + (10_000).to_bytes(4, "little") + b"a" * 10_000 + b"q\x000"
+    encode = b"c_codecs\nencode\nq\x010X\x06\0\0\0latin1q\x020"
+    made = b"h\x01h\x00h\x02\x86R0"
+    with pytest.raises(PlainPickleError, match="more bytes than a file of its size"):
+        load_plain(b"\x80\x02" + text + encode + made * 3 + b"N.")
+    assert load_plain(b"\x80\x02" + text + encode + made + b"N.") is None
+
+
+def test_an_array_in_the_place_of_a_shape_is_refused():
+    shape = pickle.dumps(np.arange(2, dtype=np.uint8), 2)[2:-1]
+    head = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+    with pytest.raises(PlainPickleError, match="does not begin as NumPy's do"):
+        load_plain(head + shape + b"U\x01b\x87R.")
