@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import errno
 import logging
 import os
 import sys
@@ -51,7 +52,13 @@ def main() -> None:
     )
     logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
-        app()
+        try:
+            app()
+        except OSError as error:  # what every look at a path can raise, before anything is read
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            what = "A path is longer than the system takes."
+            raise LResNetError(what, where=str(error.filename), fix="shorten it") from error
     except LResNetError as error:
         for line in str(error).splitlines():
             print_line(line, file=sys.stderr)

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from lresnet_utils.errors import DataError, ParamsError
+from lresnet_utils import cli
+from lresnet_utils.errors import DataError, GraphError, ParamsError
+from lresnet_utils.graph.foreign.read import external_files, read_foreign
 from lresnet_utils.untrusted.whole_file import read_bytes
 
 
@@ -25,3 +27,21 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
             read_bytes(path, most=100)
     with pytest.raises(DataError, match="impossible name"):
         read_bytes("a\0b", most=100)
+
+
+def test_a_pipe_in_the_place_of_a_graph_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(GraphError):
+        read_foreign(tmp_path / "pipe.onnx")
+    assert external_files(tmp_path / "pipe.onnx") == []
+
+
+def test_a_path_that_is_too_long_is_an_error_of_three_lines(tmp_path, monkeypatch, capsys):
+    path = tmp_path / ("x" * 300) / "w.pth"
+    chosen = ["params/demo.yaml", "--set", f"model.weights={path}", "--output", str(tmp_path / "o")]
+    monkeypatch.setattr("sys.argv", ["lresnet", "run", *chosen])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "A path is longer than the system takes." and len(lines) == 3
