@@ -7,16 +7,23 @@ the run's folder, so the same inputs give the same links wherever the folder lie
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import lresnet_utils
+from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import read_json, sha256_file
 from lresnet_utils.provenance import versions
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 
 Link = dict[str, Any]
+
+MISSING = "the file is missing"
+UNSEALED = "the file is missing: the run did not come to its end, or is of an older version"
+CHANGED = "the file is not the one whose SHA-256 is in {}"
 
 
 def given(name: str, sha256: str, **options: Any) -> Link:
@@ -162,18 +169,93 @@ def chain(links: Iterable[Link], file: str) -> list[Link]:
     return list(found.values())
 
 
-def broken(run: RunFolder, links: Iterable[Link]) -> dict[str, str]:
-    """Return the files that are no longer what was recorded, each with what is wrong.
+def files_of(run: RunFolder, batch_sizes: Sequence[int]) -> list[Path]:
+    """Return every file of a run whose hash is stated at its end, sorted.
 
-    What came from outside the run is not looked for.
+    Pages are not among them, as they are checked by making them again; nor are the guide's one
+    file per picture, batch sizes of earlier params, sets that were embedded later, and what is
+    hidden or half made.
     """
-    problems = {}
-    for link in links:
-        path = run.folder / link["file"]
-        if link["bytes"] is None:
-            continue
+    left_out = {"guide", "sets", "run.lock", "report.pdf", "resume/run.json"}
+    left_out |= {f"bs{size}" for size in run.batch_sizes() if size not in batch_sizes}
+    found = []
+    for place, folders, files in os.walk(run.folder):
+        inside = Path(place).relative_to(run.folder)
+        for names in (folders, files):
+            names[:] = [
+                name
+                for name in names
+                if not name.startswith(".") and (inside / name).as_posix() not in left_out
+            ]
+        found += [Path(place, name) for name in files if not name.endswith(".html")]
+    return sorted(found)
+
+
+def stated(record: Any) -> list[tuple[str, str]]:
+    """Return what a record says of the run's files: pairs of name and SHA-256.
+
+    Resume's records and ``results.json`` say it in ``files``, stages in their ``custody``; what
+    came from outside the run is left out.
+
+    Raises
+    ------
+    ValueError
+        When it says it of something outside the run's folder, or in another form.
+    """
+    try:
+        found = [
+            (name, about if isinstance(about, str) else about["sha256"])
+            for name, about in record.get("files", {}).items()
+        ]
+        found += [(link["file"], link["sha256"]) for link in recorded(record) if link["bytes"]]
+        for name, sha256 in found:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or not re.fullmatch("[0-9a-f]{64}", sha256):
+                raise ValueError(f"{name} is no file of this folder, or its hash is none")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("it is not what a run writes") from error
+    return found
+
+
+def broken(run: RunFolder, batch_sizes: Sequence[int]) -> dict[str, str | None]:
+    """Say of every file whose hash some record of the run states whether it is still that file.
+
+    Parameters
+    ----------
+    run : RunFolder
+    batch_sizes : sequence of int
+        Of its params.
+
+    Returns
+    -------
+    dict of str to str or None
+        Name in the run's folder to what is wrong with it, None where nothing is.
+    """
+    found: dict[str, str | None] = {}
+    # The hashes that records state of each file, each with the record that does.
+    known: dict[str, dict[str, str]] = {}
+    sizes = [(s, b) for s in STAGES for b in ([None] if s in WHOLE_RUN else batch_sizes)]
+    records = [run.stage(*job) for job in sizes]
+    records += [run.state_of(*job).with_suffix(".json") for job in sizes]
+    for path in (run.seal, run.results, *records):
+        name = path.relative_to(run.folder).as_posix()
         if not path.is_file():
-            problems[link["file"]] = "the file is missing"
-        elif sha256_file(path) != link["sha256"]:
-            problems[link["file"]] = "the file is not the one whose SHA-256 was recorded"
-    return problems
+            # What else is missing is in the seal.
+            found |= {name: MISSING} if path == run.results else {}
+            found |= {name: UNSEALED} if path == run.seal else {}
+            continue
+        try:
+            for file, sha256 in stated(read_json(path)):
+                known.setdefault(file, {}).setdefault(sha256, name)
+            found[name] = None
+        except (LResNetError, ValueError) as error:
+            found[name] = f"damaged: {error.what if isinstance(error, LResNetError) else error}"
+    for file, hashes in known.items():
+        # Of pages it does not matter who made them, but what their inputs give.
+        if not file.endswith(".html") and not found.get(file):
+            path = run.folder / file
+            # Unlike Path.is_file, this takes any name.
+            now = sha256_file(path) if os.path.isfile(path) else None  # noqa: PTH113
+            others = [by for sha256, by in hashes.items() if sha256 != now]
+            found[file] = None if not others else CHANGED.format(others[0]) if now else MISSING
+    return found

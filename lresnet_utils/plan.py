@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import papermill
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lresnet_utils.errors import RunError
+from lresnet_utils.files import read_json, to_json
 from lresnet_utils.params import Params, flat_names, value_at
 from lresnet_utils.run import NO_FACES, WHOLE_RUN, RunFolder
 
@@ -64,6 +65,108 @@ class Phase:
 
     jobs: tuple[Job, ...]
     exclusive: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one notebook ended, or that it has started.
+
+    Attributes
+    ----------
+    stage, batch_size
+        The job.
+    status : {"running", "waiting", "kept", "ok", "failed", "skipped"}
+        "skipped" when an earlier notebook that it needs did not end well. A listener alone hears
+        "waiting", while others have the machine, and "kept", of one that is valid as it is.
+    seconds : float or None
+        Wall time of the execution.
+    reason : str or None
+        Why it failed or was skipped; why it runs, or what it waits for.
+    page : str or None
+        The published page, relative to the run's folder.
+    finished : str or None
+        When it ended (UTC, ISO 8601), which may be before this run.
+    """
+
+    stage: str
+    batch_size: int | None
+    status: Literal["running", "waiting", "kept", "ok", "failed", "skipped"]
+    seconds: float | None = None
+    reason: str | None = None
+    page: str | None = None
+    finished: str | None = None
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _Machine(_Recorded):
+    cpu: str | None
+    cores: int | None
+    memory_gib: float | None
+    os: str | None
+
+
+class _Provenance(_Recorded):
+    lresnet_utils: str
+    commit: str | None
+    commit_note: str | None
+    python: str
+    packages: dict[str, str | None]
+    machine: _Machine
+
+
+class RunRecord(_Recorded):
+    """What ``run.json`` holds, as its readers need it: the folder may come from anybody."""
+
+    name: str
+    params: Params
+    provenance: _Provenance
+    notebooks: list[Outcome]
+
+    @model_validator(mode="after")
+    def _notebooks_are_of_the_plan(self) -> RunRecord:
+        """See that every notebook is one of these params, once, with the page that it has."""
+        jobs = [Job(outcome.stage, outcome.batch_size) for outcome in self.notebooks]
+        planned = {job for phase in phases(self.params) for job in phase.jobs}
+        if len(set(jobs)) != len(jobs) or not planned.issuperset(jobs):
+            raise ValueError("a notebook is not one of these params, or stands twice")
+        for job, outcome in zip(jobs, self.notebooks, strict=True):
+            own = RunFolder(Path()).stage(job.stage, job.batch_size, ".html").as_posix()
+            if outcome.page not in (None, own):
+                raise ValueError("a page has another name than its notebook's")
+        return self
+
+
+def read_run(run: RunFolder) -> dict[str, Any]:
+    """Read ``run.json``, as :class:`RunRecord` declares it.
+
+    Raises
+    ------
+    RunError
+        When there is none, or it is damaged.
+    """
+    path = run.folder / "run.json"
+    if not path.is_file():
+        raise RunError(
+            "There is no run here.",
+            where=str(run.folder),
+            fix="give a folder that lresnet run made",
+        )
+    about = read_json(path)
+    try:
+        # As JSON, from which alone pydantic takes a dataclass without converting what is in it.
+        RunRecord.model_validate_json(to_json(about))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RunError(
+            f"The run's record is damaged ({key or 'it'}: {first['msg']}).",
+            where=str(path),
+            fix="run it again",
+        ) from error
+    return about
 
 
 def phases(params: Params) -> list[Phase]:

@@ -32,6 +32,9 @@ def results_schema() -> Schema:
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
             "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
             "custody": _array(_ref("link"), "which file was made from which"),
+            "files": _object(
+                {}, said="SHA-256 of every file of the stages, by its name", others=_STRING
+            ),
             "licences": _array(_terms(), "terms of files whose names tell what they are"),
         },
         required=("schema", "run", "dataset", "cells", "set_health", "timing", "findings"),

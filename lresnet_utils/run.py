@@ -125,6 +125,33 @@ class RunFolder:
         """Return the source of a stage's notebook."""
         return self.notebooks / f"{stage}.ipynb"
 
+    @classmethod
+    def given(cls, folder: Path | str) -> RunFolder:
+        """Return the run at `folder`, which may come from anybody.
+
+        Raises
+        ------
+        RunError
+            When a link in it leads out of it, or it holds what is neither a file nor a folder:
+            what reads or writes a run would read or write elsewhere, or wait for ever.
+        """
+        run = cls.open(folder)
+        root = os.path.realpath(run.folder)
+        for place, folders, files in os.walk(run.folder):
+            for path in (Path(place, name) for name in (*folders, *files)):
+                kind = None
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                    kind = "a link that leads out of it"
+                elif path.exists() and not (path.is_file() or path.is_dir()):
+                    kind = "a pipe, a socket or a device"
+                if kind:
+                    raise RunError(
+                        f"The run's folder holds {kind}.",
+                        where=str(path),
+                        fix="put the file itself there, or remove it",
+                    )
+        return run
+
     @property
     def name(self) -> str:
         """The run's name, which is its folder's."""
@@ -208,6 +235,11 @@ class RunFolder:
     def state(self) -> Path:
         """What is known of the run's files: from what they were made, and their hashes."""
         return self.folder / "resume"
+
+    @property
+    def seal(self) -> Path:
+        """Written last: the hash of every file of the run as it ended."""
+        return self.state / "run.json"
 
     def state_of(self, stage: str, batch_size: int | None) -> Path:
         """Return the folder of what is known of one stage's files."""

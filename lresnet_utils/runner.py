@@ -5,18 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
 import yaml
 
+from lresnet_utils.custody import files_of
 from lresnet_utils.errors import StorageError
 from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, first_line
 from lresnet_utils.files import WHEN_FULL, write_json, write_text
 from lresnet_utils.params import Params
-from lresnet_utils.plan import TIMED, Job, needs, parameters, phases, startable
+from lresnet_utils.plan import TIMED, Job, Outcome, needs, parameters, phases, startable
 from lresnet_utils.provenance import provenance
 from lresnet_utils.report.run_pages import write_page
 from lresnet_utils.reserve import Reserve
@@ -28,37 +29,7 @@ from lresnet_utils.run import RunFolder, prepare_folder
 _AT_THE_FOOT = ("lresnet_utils", "commit", "commit_note", "python", "packages")
 _OF_THE_MACHINE = ("cpu", "cores", "memory_gib", "os")
 
-Listener = Callable[["Outcome"], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one notebook ended, or that it has started.
-
-    Attributes
-    ----------
-    stage, batch_size
-        The job.
-    status : {"running", "waiting", "kept", "ok", "failed", "skipped"}
-        "skipped" when an earlier notebook that it needs did not end well. A listener alone hears
-        "waiting", while others have the machine, and "kept", of one that is valid as it is.
-    seconds : float or None
-        Wall time of the execution.
-    reason : str or None
-        Why it failed or was skipped; why it runs, or what it waits for.
-    page : str or None
-        The published page, relative to the run's folder.
-    finished : str or None
-        When it ended (UTC, ISO 8601), which may be before this run.
-    """
-
-    stage: str
-    batch_size: int | None
-    status: str
-    seconds: float | None = None
-    reason: str | None = None
-    page: str | None = None
-    finished: str | None = None
+Listener = Callable[[Outcome], None]
 
 
 class Runner:
@@ -121,6 +92,7 @@ class Runner:
         self.run.require_own()
         prepare_folder(self.run.folder)
         self.run.sweep()
+        self.run.seal.unlink(missing_ok=True)
         self._provenance = provenance(self.run.notebooks)
         values = self.params.model_dump()
         with Reserve(self.run.folder) as self._reserve:
@@ -129,7 +101,7 @@ class Runner:
             write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
             self._run_jobs()
             self._write_run()
-            self._resume.hashes.keep()
+            self._seal()
         if self.full:
             raise self.full
         return [self.outcomes[job] for job in self._jobs]
@@ -291,6 +263,14 @@ class Runner:
 
     def _put_run(self) -> None:
         write_json(self.run.folder / "run.json", self._about())
+
+    def _seal(self) -> None:
+        """State the hash of every file as the run leaves it, that of the hashes' memory last."""
+        hashes, folder = self._resume.hashes, self.run.folder
+        files = hashes.all(files_of(self.run, self.params.batch_sizes), folder)
+        hashes.keep()
+        files |= hashes.all([self.run.state / "hashes.json"], folder)
+        write_json(self.run.seal, {"files": files})
 
     def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
         """Return what ``run.json`` holds, with outcomes that nobody has been told yet."""

@@ -25,6 +25,9 @@ _SHOWN_TYPES = (
     "text/latex",
     "text/plain",
 )
+# What a notebook may show leads nowhere by itself. The content policy forbids the rest, but not a
+# page that turns to another address, a name that is looked up, or a frame with such a page in it.
+_REACHING = re.compile(r"<(?=(?:meta|link|base|i?frame|frameset)\b)", re.IGNORECASE)
 _MARKDOWN_HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 
 
@@ -38,9 +41,9 @@ def page_html(notebook: NotebookNode, page: dict[str, Any]) -> str:
     page : dict
         What the template calls ``page``. Headings found on the way are added to it.
     """
-    resources = {"page": page, "metadata": {"path": str(page["folder"])}}
-    html, _ = _PageExporter().from_notebook_node(notebook, resources)
-    return html
+    html, _ = _PageExporter().from_notebook_node(notebook, {"page": page})
+    head, body, story = html.partition("<body>")
+    return head + body + _REACHING.sub("&lt;", story)
 
 
 class _PageExporter(HTMLExporter):
@@ -50,7 +53,6 @@ class _PageExporter(HTMLExporter):
         super().__init__(
             template_name=TEMPLATE.name,
             extra_template_basedirs=[str(TEMPLATE.parent)],
-            embed_images=True,
             exclude_anchor_links=True,
             config=Config(
                 CoalesceStreamsPreprocessor={"enabled": True},

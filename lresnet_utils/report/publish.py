@@ -25,6 +25,8 @@ from lresnet_utils.report.page_html import page_html
 from lresnet_utils.report.page_words import words
 from lresnet_utils.report.scripts import page_scripts
 from lresnet_utils.report.words import prose, speaking, tr
+from lresnet_utils.untrusted.strict_json import MAX_BYTES, parse_json
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,6 @@ def render(
             "groups": _groups(links),
             "provenance": _provenance(notebook, notebook_path.name, meta or {}),
             "data": _blocks(data or {}),
-            "folder": notebook_path.parent,
             "timings": timings,
             "troubles": troubles,
         }
@@ -185,7 +186,6 @@ def render_not_run(
         "groups": _groups(links),
         "provenance": _rows(meta or {}),
         "data": [],
-        "folder": Path(),
     }
     notebook = new_notebook(cells=[new_markdown_cell(f"# {heading}")])
     with speaking(language):
@@ -227,7 +227,6 @@ def publish_story(
         "groups": [],
         "provenance": _rows(meta or {}),
         "data": _blocks(data or {}),
-        "folder": Path(html_path).parent,
     }
     with speaking(language):
         text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
@@ -297,16 +296,17 @@ def _translated(notebook: NotebookNode) -> NotebookNode:
 
 
 def _read(path: Path) -> NotebookNode:
+    if not path.exists():
+        raise DataError("The notebook does not exist.", where=str(path), fix="run its stage first")
+    fix = "run its stage again"
+    data = read_bytes(path, most=MAX_BYTES, what="The notebook", fix=fix)
+    parse_json(data, where=str(path), what="The notebook", fix=fix)
     try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError as error:
-        raise DataError(
-            "The notebook does not exist.", where=str(path), fix="run its stage first"
-        ) from error
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise DataError(
-            "The file is not a notebook.", where=str(path), fix="run its stage again"
-        ) from error
+        notebook = nbformat.reads(data.decode(), as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise DataError("The file is not a notebook.", where=str(path), fix=fix) from error
+    return notebook
 
 
 def _told(found: executed.Failure | None, reason: str) -> executed.Failure:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lresnet_utils.comparison.page_data import page_data
-from lresnet_utils.custody import broken, gather
-from lresnet_utils.errors import LResNetError, RunError
-from lresnet_utils.files import read_json, write_text
+from lresnet_utils.custody import broken
+from lresnet_utils.errors import DataError, LResNetError
+from lresnet_utils.files import read_json, sha256_file, to_json, write_text
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job, phases
+from lresnet_utils.plan import Job, phases, read_run
 from lresnet_utils.report.publish import Link, Trouble, render, render_not_run
 from lresnet_utils.report.single import single_text
 from lresnet_utils.report.words import mark, recorded, speaking, tr
 from lresnet_utils.run import RunFolder
+from lresnet_utils.stages.summary import gathered
 
 TITLES = {
     "1_export": mark("Export"),
@@ -66,7 +68,7 @@ def write_page(run: RunFolder, about: Mapping[str, Any], job: Job) -> Path:
     """
     page = write_text(run.stage(job.stage, job.batch_size, ".html"), page_text(run, about, job))
     if job.stage == "7_summary":
-        write_text(run.single, single_text(run))
+        write_text(run.single, single_text(run, _published(about).values()))
     return page
 
 
@@ -82,10 +84,25 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
         those before this one ended.
     job : Job
         The notebook. One that was skipped gets a page that says so.
+
+    Raises
+    ------
+    DataError
+        When the folder's files are not what a run writes, so that no page can be made of them.
     """
     params = Params.model_validate(about["params"])
-    with speaking(params.language):
-        return _text(run, about, job, params)
+    try:
+        with speaking(params.language):
+            return _text(run, about, job, params)
+    except LResNetError:
+        raise
+    # The files may be anybody's, and so may be what is wrong with them.
+    except Exception as error:
+        raise DataError(
+            f"No page can be made of this notebook ({type(error).__name__}: {error}).",
+            where=str(run.stage(job.stage, job.batch_size, ".ipynb")),
+            fix="run its stage again, or copy the folder again",
+        ) from error
 
 
 def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) -> str:
@@ -131,19 +148,23 @@ def render_run(run: RunFolder) -> list[Path]:
     RunError
         When the folder holds no run.
     """
-    about = _about(run)
+    about = read_run(run)
     return [write_page(run, about, job) for job in _published(about)]
 
 
-def check_run(run: RunFolder) -> list[Checked]:
-    """Say of every published page whether it is what the run's files give.
+def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
+    """Say of every published page, and of every file, whether it is what the run left.
 
-    The files of the chain of custody are hashed again: a page is worth no more than they are.
+    A page must be what its notebook and the run's record give; a file must have the hash that
+    every record of it states; ``results.json`` must be what the stages' records give.
 
     Parameters
     ----------
     run : RunFolder
         A finished run. Nothing in it is changed.
+    against : str, optional
+        The SHA-256 of the run's seal, which states the hash of every file, as it was kept
+        elsewhere. Without it, whoever rewrote all of these files is not noticed.
 
     Returns
     -------
@@ -155,64 +176,54 @@ def check_run(run: RunFolder) -> list[Checked]:
     RunError
         When the folder holds no run.
     """
-    about = _about(run)
-    pages = [
-        Checked(
-            run.stage(job.stage, job.batch_size, ".html").relative_to(run.folder).as_posix(),
-            _problem(run, about, job),
-        )
-        for job in _published(about)
-    ]
-    pages.append(Checked(run.single.name, _single_problem(run)))
-    links = [link for link in gather(run, about["params"]["batch_sizes"]) if link["bytes"]]
-    problems = broken(run, links)
-    return pages + [Checked(link["file"], problems.get(link["file"])) for link in links]
+    about = read_run(run)
+    pages = [Checked(page, _problem(run, about, job)) for job, page in _published(about).items()]
+    single = _compared(run.single, lambda: single_text(run, _published(about).values()))
+    pages.append(Checked(run.single.name, single))
+    files = broken(run, about["params"]["batch_sizes"])
+    if not files.get(run.results.name):
+        files[run.results.name] = _results_problem(run, about["params"])
+    if against and run.seal.is_file() and sha256_file(run.seal) != against.strip().lower():
+        files[run.seal.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
+    return pages + [Checked(name, problem) for name, problem in files.items()]
 
 
 def _problem(run: RunFolder, about: Mapping[str, Any], job: Job) -> str | None:
     page = run.stage(job.stage, job.batch_size, ".html")
+    return _compared(page, lambda: page_text(run, about, job))
+
+
+def _compared(page: Path, make: Callable[[], str]) -> str | None:
+    """Say what is wrong with a page beside what its inputs give."""
     if not page.is_file():
         return "the page is missing"
     try:
-        text = page_text(run, about, job)
-    except (LResNetError, OSError) as error:
-        what = error.what if isinstance(error, LResNetError) else str(error)
-        return f"its inputs give no page: {what}"
+        text = make()
+    except LResNetError as error:
+        return f"its inputs give no page: {error.what}"
+    # The other pages may be anybody's.
+    except Exception as error:
+        return f"its inputs give no page ({type(error).__name__}: {error})"
     return None if page.read_bytes() == text.encode() else "the page is not what its inputs give"
 
 
-def _single_problem(run: RunFolder) -> str | None:
-    if not run.single.is_file():
-        return "the page is missing"
+def _results_problem(run: RunFolder, params: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with ``results.json`` beside what the stages' records give."""
     try:
-        same = run.single.read_text(encoding="utf-8") == single_text(run)
-    except RunError as error:
-        return f"its inputs give no page: {error.what}"
-    return None if same else "the page is not what the other pages give"
+        results = read_json(run.results)
+        cells = params["batch_sizes"], params["targets"]
+        given = json.loads(to_json(gathered(run, results["run"], *cells)[0]))
+    # The records may be anybody's, and so may be what is wrong with them.
+    except Exception as error:
+        return f"the stages' records give no results ({type(error).__name__}: {error})"
+    differs = [key for key, value in given.items() if results.get(key) != value]
+    return f"its {differs[0]} are not what the stages' records give" if differs else None
 
 
-def _about(run: RunFolder) -> dict[str, Any]:
-    path = run.folder / "run.json"
-    if not path.is_file():
-        raise RunError(
-            "There is no run here.",
-            where=str(run.folder),
-            fix="give a folder that lresnet run made",
-        )
-    about = read_json(path)
-    try:
-        Params.model_validate(about["params"])
-        _published(about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            "The run's record is damaged.", where=str(path), fix="run it again"
-        ) from error
-    return about
-
-
-def _published(about: Mapping[str, Any]) -> list[Job]:
-    """Return the notebooks that have a page, in the order in which they ended."""
-    return [Job(o["stage"], o["batch_size"]) for o in about["notebooks"] if o["page"] is not None]
+def _published(about: Mapping[str, Any]) -> dict[Job, str]:
+    """Return the notebooks that have a page, in the order in which they ended, and its name."""
+    ended = about["notebooks"]
+    return {Job(o["stage"], o["batch_size"]): o["page"] for o in ended if o["page"] is not None}
 
 
 def _label(job: Job) -> str:

@@ -11,7 +11,7 @@ import posixpath
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from html import escape
 from html.parser import HTMLParser
 from typing import NamedTuple
@@ -117,13 +117,15 @@ class _Entry(NamedTuple):
         return "lr-" + self.path.removesuffix(".html").replace("/", "-")
 
 
-def single_text(run: RunFolder) -> str:
+def single_text(run: RunFolder, pages: Collection[str]) -> str:
     """Return all pages of a run as one page.
 
     Parameters
     ----------
     run : RunFolder
         Its pages have been published.
+    pages : collection of str
+        Their names in its folder; whatever else lies there is left out.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def single_text(run: RunFolder) -> str:
             fix="run it first: lresnet run PARAMS",
         )
     first = _Page(run.index.read_text(encoding="utf-8"))
-    entries = [e for e in _entries(first) if (run.folder / e.path).is_file()]
+    entries = [e for e in _entries(first) if e.path in pages and (run.folder / e.path).is_file()]
     anchors = {entry.path: entry.anchor for entry in entries}
     anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
     navs = (tag for tag in first.tags if tag.attributes.get("class") == "lr-pages")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.custody import gather
+from lresnet_utils.custody import files_of, gather
 from lresnet_utils.data.known_files import licence_of
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_json, write_json
+from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.findings import find
 from lresnet_utils.findings.model import Finding
 from lresnet_utils.findings.say import said_json
@@ -92,6 +92,34 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
             fix="run the notebooks 1 to 6 first, or everything with: lresnet run PARAMS",
         )
     about = _read(run.folder / "run.json") or {"name": run.name, "params": None, "notebooks": []}
+    results, findings = gathered(run, about, batch_sizes, targets)
+    own = ("7_summary", "results.json", "run.json", "resume/")
+    files = {path.relative_to(run.folder).as_posix(): path for path in files_of(run, batch_sizes)}
+    results["files"] = {n: sha256_file(p) for n, p in files.items() if not n.startswith(own)}
+    write_json(run.results, results)
+    kept = (results[key] for key in ("timing", "custody", "licences"))
+    return Results(about, results["cells"], results["dataset"], findings, *kept)
+
+
+def gathered(
+    run: RunFolder, about: dict[str, Any], batch_sizes: list[int], targets: list[str]
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Return what the stages' records give, and its findings; the same records give the same.
+
+    Parameters
+    ----------
+    run : RunFolder
+    about : dict
+        The run, as ``run.json`` has it.
+    batch_sizes, targets
+        As for :func:`summarise`.
+
+    Returns
+    -------
+    dict
+        ``results.json``, without the hashes of the files.
+    list of Finding
+    """
     cells = [_cell(run, b, t, about) for b in batch_sizes for t in targets]
     dataset = _read(run.stage("3_preprocess")) or {}
     # Like every stage's links it stands in the one list of the run.
@@ -103,10 +131,7 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     results["licences"] = _licences(about, dataset)
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}
-    results |= {"custody": gather(run, batch_sizes)}
-    write_json(run.results, results)
-    kept = (results[key] for key in ("timing", "custody", "licences"))
-    return Results(about, cells, dataset, findings, *kept)
+    return results | {"custody": gather(run, batch_sizes)}, findings
 
 
 def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:

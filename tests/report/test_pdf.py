@@ -34,7 +34,7 @@ def test_every_page_of_the_report_begins_a_sheet(tmp_path):
         nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}\n\nWords.")]), path)
         links = [Link(other, f"{other}.html", other == name) for other in names]
         publish(path, path.with_suffix(".html"), title=name, links=links)
-    write_text(run.single, single_text(run))
+    write_text(run.single, single_text(run, [f"{name}.html" for name in names]))
     printed = write_pdf(run).read_bytes()
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2

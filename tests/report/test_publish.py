@@ -214,11 +214,80 @@ def test_inline_drawing_keeps_the_case_of_its_names(page):
     assert drawing in page.path.read_text(encoding="utf-8")
 
 
-def test_picture_beside_the_notebook_is_taken_into_the_page(page, tmp_path):
-    (tmp_path / "face.png").write_bytes(b"picture")
-    soup = page(new_markdown_cell("![a face](face.png)"))
-    assert soup.img["src"] == "data:image/png;base64," + base64.b64encode(b"picture").decode()
-    assert soup.img["alt"] == "a face"
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "![a face]({})",
+        '<img src="{}" alt="a face">',
+        'words <img src="{}" alt="a face"> words',
+        "# ![a face]({})",
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_no_file_is_read_because_a_notebook_names_it(page, tmp_path, markdown, absolute):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"a secret of this machine")
+    named = str(secret) if absolute else secret.name
+    soup = page(new_markdown_cell(markdown.format(named)), new_markdown_cell("# T"))
+    assert soup.find("img")["alt"] == "a face"
+    encoded = base64.b64encode(b"a secret of this machine").decode()
+    assert encoded not in page.path.read_text(encoding="utf-8")
+
+
+REACHING = (
+    '<meta http-equiv="refresh" content="0;url=http://evil.example/">',
+    '<META/http-equiv=refresh content="0;url=http://evil.example/">',
+    '<link rel="dns-prefetch" href="//evil.example">',
+    '<base href="http://evil.example/">',
+    """<iframe srcdoc="<meta http-equiv='refresh' content='0;url=http://evil.example/'>"></iframe>""",
+    '<svg><foreignObject><meta http-equiv="refresh" content="0;url=//evil.example"/></svg>',
+)
+
+
+@pytest.mark.parametrize("hostile", REACHING)
+@pytest.mark.parametrize("place", ["heading", "markdown", "html", "output", "said"])
+def test_nothing_that_a_notebook_shows_leads_the_page_elsewhere(page, hostile, place):
+    cells = {
+        "heading": new_markdown_cell(f"# A {hostile}\n\n## B {hostile}\n\n## C"),
+        "markdown": new_markdown_cell(f"{hostile}\n\nwords {hostile} words"),
+        "html": code("1", shown({"text/html": f"<p>{hostile}</p>"})),
+        "output": code("1", shown({"text/markdown": hostile})),
+        "said": code("1", error(message=hostile, traceback=(hostile,))),
+    }
+    soup = page(cells[place])
+    assert not soup.body.find_all(["meta", "link", "base", "iframe"])
+    assert len(soup.head.find_all("meta", {"http-equiv": True})) == 1
+
+
+@pytest.mark.browser
+def test_a_page_stays_where_it_was_opened(page, visit):
+    page(*(code("1", shown({"text/html": hostile})) for hostile in REACHING))
+    opened = visit(page.path)
+    opened.wait_for_load_state("networkidle")
+    assert opened.url == page.path.as_uri()
+    assert not [heard for heard in visit.heard if "evil" in heard]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda notebook: notebook.update(cells=3),
+        lambda notebook: notebook["cells"][0].update(source=[1]),
+        lambda notebook: notebook["cells"][0]["metadata"].update(tags={"a": 1}),
+        lambda notebook: notebook["cells"][1].update(outputs=[{"output_type": "odd"}]),
+        lambda notebook: notebook["cells"][1].update(outputs=[3]),
+        lambda notebook: notebook.update(nbformat="4"),
+    ],
+)
+def test_what_is_no_notebook_is_refused(tmp_path, damage):
+    path = tmp_path / "n.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# T"), code("1")]), path)
+    notebook = json.loads(path.read_text())
+    damage(notebook)
+    path.write_text(json.dumps(notebook))
+    with pytest.raises(DataError, match="not a notebook"):
+        publish(path, tmp_path / "n.html", title="x")
+    assert not (tmp_path / "n.html").exists()
 
 
 def test_failed_notebook_says_what_stopped_it(page):
@@ -420,7 +489,7 @@ def test_what_is_not_a_notebook_is_refused_and_leaves_no_page(tmp_path):
         publish(tmp_path / "none.ipynb", target, title="t")
     for content in ("no json", "[]", "3", json.dumps({"a": 1}), "\x00"):
         (tmp_path / "bad.ipynb").write_text(content)
-        with pytest.raises(DataError, match="not a notebook"):
+        with pytest.raises(DataError, match=r"not a notebook|not JSON"):
             publish(tmp_path / "bad.ipynb", target, title="t")
     assert not target.exists()
 

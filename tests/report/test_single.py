@@ -61,7 +61,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def soup(run):
-    return BeautifulSoup(single_text(run), "html.parser")
+    return BeautifulSoup(single_text(run, PAGES), "html.parser")
 
 
 def test_every_page_is_a_section_under_its_title(soup):
@@ -114,15 +114,15 @@ def test_only_the_scripts_that_are_needed_are_allowed_and_there(soup):
 
 def test_the_first_pages_data_are_kept_and_the_same_pages_give_the_same_text(run, soup):
     assert json.loads(soup.find(id="lr-results").string) == {"schema": 1}
-    assert single_text(run) == single_text(run)
+    assert single_text(run, PAGES) == single_text(run, PAGES)
 
 
 def test_a_page_that_is_missing_is_left_out_of_the_contents(run):
     (run.folder / PAGES[-1]).unlink()
-    soup = BeautifulSoup(single_text(run), "html.parser")
+    soup = BeautifulSoup(single_text(run, PAGES), "html.parser")
     assert [a["href"] for a in soup.select(".lr-contents a")][-1] == "#lr-bs1-5_evaluate"
 
 
 def test_a_folder_without_a_report_says_what_to_do(tmp_path):
     with pytest.raises(RunError, match="no published report"):
-        single_text(RunFolder(tmp_path))
+        single_text(RunFolder(tmp_path), PAGES)
