@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from lresnet_utils.errors import LResNetError, StorageError, one_line, print_line
+from lresnet_utils.errors import LResNetError, ParamsError, StorageError, one_line, print_line
 from lresnet_utils.files import require_replaceable, write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.processes import safe_environment
@@ -217,8 +218,12 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; say whether each page is what it should be."),
+        typer.Option("--check", help="Write nothing; say whether pages and files are as left."),
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="With --check: what it printed when the run ended."),
+    ] = None,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print report.pdf, with the system's Chromium.")
     ] = False,
@@ -227,15 +232,25 @@ def report(
 
     All pages together are in report.html, one file that can be mailed.
 
-    With --check the status is 1 when a page is not what the run's files give, or when a file of
-    the chain of custody is not the one whose SHA-256 was recorded.
+    With --check the status is 1 when a page is not what its notebook gives, when results.json is
+    not what the stages' records give, or when a file is not the one whose SHA-256 was recorded.
+
+    What a folder says of itself, whoever can write there can say anew: who rewrites a file, all
+    that is recorded of it, and resume/run.json, which states the hash of every file, is not
+    noticed. So --check prints the SHA-256 of resume/run.json. Keep it elsewhere, and give it back
+    with --check --against HASH.
     """
     from lresnet_utils.report.console import print_check
     from lresnet_utils.report.run_pages import check_run, render_run
 
-    folder = RunFolder.open(run)
+    folder = RunFolder.given(run)
+    if against is not None and not (check and re.fullmatch("[0-9a-fA-F]{64}", against)):
+        raise ParamsError(
+            "--against takes the 64 digits that --check printed, and belongs to --check.",
+            where=f"--against {against}",
+        )
     if check:
-        sys.exit(print_check(check_run(folder)))
+        sys.exit(print_check(check_run(folder, against), folder.seal))
     for page in [*render_run(folder), folder.single]:
         print_line(page)
     if pdf:

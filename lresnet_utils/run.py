@@ -136,8 +136,10 @@ class RunFolder:
             what reads or writes a run would read or write elsewhere, or wait for ever.
         """
         run = cls.open(folder)
+        # Whatever else was given is not searched, but refused by who wants to read it.
+        is_run = any(path.is_file() for path in (run.folder / "run.json", run.results))
         root = os.path.realpath(run.folder)
-        for place, folders, files in os.walk(run.folder):
+        for place, folders, files in os.walk(run.folder) if is_run else ():
             for path in (Path(place, name) for name in (*folders, *files)):
                 kind = None
                 if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):

@@ -40,7 +40,7 @@ def embed(
     """Embed a large set with a build of a run, and say what was done."""
     if shard_size < 1:
         raise ParamsError("A shard holds at least one picture.", where="--shard", fix="4096")
-    folder_of_run = RunFolder.open(run)
+    folder_of_run = RunFolder.given(run)
     network = run_build(folder_of_run, cell, trust=trust)
     records = open_records(source)
     folder = output or folder_of_run.folder / "sets" / f"{records.name}.{cell.replace('/', '.')}"

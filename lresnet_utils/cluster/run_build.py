@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from lresnet_utils.cluster.embed_set import BUILD
 from lresnet_utils.cluster.tasks import Part, Place
+from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import RunError, nearest
 from lresnet_utils.files import read_json
@@ -52,8 +55,31 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
     Raises
     ------
     RunError
-        When the run has no such cell, or it was not built, or not by this user here.
+        When the run has no such cell, it was not built, or not by this user here, or a record is
+        damaged.
     """
+    try:
+        return _run_build(run, cell, trust)
+    # A run's records may come from anybody.
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise RunError(
+            f"The run's records of its builds are damaged ({type(error).__name__}).",
+            where=f"{run.folder}, {cell}",
+            fix="run it again, or copy the folder again",
+        ) from error
+
+
+class _How(BaseModel):
+    """How pictures become what the build was made for."""
+
+    model_config = ConfigDict(strict=True)
+
+    channel_order: Literal["rgb", "bgr"]
+    normalisation: Normalisation
+    flip: bool
+
+
+def _run_build(run: RunFolder, cell: str, trust: bool) -> RunBuild:
     cells = _cells(run)
     if cell not in cells:
         raise RunError("The run has no such cell.", where=cell, fix=nearest(cell, cells))
@@ -62,6 +88,8 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
         raise RunError(f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}")
     artefact = build_of(run, batch_size, entry)
     path = artefact.path
+    if f"{batch_size}/{get_target(artefact.target).name}" != cell or path.name in ("", ".."):
+        raise ValueError("the build is another cell's, or lies elsewhere")
     part = read_sealed(run.state_of("2_compile", batch_size) / f"{artefact.target}.json")
     if not trust and (part is None or part.get("entry") != entry):
         raise RunError(
@@ -85,11 +113,11 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
             )
             for name, file in names.items()
         },
-        {
-            "channel_order": spec["channel_order"],
-            "normalisation": spec["normalisation"],
-            "flip": read_json(run.folder / "run.json")["params"]["flip"],
-        },
+        _How(
+            channel_order=spec["channel_order"],
+            normalisation=spec["normalisation"],
+            flip=read_json(run.folder / "run.json")["params"]["flip"],
+        ).model_dump(),
     )
 
 

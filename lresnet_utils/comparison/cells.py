@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.comparison.page_data import pair_thresholds
+from lresnet_utils.comparison.report_form import ROUNDING
 from lresnet_utils.comparison.sources import Report
-from lresnet_utils.errors import DataError
+from lresnet_utils.errors import DataError, EvaluationError
 from lresnet_utils.perf.ratio import speed_ratio
 from lresnet_utils.verify.compare import embedding_cosines, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import tar_at_far
 from lresnet_utils.verify.difference import hull, tango, verdict
 from lresnet_utils.verify.paired import PairedReplicates, Units, WeightedScores, paired_bootstrap
-from lresnet_utils.verify.protocol import fold_numbers
+from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 
 NO_EMBEDDINGS = "the embeddings are in the runs' folders; give these on both sides"
 _QUANTILES = {"min": 0.0, "p1": 0.01, "p5": 0.05, "median": 0.5}
@@ -137,13 +138,23 @@ def compare_cells(
 
 
 def _distances(report: Report, cell: dict[str, Any]) -> np.ndarray:
-    """Return a cell's distances after seeing that they are those of its stated accuracy."""
+    """Return a cell's distances after seeing that they give its stated accuracy and thresholds."""
     distances = np.asarray(report.distances(cell), np.float64)
     if distances.shape != report.same.shape:
         raise ValueError("a cell has other pairs than its report")
-    known = ~np.isnan(distances)
-    right = (distances < pair_thresholds(cell, len(distances))) == report.same
-    if int((~right & known).sum()) != cell["accuracy"]["errors"]:
+    stated, folds = cell["accuracy"], cell["threshold"]["folds"]
+    try:
+        given = guide_protocol(
+            distances, report.same, folds=len(folds), acquired=~np.isnan(distances)
+        )
+        agrees = (
+            given.errors == stated["errors"]
+            and abs(given.mean_accuracy - stated["value"]) < ROUNDING
+            and bool(np.all(np.abs(given.best_thresholds - folds) < ROUNDING))
+        )
+    except EvaluationError:
+        agrees = False
+    if not agrees:
         raise DataError(
             f"The scores of {cell['target']}, batch size {cell['batch_size']}, do not give the "
             "accuracy that the report states.",

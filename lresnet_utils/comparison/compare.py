@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 from lresnet_utils.comparison.cells import CellComparison, Settings, compare_cells
 from lresnet_utils.comparison.sources import Report, why_not
 from lresnet_utils.errors import DataError, RunError
@@ -142,7 +144,7 @@ def _require_same_pairs(a: Report, b: Report) -> None:
                 where=str(report.path),
                 fix="run it again with this version",
             )
-    if a.fingerprint != b.fingerprint:
+    if a.fingerprint != b.fingerprint or not np.array_equal(a.same, b.same):
         raise RunError(
             "The two reports scored different pairs, so they cannot be compared pair by pair.",
             where=f"{a.path} ({_set(a)}) and {b.path} ({_set(b)})",

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from lresnet_utils.comparison.packing import PackedPairs, pack
+from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.files import read_json
 from lresnet_utils.run import RunFolder
@@ -38,7 +39,7 @@ def page_data(run: RunFolder) -> dict[str, Any]:
     """
     if not run.results.is_file():
         return {}
-    results = read_json(run.results)
+    results = check_form(read_json(run.results), run.results, "run the summary again")
     scored = [cell for cell in results["cells"] if cell.get("accuracy")]
     if not scored or "pairs_sha256" not in results["dataset"]:
         return {RESULTS: results}

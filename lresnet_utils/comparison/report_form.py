@@ -8,9 +8,9 @@ more in them are still read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lresnet_utils.errors import DataError
 
@@ -18,6 +18,8 @@ MAX_CELLS = 10_000
 MAX_FOLDS = 1000
 MAX_BATCH_SIZE = 65_536
 MAX_NAME_CHARS = 200
+ROUNDING = 1e-9
+"""What the last bits of numbers that must agree may differ by."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,7 +30,21 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class _Accuracy(_Open):
+class _Estimate(_Open):
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _lies_in_its_interval(self) -> Self:
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low - ROUNDING <= self.value <= high + ROUNDING:
+            raise ValueError("the value lies outside its interval")
+        return self
+
+
+class _Accuracy(_Estimate):
     value: Share
     low: Share | None = None
     high: Share | None = None
@@ -44,7 +60,7 @@ class _Far(_Open):
     far: float = Field(gt=0, lt=1)
 
 
-class _Throughput(_Open):
+class _Throughput(_Estimate):
     value: Rate
     low: Annotated[float, Field(ge=0, le=1e12)] | None = None
     high: Rate | None = None

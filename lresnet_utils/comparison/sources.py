@@ -148,7 +148,14 @@ def _from_folder(folder: Path, path: Path) -> Report:
                 fix="give the run's whole folder, or its published index.html",
             )
         return _without_pairs(path, results)
+    RunFolder.given(folder.absolute())
     faces = open_store(run.faces)
+    if results["dataset"].get("pairs_sha256") != faces.record.get("pairs_sha256"):
+        raise DataError(
+            "The pairs beside these results are not those that they were made of.",
+            where=str(path),
+            fix="run the set's notebooks again, or copy the folder again",
+        )
     return Report(
         path=path,
         results=results,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lresnet_utils.comparison.compare import Comparison
 from lresnet_utils.errors import one_line, print_line
+from lresnet_utils.files import sha256_file
 from lresnet_utils.report.pages.compare import pair_name
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
 
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
 _SHOWN_PAIRS = 10
 
 
-def print_check(checked: Sequence[Checked]) -> int:
-    """Print which pages and files of a run are not as they should be; return the exit status."""
+def print_check(checked: Sequence[Checked], seal: Path) -> int:
+    """Print which pages and files of a run are not as they should be; return the exit status.
+
+    Where all are, the SHA-256 of `seal`, which states theirs, is printed to be kept elsewhere.
+    """
     for one in checked:
         if one.problem:
             print_line(f"{one.name}: {one.problem}")
@@ -26,6 +31,8 @@ def print_check(checked: Sequence[Checked]) -> int:
     print_line(
         f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be"
     )
+    if not wrong:
+        print_line(f"SHA-256 of {seal.parent.name}/{seal.name}: {sha256_file(seal)}")
     return 1 if wrong else 0
 
 

@@ -183,7 +183,7 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
     files = broken(run, about["params"]["batch_sizes"])
     if not files.get(run.results.name):
         files[run.results.name] = _results_problem(run, about["params"])
-    if against and run.seal.is_file() and sha256_file(run.seal) != against.strip().lower():
+    if against and run.seal.is_file() and sha256_file(run.seal) != against.lower():
         files[run.seal.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
     return pages + [Checked(name, problem) for name, problem in files.items()]
 

@@ -8,12 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import TypeAdapter
+
 from lresnet_utils.errors import LResNetError, TargetError
-from lresnet_utils.files import atomic_path, sha256_file
+from lresnet_utils.files import atomic_path, sha256_file, to_json
 from lresnet_utils.perf.machine import usable_cores
 from lresnet_utils.targets.session import Session
 
@@ -109,8 +111,13 @@ class Artefact:
         >>> artefact = Artefact("torch-fp32", Path("a/b.json"), {"threads": 2}, 0.5, 10, "00")
         >>> Artefact.from_json(artefact.to_json()) == artefact
         True
+
+        Raises
+        ------
+        ValueError
+            When it is not one: the record of a run may come from anybody.
         """
-        return replace(cls(**value), path=Path(value["path"]))
+        return TypeAdapter(cls).validate_json(to_json(value), strict=True)
 
 
 class Target(ABC):

@@ -9,6 +9,7 @@ from lresnet_utils.comparison.compare import compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import DataError, LResNetError, RunError
 from lresnet_utils.files import read_json, write_json
+from lresnet_utils.run import RunFolder
 from lresnet_utils.verify.compare import mcnemar_exact
 
 QUICK = Settings(replicates=200)
@@ -175,13 +176,75 @@ def test_what_is_no_report_is_refused(good, page_of, tmp_path):
     assert "damaged" in refused(good.folder, cut)
 
 
-def test_scores_that_do_not_give_the_stated_accuracy_are_refused(good, tmp_path):
+# What of a report a forger might change, and what is then said.
+FORGED = {
+    "errors": (
+        lambda cell: cell["accuracy"].update(errors=cell["accuracy"]["errors"] + 1),
+        "do not give the accuracy",
+    ),
+    "accuracy": (
+        lambda cell: cell["accuracy"].update(value=0.0, low=0.0, high=0.0),
+        "do not give the accuracy",
+    ),
+    "outside": (lambda cell: cell["accuracy"].update(value=0.0), "outside its interval"),
+    "fold": (
+        lambda cell: cell["threshold"]["folds"].__setitem__(0, 3.99),
+        "do not give the accuracy",
+    ),
+    "folds": (
+        lambda cell: cell["threshold"].update(folds=[1.0]),
+        "do not give the accuracy",
+    ),
+    "rate": (
+        lambda cell: cell["throughput_ips"].update(value=1e6),
+        "outside its interval",
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_report_that_contradicts_itself_is_refused(good, page_of, tmp_path, forged):
+    change, words = FORGED[forged]
+    shutil.copytree(good.folder, tmp_path / "changed")
+    run = RunFolder(tmp_path / "changed")
+    results = read_json(run.results)
+    change(results["cells"][0])
+    write_json(run.results, results)
+    both = ("16/torch-fp32",) * 2
+    assert words in refused(good.folder, run.folder, both)
+    # The same in a published page, which anybody may have edited.
+    page = page_of(good)
+    known = json.dumps(read_json(good.results), separators=(",", ":")).replace("<", "\\u003c")
+    said = json.dumps(results, separators=(",", ":")).replace("<", "\\u003c")
+    text = page.read_text(encoding="utf-8")
+    assert text.count(known) == 1
+    page.write_text(text.replace(known, said), encoding="utf-8")
+    assert words in refused(good.folder, page, both)
+
+
+def test_pairs_that_are_not_those_of_the_results_are_refused(good, make_run, tmp_path):
+    """Other pairs under the name of these: neither side's numbers would be of the same pairs."""
+    other = make_run("others", {"torch-fp32": 0.0}, seed=9)
+    for name in ("results.json", "faces/set.json"):
+        folder = tmp_path / name.replace("/", " ")
+        shutil.copytree(other.folder, folder)
+        text = (folder / name).read_text()
+        sha256 = read_json(other.results)["dataset"]["pairs_sha256"]
+        here = read_json(good.results)["dataset"]["pairs_sha256"]
+        (folder / name).write_text(text.replace(sha256, here))
+        assert "not those that they were made of" in refused(good.folder, folder)
+
+
+def test_what_leads_out_of_a_run_is_not_compared(good, tmp_path):
+    shutil.copytree(good.folder, tmp_path / "run")
+    (tmp_path / "run" / "bs16" / "scores").rename(tmp_path / "scores")
+    (tmp_path / "run" / "bs16" / "scores").symlink_to(tmp_path / "scores")
+    assert "leads out" in refused(good.folder, tmp_path / "run")
+
+
+def test_incomplete_results_are_refused(good, tmp_path):
     shutil.copytree(good.folder, tmp_path / "changed")
     results = read_json(tmp_path / "changed" / "results.json")
-    results["cells"][0]["accuracy"]["errors"] += 1
-    write_json(tmp_path / "changed" / "results.json", results)
-    with pytest.raises(DataError, match="do not give the accuracy"):
-        compared(good.folder, tmp_path / "changed", ("16/torch-fp32",) * 2)
     del results["cells"][0]["threshold"]
     write_json(tmp_path / "changed" / "results.json", results)
     with pytest.raises(DataError, match="incomplete"):
