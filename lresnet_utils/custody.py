@@ -23,6 +23,7 @@ Link = dict[str, Any]
 
 MISSING = "the file is missing"
 UNSEALED = "the file is missing: the run did not come to its end, or is of an older version"
+UNSTATED = "resume/run.json does not state its SHA-256"
 CHANGED = "the file is not the one whose SHA-256 is in {}"
 
 
@@ -247,7 +248,10 @@ def broken(run: RunFolder, batch_sizes: Sequence[int]) -> dict[str, str | None]:
         try:
             for file, sha256 in stated(read_json(path)):
                 known.setdefault(file, {}).setdefault(sha256, name)
-            found[name] = None
+            found.setdefault(name, None)
+            if path == run.seal:
+                left = (p.relative_to(run.folder).as_posix() for p in files_of(run, batch_sizes))
+                found |= {file: UNSTATED for file in left if file not in known}
         except (LResNetError, ValueError) as error:
             found[name] = f"damaged: {error.what if isinstance(error, LResNetError) else error}"
     for file, hashes in known.items():

@@ -4,7 +4,19 @@ import hashlib
 
 import pytest
 
-from lresnet_utils.custody import broken, chain, gather, given, made, name_of, recorded
+from lresnet_utils.custody import (
+    broken,
+    chain,
+    files_of,
+    gather,
+    given,
+    made,
+    name_of,
+    recorded,
+    stated,
+)
+from lresnet_utils.files import write_json
+from lresnet_utils.resume.hashes import Hashes
 from lresnet_utils.run import RunFolder
 
 
@@ -74,11 +86,42 @@ def test_a_chain_leads_from_what_was_given_to_the_file(links):
     assert chain(links, "unknown") == []
 
 
-def test_changed_and_missing_files_are_named(run, links):
-    assert broken(run, links) == {}
+def test_changed_missing_and_unstated_files_are_named(run, links):
+    run.write_record("1_export", 4, {"custody": links})
+    write_json(run.results, {"files": {"network.pt": links[1]["sha256"]}})
+    write_json(run.seal, {"files": Hashes().all(files_of(run, [4]), run.folder)})
+    assert not any(broken(run, [4]).values())
     run.onnx(4).write_bytes(b"grape")
     run.network.unlink()
-    assert broken(run, links) == {
+    (run.batch(4) / "models" / "late.onnx").write_bytes(b"late")
+    # Not of this run: another batch size, a set embedded later, a page, what is hidden.
+    for name in ("bs16/x", "sets/a/x", "x.html", ".x", "bs4/.x/y", "report.pdf", "run.lock"):
+        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.folder / name).write_bytes(b"x")
+    assert {name: why for name, why in broken(run, [4]).items() if why} == {
         "network.pt": "the file is missing",
-        "bs4/models/model.onnx": "the file is not the one whose SHA-256 was recorded",
+        "bs4/models/model.onnx": "the file is not the one whose SHA-256 is in resume/run.json",
+        "bs4/models/late.onnx": "resume/run.json does not state its SHA-256",
     }
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [],
+        {"files": []},
+        {"files": {"../x": "0" * 64}},
+        {"files": {"/etc/passwd": "0" * 64}},
+        {"files": {"x": "0" * 63}},
+        {"files": {"x": 3}},
+        {"files": {"x": {"bytes": 3}}},
+        {"custody": [{"file": "../x", "sha256": "0" * 64, "bytes": 3}]},
+        {"custody": [{"file": 3, "sha256": "0" * 64, "bytes": 3}]},
+        {"custody": 3},
+        {"targets": {"a": []}},
+        {"targets": []},
+    ],
+)
+def test_what_no_run_says_of_its_files_is_refused(record):
+    with pytest.raises(ValueError, match=r"no file of this folder|not what a run writes"):
+        stated(record)

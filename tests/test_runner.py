@@ -145,8 +145,9 @@ def test_pages_are_made_again_from_the_folder_alone(finished, tmp_path, monkeypa
     """Wherever it lies: what was published is what the files give, until somebody edits one."""
     run = RunFolder(shutil.copytree(finished[0].folder, tmp_path / "moved"))
     checked = check_run(run)
-    # Twelve notebooks' pages, and all of them in one file.
-    assert len(checked) == 13 and all(one.is_page and one.problem is None for one in checked)
+    # Twelve notebooks' pages, and all of them in one file; these notebooks gave no results.
+    assert sum(one.is_page for one in checked) == 13
+    assert [one.name for one in checked if one.problem] == ["results.json"]
 
     page, notebook = run.batch(1) / "1_export.html", run.batch(1) / "4_infer.ipynb"
     published = page.read_text()
@@ -163,12 +164,16 @@ def test_pages_are_made_again_from_the_folder_alone(finished, tmp_path, monkeypa
         "bs1/1_export.html": "the page is not what its inputs give",
         "bs1/4_infer.html": "the page is not what its inputs give",
         "bs4/6_perf.html": "the page is missing",
-        "report.html": "the page is not what the other pages give",
+        "report.html": "the page is not what its inputs give",
+        "results.json": "the file is missing",
+        "bs1/4_infer.ipynb": "the file is not the one whose SHA-256 is in resume/run.json",
+        "bs1/1_export.json": "resume/run.json does not state its SHA-256",
         "x": "the file is missing",
     }
     render_run(run)
     assert page.read_text() == published
-    assert {one.name for one in check_run(run) if one.problem} == {"x"}
+    still = {one.name for one in check_run(run) if one.problem}
+    assert still == {"results.json", "bs1/4_infer.ipynb", "bs1/1_export.json", "x"}
 
 
 def test_executed_notebooks_are_trusted_by_jupyter_and_changed_ones_are_not(finished):
