@@ -250,7 +250,7 @@ def report(
             where=f"--against {against}",
         )
     if check:
-        sys.exit(print_check(check_run(folder, against), folder.seal))
+        sys.exit(print_check(check_run(folder, against), folder.inventory))
     for page in [*render_run(folder), folder.single]:
         print_line(page)
     if pdf:

@@ -3,6 +3,9 @@
 Every stage records a link for each file that it makes: the SHA-256 of the file as it was written,
 what it was made from, the versions of the tools and the options. Files are named by their path in
 the run's folder, so the same inputs give the same links wherever the folder lies.
+
+At its end a run takes its inventory, ``resume/run.json``: the hash of every file that it leaves,
+the records of other hashes among them. :func:`broken` holds the files against all that is said.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 Link = dict[str, Any]
 
 MISSING = "the file is missing"
-UNSEALED = "the file is missing: the run did not come to its end, or is of an older version"
+NO_INVENTORY = "the file is missing: the run did not come to its end, or is of an older version"
 UNSTATED = "resume/run.json does not state its SHA-256"
 CHANGED = "the file is not the one whose SHA-256 is in {}"
 
@@ -238,18 +241,18 @@ def broken(run: RunFolder, batch_sizes: Sequence[int]) -> dict[str, str | None]:
     sizes = [(s, b) for s in STAGES for b in ([None] if s in WHOLE_RUN else batch_sizes)]
     records = [run.stage(*job) for job in sizes]
     records += [run.state_of(*job).with_suffix(".json") for job in sizes]
-    for path in (run.seal, run.results, *records):
+    for path in (run.inventory, run.results, *records):
         name = path.relative_to(run.folder).as_posix()
         if not path.is_file():
-            # What else is missing is in the seal.
+            # What else is missing is in the inventory.
             found |= {name: MISSING} if path == run.results else {}
-            found |= {name: UNSEALED} if path == run.seal else {}
+            found |= {name: NO_INVENTORY} if path == run.inventory else {}
             continue
         try:
             for file, sha256 in stated(read_json(path)):
                 known.setdefault(file, {}).setdefault(sha256, name)
             found.setdefault(name, None)
-            if path == run.seal:
+            if path == run.inventory:
                 left = (p.relative_to(run.folder).as_posix() for p in files_of(run, batch_sizes))
                 found |= {file: UNSTATED for file in left if file not in known}
         except (LResNetError, ValueError) as error:

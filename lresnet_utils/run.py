@@ -239,7 +239,7 @@ class RunFolder:
         return self.folder / "resume"
 
     @property
-    def seal(self) -> Path:
+    def inventory(self) -> Path:
         """Written last: the hash of every file of the run as it ended."""
         return self.state / "run.json"
 

@@ -92,7 +92,7 @@ class Runner:
         self.run.require_own()
         prepare_folder(self.run.folder)
         self.run.sweep()
-        self.run.seal.unlink(missing_ok=True)
+        self.run.inventory.unlink(missing_ok=True)
         self._provenance = provenance(self.run.notebooks)
         values = self.params.model_dump()
         with Reserve(self.run.folder) as self._reserve:
@@ -101,7 +101,7 @@ class Runner:
             write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
             self._run_jobs()
             self._write_run()
-            self._seal()
+            self._take_inventory()
         if self.full:
             raise self.full
         return [self.outcomes[job] for job in self._jobs]
@@ -264,13 +264,13 @@ class Runner:
     def _put_run(self) -> None:
         write_json(self.run.folder / "run.json", self._about())
 
-    def _seal(self) -> None:
+    def _take_inventory(self) -> None:
         """State the hash of every file as the run leaves it, that of the hashes' memory last."""
         hashes, folder = self._resume.hashes, self.run.folder
         files = hashes.all(files_of(self.run, self.params.batch_sizes), folder)
         hashes.keep()
         files |= hashes.all([self.run.state / "hashes.json"], folder)
-        write_json(self.run.seal, {"files": files})
+        write_json(self.run.inventory, {"files": files})
 
     def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
         """Return what ``run.json`` holds, with outcomes that nobody has been told yet."""

@@ -89,7 +89,7 @@ def test_a_chain_leads_from_what_was_given_to_the_file(links):
 def test_changed_missing_and_unstated_files_are_named(run, links):
     run.write_record("1_export", 4, {"custody": links})
     write_json(run.results, {"files": {"network.pt": links[1]["sha256"]}})
-    write_json(run.seal, {"files": Hashes().all(files_of(run, [4]), run.folder)})
+    write_json(run.inventory, {"files": Hashes().all(files_of(run, [4]), run.folder)})
     assert not any(broken(run, [4]).values())
     run.onnx(4).write_bytes(b"grape")
     run.network.unlink()

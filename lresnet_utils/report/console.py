@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _SHOWN_PAIRS = 10
 
 
-def print_check(checked: Sequence[Checked], seal: Path) -> int:
+def print_check(checked: Sequence[Checked], inventory: Path) -> int:
     """Print which pages and files of a run are not as they should be; return the exit status.
 
-    Where all are, the SHA-256 of `seal`, which states theirs, is printed to be kept elsewhere.
+    Where all are, the SHA-256 of `inventory`, which states theirs, is printed to be kept elsewhere.
     """
     for one in checked:
         if one.problem:
@@ -32,7 +32,8 @@ def print_check(checked: Sequence[Checked], seal: Path) -> int:
         f"{pages} pages and {len(checked) - pages} files checked, {wrong} not as they should be"
     )
     if not wrong:
-        print_line(f"SHA-256 of {seal.parent.name}/{seal.name}: {sha256_file(seal)}")
+        named = f"{inventory.parent.name}/{inventory.name}"
+        print_line(f"SHA-256 of {named}: {sha256_file(inventory)}")
     return 1 if wrong else 0
 
 

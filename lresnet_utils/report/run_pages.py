@@ -163,8 +163,8 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
     run : RunFolder
         A finished run. Nothing in it is changed.
     against : str, optional
-        The SHA-256 of the run's seal, which states the hash of every file, as it was kept
-        elsewhere. Without it, whoever rewrote all of these files is not noticed.
+        The SHA-256 of the run's inventory, ``resume/run.json``, as it was kept elsewhere. Without
+        it, whoever rewrote the inventory and all that it states is not noticed.
 
     Returns
     -------
@@ -183,8 +183,8 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
     files = broken(run, about["params"]["batch_sizes"])
     if not files.get(run.results.name):
         files[run.results.name] = _results_problem(run, about["params"])
-    if against and run.seal.is_file() and sha256_file(run.seal) != against.lower():
-        files[run.seal.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
+    if against and run.inventory.is_file() and sha256_file(run.inventory) != against.lower():
+        files[run.inventory.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
     return pages + [Checked(name, problem) for name, problem in files.items()]
 
 

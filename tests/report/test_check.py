@@ -144,7 +144,7 @@ def test_a_run_as_it_was_left_is_as_it_should_be(run, capsys, monkeypatch):
     status, told = lresnet(capsys, monkeypatch, "report", run.folder, "--check")
     assert status == 0
     assert ", 0 not as they should be" in told
-    assert told.splitlines()[-1] == f"SHA-256 of resume/run.json: {sha256_file(run.seal)}"
+    assert told.splitlines()[-1] == f"SHA-256 of resume/run.json: {sha256_file(run.inventory)}"
     # Made again, pages are the same, and so is the rest.
     assert lresnet(capsys, monkeypatch, "report", run.folder)[0] == 0
     assert wrong(run) == {}
@@ -210,10 +210,10 @@ def test_numbers_changed_everywhere_but_where_they_were_measured(run, capsys, mo
 def test_results_that_the_records_do_not_give_are_found_whatever_their_hash(run):
     """Somebody who knew which records state the hash of results.json."""
     edit(run.results, lambda r: r["cells"][0]["throughput_ips"].update(value=100.5))
-    for record in (run.seal, run.state / "7_summary.json"):
+    for record in (run.inventory, run.state / "7_summary.json"):
         edit(record, lambda r: r["files"]["results.json"].update(sha256=sha256_file(run.results)))
     edit(
-        run.seal,
+        run.inventory,
         lambda r: r["files"]["resume/7_summary.json"].update(
             sha256=sha256_file(run.state / "7_summary.json")
         ),
@@ -225,9 +225,9 @@ def test_results_that_the_records_do_not_give_are_found_whatever_their_hash(run)
 
 
 def test_a_file_that_the_run_did_not_leave_is_named(run):
-    """A seal that says nothing of a file would let anything stand in its place."""
+    """An inventory that says nothing of a file would let anything stand in its place."""
     write_text(run.folder / "faces" / "more.npy", "x")
-    edit(run.seal, lambda r: r["files"].pop("run.json"))
+    edit(run.inventory, lambda r: r["files"].pop("run.json"))
     assert wrong(run) == dict.fromkeys(
         ("faces/more.npy", "run.json"), "resume/run.json does not state its SHA-256"
     )
@@ -240,7 +240,7 @@ def test_forged_rates_of_a_kept_part_are_told(run):
 
 
 def test_who_rewrites_everything_is_found_by_a_hash_kept_elsewhere(run, left, capsys, monkeypatch):
-    kept = sha256_file(run.seal)
+    kept = sha256_file(run.inventory)
     check = ("report", run.folder, "--check", "--against")
     assert lresnet(capsys, monkeypatch, *check, kept.upper())[0] == 0
     # All of it is made anew from other numbers, as by a run.
@@ -347,7 +347,7 @@ def test_damaged_files_are_problems_and_no_tracebacks(run, capsys, monkeypatch, 
     assert status == 1
     named = {line.partition(":")[0] for line in told.splitlines()}
     assert {"results.json", "index.html", "report.html"} <= named
-    # A seal that is whole, but states nothing, leaves every file unstated.
+    # An inventory that is whole, but states nothing, leaves every file unstated.
     assert named & {"resume/run.json", "run.json"}
     (run.folder / "run.json").write_bytes(content)
     status, told = lresnet(capsys, monkeypatch, "report", run.folder, "--check")
@@ -413,7 +413,10 @@ def test_a_pipe_is_not_waited_for(run, capsys, monkeypatch):
 def test_hashes_are_taken_of_nothing_outside_the_folder(run, tmp_path):
     (tmp_path / "secret").write_text("x")
     for name in ("../../secret", str(tmp_path / "secret")):
-        edit(run.seal, lambda r, n=name: r["files"].update({n: {"bytes": 1, "sha256": "0" * 64}}))
+        edit(
+            run.inventory,
+            lambda r, n=name: r["files"].update({n: {"bytes": 1, "sha256": "0" * 64}}),
+        )
         found = wrong(run)
         assert "no file of this folder" in found["resume/run.json"]
         assert name not in found
