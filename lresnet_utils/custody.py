@@ -260,9 +260,12 @@ def broken(run: RunFolder, batch_sizes: Sequence[int]) -> dict[str, str | None]:
     for file, hashes in known.items():
         # Of pages it does not matter who made them, but what their inputs give.
         if not file.endswith(".html") and not found.get(file):
-            path = run.folder / file
-            # Unlike Path.is_file, this takes any name.
-            now = sha256_file(path) if os.path.isfile(path) else None  # noqa: PTH113
-            others = [by for sha256, by in hashes.items() if sha256 != now]
-            found[file] = None if not others else CHANGED.format(others[0]) if now else MISSING
+            try:
+                now = sha256_file(run.folder / file)
+                others = [by for sha256, by in hashes.items() if sha256 != now]
+                found[file] = CHANGED.format(others[0]) if others else None
+            except FileNotFoundError:
+                found[file] = MISSING
+            except (OSError, ValueError) as error:  # what Python raises for a zero byte in a name
+                found[file] = f"the file cannot be read: {error}"
     return found

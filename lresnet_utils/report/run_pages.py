@@ -198,13 +198,14 @@ def _compared(page: Path, make: Callable[[], str]) -> str | None:
     if not page.is_file():
         return "the page is missing"
     try:
-        text = make()
+        text = make().encode()
+        same = page.stat().st_size == len(text) and page.read_bytes() == text
     except LResNetError as error:
         return f"its inputs give no page: {error.what}"
     # The other pages may be anybody's.
     except Exception as error:
         return f"its inputs give no page ({type(error).__name__}: {error})"
-    return None if page.read_bytes() == text.encode() else "the page is not what its inputs give"
+    return None if same else "the page is not what its inputs give"
 
 
 def _results_problem(run: RunFolder, params: Mapping[str, Any]) -> str | None:

@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.report.scripts import page_scripts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.untrusted.strict_json import MAX_BYTES
+from lresnet_utils.untrusted.whole_file import read_bytes
 
 # Attributes that name another element of the page, or several.
 _NAMING = re.compile(r'(\s(?:id|for|aria-labelledby|aria-describedby|aria-controls)=")([^"]+)"')
@@ -143,7 +146,7 @@ def single_text(run: RunFolder, pages: Collection[str]) -> str:
             where=str(run.folder),
             fix="run it first: lresnet run PARAMS",
         )
-    first = _Page(run.index.read_text(encoding="utf-8"))
+    first = _Page(_read(run.index))
     entries = [e for e in _entries(first) if e.path in pages and (run.folder / e.path).is_file()]
     anchors = {entry.path: entry.anchor for entry in entries}
     anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
@@ -151,6 +154,10 @@ def single_text(run: RunFolder, pages: Collection[str]) -> str:
     up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
     sections = [_section(run, entry, anchors, up) for entry in entries]
     return _with_scripts(_drawn_once(_joined(first, entries, anchors, sections)))
+
+
+def _read(path: Path) -> str:
+    return read_bytes(path, most=MAX_BYTES, what="The page").decode()
 
 
 def _entries(first: _Page) -> list[_Entry]:
@@ -171,7 +178,7 @@ def _entries(first: _Page) -> list[_Entry]:
 
 
 def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str) -> str:
-    page = _Page((run.folder / entry.path).read_text(encoding="utf-8"))
+    page = _Page(_read(run.folder / entry.path))
     prefix = f"{entry.anchor}--"
 
     def change(tag: _Tag, text: str) -> str:

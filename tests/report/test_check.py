@@ -410,6 +410,20 @@ def test_a_pipe_is_not_waited_for(run, capsys, monkeypatch):
     assert "pipe" in told
 
 
+def test_names_that_no_system_takes_are_problems(run):
+    odd = ("x\0y", "n" * 5000, "faces", "\ud800".encode("utf-8", "replace").decode())
+    for name in odd:
+        edit(run.inventory, lambda r, n=name: r["files"].update({n: {"sha256": "0" * 64}}))
+    assert set(odd) <= set(wrong(run))
+
+
+def test_a_page_of_any_size_is_no_burden(run):
+    """Sparse, so that it takes no room on the disk, but would fill the memory."""
+    for page in (run.index, run.single):
+        os.truncate(page, 2**40)
+    assert {"index.html", "report.html"} <= set(wrong(run))
+
+
 def test_hashes_are_taken_of_nothing_outside_the_folder(run, tmp_path):
     (tmp_path / "secret").write_text("x")
     for name in ("../../secret", str(tmp_path / "secret")):
