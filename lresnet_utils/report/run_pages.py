@@ -52,7 +52,7 @@ class Checked:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is a page rather than a file of the chain of custody."""
+        """Whether it is a page rather than another file."""
         return self.name.endswith(".html")
 
 

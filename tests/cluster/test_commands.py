@@ -13,7 +13,7 @@ from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.embed import embed
-from lresnet_utils.errors import ParamsError, RunError
+from lresnet_utils.errors import LResNetError, ParamsError, RunError
 from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
@@ -147,3 +147,40 @@ def test_what_cannot_be_done_is_told(run, people, tmp_path):
         run_build(run, "4/ascend-fp16")
     with pytest.raises(ParamsError, match="between 0 and 1"):
         commands.all_pairs(tmp_path, far_targets=[2.0], workers=0, scheduler=None, files="auto")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: entry["artefact"].update(target="../../../elsewhere"),
+        lambda entry: entry["artefact"].update(target="openvino-fp32"),
+        lambda entry: entry["artefact"].update(path="x/.."),
+        lambda entry: entry["artefact"].update(options=[]),
+        lambda entry: entry["artefact"].update(sha256=None),
+        lambda entry: entry.update(artefact=3),
+        lambda entry: entry.clear(),
+    ],
+)
+def test_a_record_of_builds_that_no_run_writes_is_refused(run, tmp_path, damage):
+    other = RunFolder(shutil.copytree(run.folder, tmp_path / "other"))
+    record = other.record("2_compile", 4)
+    damage(record["targets"]["onnxruntime-fp32"])
+    write_json(other.stage("2_compile", 4), record)
+    with pytest.raises(LResNetError):
+        run_build(other, "4/onnxruntime-fp32")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("run.json", {"params": {"flip": "yes"}}),
+        ("run.json", []),
+        ("bs4/1_export.json", {"input": {"channel_order": "grb", "normalisation": "raw"}}),
+        ("bs4/2_compile.json", {"targets": [1]}),
+    ],
+)
+def test_records_of_wrong_types_are_refused(run, tmp_path, name, value):
+    other = RunFolder(shutil.copytree(run.folder, tmp_path / "other"))
+    write_json(other.folder / name, value)
+    with pytest.raises(LResNetError):
+        run_build(other, "4/onnxruntime-fp32")
