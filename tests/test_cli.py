@@ -162,7 +162,7 @@ def test_pack_replaces_no_file_of_another_kind_nor_its_source(tmp_path, small_lf
 
 
 def test_embed_refuses_a_folder_of_somebody_elses(tmp_path, monkeypatch, small_lfw):
-    monkeypatch.setattr(commands, "run_build", lambda run, cell: None)
+    monkeypatch.setattr(commands, "run_build", lambda run, cell, trust: None)
     (tmp_path / ".env").write_text("mine")
     how = {"cell": "1/x", "shard_size": 4, "workers": 0, "scheduler": None, "files": "auto"}
     with pytest.raises(RunError, match="something else"):
