@@ -18,6 +18,9 @@ from lresnet_utils.verify.scores import unit_rows
 if TYPE_CHECKING:  # targets import this module
     from lresnet_utils.targets.session import Session
 
+ZERO = "the network's output is zero"
+NOT_FINITE = "the network's output is not finite"
+
 
 @dataclass(frozen=True)
 class StageRate:
@@ -210,8 +213,8 @@ class _Result:
         cancelled = ~vectors.any(axis=1)
         for bad, reason in (
             (cancelled, "the two views' embeddings cancel out"),
-            (empty, "the network's output is zero"),
-            (~finite, "the network's output is not finite"),
+            (empty, ZERO),
+            (~finite, NOT_FINITE),
         ):
             self._reasons.update((int(row), reason) for row in rows[bad])
         vectors[~finite | empty | cancelled] = 0.0

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lresnet_utils.findings import accuracy, degraded, speed, state, timing
+from lresnet_utils.findings import accuracy, degraded, preconditions, speed, state, timing
 from lresnet_utils.findings.model import Finding
 
 Rule = Callable[[Mapping[str, Any]], list[Finding]]
 
 RULES: tuple[Rule, ...] = (
     speed.fastest_accurate,
+    preconditions.unmet,
     accuracy.gates,
     accuracy.published_values,
     state.stopped_cells,

@@ -63,6 +63,12 @@ def largest_batch(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell["batch_size"] == largest]
 
 
+def busy_loads(results: Results) -> dict[int, Mapping[str, Any]]:
+    """Return what else ran, by batch size, where it was more than a timing can bear."""
+    loads = {row["batch_size"]: row.get("load") or {} for row in results.get("timing", [])}
+    return {size: load for size, load in loads.items() if load.get("busy")}
+
+
 def by_target(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """Return each target's cells, batch sizes ascending."""
     found: dict[str, list[Cell]] = {}

@@ -12,6 +12,7 @@ from lresnet_utils.report.style import (
     fmt_interval,
     fmt_number,
     fmt_percent,
+    fmt_points,
     fmt_rate,
     join_words,
 )
@@ -27,6 +28,8 @@ _COUNTED = {
     "share of the ceiling": mark("n = {n} repeats"),
     "squared L2 distance": mark("n = {n} folds"),
     "ratio": mark("n = {n} repeats each"),
+    "area under the ROC": mark("n = {n} pairs"),
+    "difference of shares": mark("n = {n} pairs"),
 }
 _PARTS = {"data_read": mark("reading"), "preprocess": mark("preprocessing")}
 
@@ -58,10 +61,11 @@ def say(finding: Finding) -> Said:
     values = _texts(finding.evidence)
     if words.item:
         values["items"] = _items(words, finding.evidence["items"])
+    told = [words.finding, *_also(words, "finding", finding.evidence)]
     evidence = [words.evidence, *_also(words, "evidence", finding.evidence)]
     to_do = [words.to_do, *_also(words, "to_do", finding.evidence)]
     return Said(
-        tr(words.finding, **values),
+        tr(" ").join(tr(part, **values) for part in told),
         tr(" ").join(tr(part, **values) for part in evidence),
         tr(" ").join(tr(part, **values) for part in to_do if part),
     )
@@ -91,15 +95,35 @@ def _also(words: Words, where: str, evidence: Mapping[str, Any]) -> list[str]:
 
 
 def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
-    """Write every piece of evidence; estimates also without their intervals, as ``..._short``."""
+    """Write every piece of evidence.
+
+    Estimates are also written without n, as ``..._range``, and without interval, as
+    ``..._short``; findings that another one rests on become its clauses.
+    """
     texts = {}
     for name, value in evidence.items():
-        if isinstance(value, Mapping):
+        if name in ("because", "conditions"):
+            texts |= _clauses(name, value)
+        elif isinstance(value, Mapping):
             texts[name] = _estimate(value)
+            texts[f"{name}_range"] = fmt_interval(
+                *(value[key] for key in ("value", "low", "high")), _form(value)
+            )
             texts[f"{name}_short"] = _form(value)(value["value"])
         else:
             texts[name] = _plain(name, value)
     return texts
+
+
+def _clauses(name: str, findings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Write findings as parts of another's sentences."""
+    said = [say(Finding(**found)) for found in findings]
+    clauses = (text.finding[:1].lower() + text.finding[1:].rstrip(".。") for text in said)
+    return {
+        name: tr("; ").join(clauses),
+        f"{name}_evidence": tr(" ").join(text.evidence for text in said),
+        f"{name}_to_do": tr(" ").join(text.to_do for text in said),
+    }
 
 
 def _plain(name: str, value: Any) -> str:
@@ -128,6 +152,8 @@ def _form(estimate: Mapping[str, Any]) -> Callable[[float], str]:
         "share of the ceiling": lambda value: fmt_percent(value, 0),
         "squared L2 distance": lambda value: f"{value:.3f}",
         "ratio": lambda value: f"{value:.2f}",
+        "area under the ROC": lambda value: f"{value:.3f}",
+        "difference of shares": fmt_points,
     }[estimate["unit"]]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lresnet_utils.findings import model
 from lresnet_utils.findings.accuracy import budget_share
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
+from lresnet_utils.findings.preconditions import unmet
 from lresnet_utils.perf.ratio import speed_ratio
 
 HALF = 0.5
@@ -22,11 +23,18 @@ def timed_cells(results: Results) -> list[Cell]:
 def fastest_accurate(results: Results) -> list[Finding]:
     """Name the fastest build that decides as the reference does, or say why none can be named."""
     timed = timed_cells(results)
+    open_points = unmet(results)
+    failed = [found.to_json() for found in open_points if found.kind == FAILS]
+    if failed:
+        cells = list(dict.fromkeys(cell for found in failed for cell in found["cells"]))
+        return [Finding("fastest-accurate", FAILS, {"because": failed}, cells, "withheld")]
     if not timed:
         return []
     good = [cell for cell in timed if _decides_well(cell, results)]
     if good:
-        return [_fastest(good, timed, results)]
+        found = _fastest(good, timed, results)
+        found.evidence["conditions"] = [point.to_json() for point in open_points]
+        return [found]
     fastest = max(timed, key=_value)
     evidence = {
         "target": fastest["target"],
@@ -66,7 +74,8 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
     }
     case = "reference"
     if base is not None and best["target"] != name and model.gate(best, "paired"):
-        case = "faster"
+        disturbed = {base["batch_size"], best["batch_size"]} & model.busy_loads(results).keys()
+        case = "disturbed" if disturbed else "faster"
         ratio = speed_ratio(base["throughput_ips"], best["throughput_ips"])
         n = [cell["throughput_ips"]["n"] for cell in (base, best)]
         evidence |= {

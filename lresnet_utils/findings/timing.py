@@ -33,12 +33,10 @@ def _half_width(cell: model.Cell) -> float:
 
 def busy_machine(results: Results) -> list[Finding]:
     """Say at which batch sizes something else took processor time while builds were timed."""
-    loads = {row["batch_size"]: row.get("load") or {} for row in results.get("timing", [])}
     keys = ("other_cores", "stolen_cores", "cores", "seconds")
     items = [
         {"batch_size": size} | {key: load[key] for key in keys}
-        for size, load in loads.items()
-        if load.get("busy")
+        for size, load in model.busy_loads(results).items()
     ]
     if not items:
         return []

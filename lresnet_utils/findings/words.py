@@ -17,8 +17,8 @@ class Words(NamedTuple):
         How one item is written.
     also : tuple of (str, str, str)
         Further sentences for where there is something to say: the name of the evidence that
-        must be there, to which of ``"evidence"``, ``"to_do"`` and ``"item"`` it is added, and
-        the sentence.
+        must be there, to which of ``"finding"``, ``"evidence"``, ``"to_do"`` and ``"item"`` it is
+        added, and the sentence.
     """
 
     finding: str
@@ -28,7 +28,9 @@ class Words(NamedTuple):
     also: tuple[tuple[str, str, str], ...] = ()
 
 
+_CONDITIONS = ("conditions", "finding", "On condition that this is meant: {conditions}.")
 _FASTEST_ALSO = (
+    _CONDITIONS,
     ("end_to_end", "evidence", "With reading and preparing of faces: {end_to_end}."),
     (
         "p50_ms",
@@ -45,7 +47,7 @@ _FASTEST_ALSO = (
 _FASTEST = {
     ("fastest-accurate", "faster"): Words(
         "The fastest build with no loss found against {reference} is {target} at batch size "
-        "{batch_size}: {rate_short}, {ratio_short} times {reference} at its best.",
+        "{batch_size}: {rate_short}, {ratio_range} times {reference} at its best.",
         "{rate}; {ratio} times {reference_cell}. Accuracy {accuracy} wrong. Right with {reference} "
         "and wrong here: {lost}.",
         "Ship {target} at batch size {batch_size}.",
@@ -58,6 +60,17 @@ _FASTEST = {
                 "{surer_target} at batch size {surer_batch_size}: {surer_rate_short}.",
             ),
         ),
+    ),
+    ("fastest-accurate", "withheld"): Words(
+        "No build can be recommended: {because}.", "{because_evidence}", "{because_to_do}"
+    ),
+    ("fastest-accurate", "disturbed"): Words(
+        "No loss was found against {reference} with {target} at batch size {batch_size}; by how "
+        "much it is faster cannot be told, for want of quiet while builds were timed.",
+        "{rate}, beside other work. Accuracy {accuracy} wrong. Right with {reference} and wrong "
+        "here: {lost}.",
+        "Time again with nothing else running.",
+        also=_FASTEST_ALSO,
     ),
     ("fastest-accurate", "reference"): Words(
         "The fastest build that passes is {target} at batch size {batch_size}: {rate_short}.",
@@ -227,5 +240,80 @@ _STATE = {
     ("set-health", ""): Words("{finding}: {evidence}", "{consequence}"),
 }
 
-WORDS: dict[tuple[str, str], Words] = _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE
+# The first word of a finding is written small after a colon, so none begins with a name.
+_PRECONDITIONS = {
+    ("accuracy-judged", "fails"): Words(
+        "No accuracy could be judged: {reason}.",
+        "A build is recommended for what it decides, and nothing was decided here.",
+        "See the Evaluate page, and mend the set or the network.",
+    ),
+    ("finite-embeddings", "fails"): Words(
+        "The network gives no usable embeddings: of {n_images} images {n_not_finite} give numbers "
+        "that are not finite, {n_zero} give zeros only, and {n_distinct} embeddings differ.",
+        "{target}, of the faces as they are.",
+        "Find the first layer whose output is not finite or constant, with fewer bits suspected "
+        "first.",
+        also=(("layer", "evidence", "The first such output in the graph: {layer}."),),
+    ),
+    ("finite-embeddings", "part"): Words(
+        "Some embeddings cannot be used: of {n_images} images {n_not_finite} give numbers that "
+        "are not finite, and {n_zero} give zeros only.",
+        "{target}, of the faces as they are.",
+        "Look at these images on the Evaluate page, and at the range of the build's numbers.",
+    ),
+    ("both-classes", "fails"): Words(
+        "Not both classes are there to be told apart: {n_genuine} genuine and {n_impostor} "
+        "impostor pairs, {n_folds_one_class} folds with one class only.",
+        "A threshold can be chosen and tested only where pairs of one person and of two stand in "
+        "each fold.",
+        "Mix the pairs so that each fold has both, or give pairs of both classes.",
+    ),
+    ("better-than-chance", "fails"): Words(
+        "Recognition is not better than guessing, as far as these pairs can tell: area under the "
+        "ROC {auc_range}.",
+        "{target}: {auc}; guessing gives 0.5.",
+        "Check weights, channel order, scale of the pixels and labels before anything else.",
+    ),
+    ("grid-resolves", "fails"): Words(
+        "The guide's thresholds are too coarse for these distances: {accuracy_short} right by "
+        "them, {exact_short} by exact ones.",
+        "{target}: half of the distances lie within {steps} steps of 0.01. By the guide: "
+        "{accuracy} wrong; by thresholds between the distances: {exact} wrong, the best over all "
+        "pairs at {exact_threshold}. McNemar's exact p = {p}.",
+        "Use the exact threshold, or embeddings that are centred or normalised as in training.",
+    ),
+    ("input-as-trained", "fails"): Words(
+        "The pixels are not what the network was trained with: {best} instead of {used} changes "
+        "accuracy by {difference_range} points.",
+        "{target}, on a sample of the pairs: {difference}.",
+        "Set {set_to}, or find out why the maker's own input does worse.",
+    ),
+    ("faces-aligned", "fails"): Words(
+        "The faces were given as aligned and are not: landmarks lie {median_px} pixels from the "
+        "template, and are turned by {median_degrees} degrees.",
+        "Medians over {n} faces that were looked at; {n_no_face} more showed none. Aligned faces "
+        "lie within {limit_px} pixels.",
+        "Set dataset.align to always.",
+    ),
+    ("set-complete", "fails"): Words(
+        "Much of the set was not tested: {lost_short} of the pairs have no distance, and "
+        "{n_passed_over} files were passed over.",
+        "Pairs without a distance: {lost}. Pictures that cannot be used: {n_unusable} of "
+        "{n_images}.",
+        "See the Preprocess page for each file's reason, and mend the set.",
+        also=(("passed_over", "evidence", "Passed over: {passed_over}."),),
+    ),
+    ("set-complete", "part"): Words(
+        "Not all of the set was tested: {lost_short} of the pairs have no distance, and "
+        "{n_passed_over} files were passed over.",
+        "Pairs without a distance: {lost}. Pictures that cannot be used: {n_unusable} of "
+        "{n_images}.",
+        "See the Preprocess page for each file's reason.",
+        also=(("passed_over", "evidence", "Passed over: {passed_over}."),),
+    ),
+}
+
+WORDS: dict[tuple[str, str], Words] = (
+    _PRECONDITIONS | _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE
+)
 """Rule and case to what is said."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.embed import NOT_FINITE, ZERO
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.channels import judge_order
@@ -22,7 +24,9 @@ from lresnet_utils.verify.gates import guide_gate, paired_gate
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"
+NONE_IN_BOTH = "no image has an embedding from both"
 NO_REFERENCE = "the reference target has no embeddings here"
+_ALIKE_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,11 @@ def _channel_test(judge: Judge) -> dict[str, Any] | None:
     """Judge the channel order, where ``4_infer`` embedded the other one."""
     run, batch_size = judge.run, judge.batch_size
     tested = run.record("4_infer", batch_size).get("channel_test")
-    own = tested and judge.scored.get((tested.get("target"), CLEAN))
-    if own is None:
+    if not tested or "refused" in tested:
         return tested
+    own = judge.scored.get((tested["target"], CLEAN))
+    if own is None:
+        return {"refused": f"{tested['target']}, which embedded the other order, has no accuracy"}
     how = {key: judge.options[key] for key in ("folds", "replicates", "seed")}
     used = own.distances, own.acquired
     return judge_order(run, judge.faces, tested, used, batch_size=batch_size, **how)
@@ -137,8 +143,27 @@ def _entry(
         entry = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
     if entry["status"] == OK:
         run, batch_size = judge.run, judge.batch_size
-        entry["parity"] = _parity(run, batch_size, name, reference, base, judge.scored, judge.faces)
+        own = _vectors(run, batch_size, name)
+        reasons = embedded.get("variants", {}).get(CLEAN, {}).get("failures", {})
+        entry["embeddings"] = _health_of(own, reasons)
+        entry["parity"] = _parity(own, reference, base, name, judge.scored, judge.faces)
+        if entry.get("refused"):
+            entry["parity"].setdefault("refused", entry["refused"])
     return entry
+
+
+def _health_of(own: dict[str, np.ndarray], reasons: dict[str, str]) -> dict[str, Any]:
+    """Count the images whose embedding is no use, and how many embeddings differ at all."""
+    vectors = own["vectors"][~own["failed"]]
+    # Digits that rounding leaves apart do not make two embeddings of a constant.
+    distinct = {row.tobytes() for row in np.round(vectors, _ALIKE_DIGITS)}
+    why = Counter(reasons.values())
+    return {
+        "n_images": len(own["failed"]),
+        "n_not_finite": why[NOT_FINITE],
+        "n_zero": why[ZERO],
+        "n_distinct": len(distinct),
+    }
 
 
 def _has(embedded: dict[str, Any], target: str) -> bool:
@@ -150,17 +175,18 @@ def _vectors(run: RunFolder, batch_size: int, target: str) -> dict[str, np.ndarr
     return run.arrays(path, stage="4_infer", batch_size=batch_size)
 
 
-def _parity(run, batch_size, name, reference, base, scored, faces) -> dict[str, Any]:
+def _parity(own, reference, base, name, scored, faces) -> dict[str, Any]:
     """Compare a target with the reference: embeddings always, decisions where there are any."""
     if base is None:
         return {"refused": f"{NO_REFERENCE} ({reference})"}
-    own = _vectors(run, batch_size, name)
     both = ~(own["failed"] | base["failed"])
+    if not both.any():
+        return {"reference": reference, "refused": NONE_IN_BOTH}
     parity = {"reference": reference} | embedding_agreement(
         base["vectors"][both], own["vectors"][both]
     )
     if (name, CLEAN) not in scored or (reference, CLEAN) not in scored:
-        return parity | {"flipped_pairs": None, "mcnemar_p": None, "refused": SEEDED}
+        return parity | {"flipped_pairs": None, "mcnemar_p": None}
     variants = sorted(
         {v for t, v in scored if t == name} & {v for t, v in scored if t == reference}
     )

@@ -28,6 +28,10 @@ from lresnet_utils.verify.protocol import fold_numbers
 from lresnet_utils.verify.scores import score_pairs
 from lresnet_utils.verify.transfer import rates_at_threshold, threshold_of
 
+ONE_CLASS = {
+    True: "all pairs are genuine, so no threshold can be chosen or tested",
+    False: "all pairs are impostor pairs, so no threshold can be chosen or tested",
+}
 NOT_EMBEDDED = "this target embeds one set only"
 NO_INTERVAL = "none: every pair is counted in blocks; the drawn pairs have intervals over people"
 
@@ -69,9 +73,21 @@ class Judge:
         return identities_of(self.faces)
 
     def accuracy(self, target: str, variants: dict[str, Any]) -> dict[str, Any]:
-        """Score every variant of a target; the clean one carries the headline numbers."""
-        for variant in variants:
-            self.scored[target, variant] = self._score(target, variant)
+        """Score every variant of a target; the clean one carries the headline numbers.
+
+        Where the pairs or the embeddings allow no accuracy, ``refused`` says why.
+        """
+        same = self.faces.same
+        if same.all() or not same.any():
+            return {"accuracy": None, "refused": ONE_CLASS[bool(same.all())]}
+        try:
+            for variant in variants:
+                self.scored[target, variant] = self._score(target, variant)
+        except EvaluationError as error:
+            for variant in variants:
+                self.scored.pop((target, variant), None)
+            where = f" ({error.where})" if error.where else ""
+            return {"accuracy": None, "refused": f"{error.what.rstrip('.')}{where}"}
         clean = self.scored[target, self.clean]
         failures = failure_summary(
             clean.distances,
@@ -82,7 +98,7 @@ class Judge:
         )
         reasons = variants[self.clean].get("failures", {})
         images = _failed_images(self.faces, clean, reasons)
-        numbers = headline(clean)
+        numbers = headline(clean, self.faces.same)
         names = (self.faces.name, self.faces.source)
         return numbers | {
             "published": published(
@@ -92,7 +108,7 @@ class Judge:
             **points(clean, self.faces.same, self.options["far_targets"]),
             "fixed_thresholds": [self._at(target, clean, *given) for given in self.fixed],
             "failures": asdict(failures) | {"images": images},
-            "variants": {v: headline(self.scored[target, v]) for v in variants},
+            "variants": {v: headline(self.scored[target, v], self.faces.same) for v in variants},
             "custody": of_scores(
                 self.run, self.faces, self.batch_size, target, variants, self.options["folds"]
             ),

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.verify.compare import mcnemar_exact
 from lresnet_utils.verify.curves import Roc, roc, tar_at_far
 from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.points import decidability, minimum_cost
-from lresnet_utils.verify.protocol import ProtocolResult, fold_numbers, guide_protocol
+from lresnet_utils.verify.protocol import (
+    ProtocolResult,
+    exact_protocol,
+    fold_numbers,
+    guide_protocol,
+    guide_thresholds,
+)
 from lresnet_utils.verify.transfer import UNSEEN
 from lresnet_utils.verify.uncertainty import Uncertainty, uncertainty
 
@@ -117,7 +124,7 @@ def scored_pairs(
     return Scored(distances, acquired, failed, protocol, curve, no_curve, intervals, no_intervals)
 
 
-def headline(scored: Scored) -> dict[str, Any]:
+def headline(scored: Scored, same: np.ndarray) -> dict[str, Any]:
     """Return accuracy, threshold, EER and AUC as `results.json` holds them, each with its n."""
     protocol, curve, found = scored.protocol, scored.curve, scored.intervals
     low, high = wilson(protocol.n - protocol.errors, protocol.n)
@@ -134,6 +141,8 @@ def headline(scored: Scored) -> dict[str, Any]:
             "folds": protocol.accuracy,
             "standard_error": protocol.standard_error,
             "standard_error_of": "mean over folds, s / sqrt(k) with s over k - 1",
+            "exact": _exact(scored, same),
+            "one_class_folds": _one_class_folds(scored, same),
         },
         "threshold": {
             "value": protocol.mean_threshold,
@@ -144,6 +153,36 @@ def headline(scored: Scored) -> dict[str, Any]:
         | ({} if curve is None else {"threshold": curve.eer_threshold}),
         "auc": _of_curve(scored, curve and curve.auc, found and found.auc),
     }
+
+
+def _exact(scored: Scored, same: np.ndarray) -> dict[str, Any]:
+    """Return what thresholds between the distances give, beside those of the guide's grid."""
+    folds, acquired = len(scored.protocol.best_thresholds), scored.acquired
+    right, _, best = exact_protocol(scored.distances, same, folds=folds, acquired=acquired)
+    by_grid = acquired & ((scored.distances < scored.pair_thresholds()) == same)
+    n_right, n = int(right.sum()), int(acquired.sum())
+    low, high = wilson(n_right, n)
+    lower, upper = np.quantile(scored.distances[acquired], (0.25, 0.75))
+    step = float(guide_thresholds()[1])
+    return {
+        "value": n_right / n,
+        "low": low,
+        "high": high,
+        "interval": NAIVE,
+        "n": n,
+        "errors": n - n_right,
+        "threshold": best,
+        "mcnemar_p": mcnemar_exact(int((by_grid & ~right).sum()), int((right & ~by_grid).sum())),
+        "steps": float((upper - lower) / step),
+    }
+
+
+def _one_class_folds(scored: Scored, same: np.ndarray) -> int:
+    """Count the folds that hold acquired pairs of one class only."""
+    fold, folds = scored.folds()[scored.acquired], len(scored.protocol.best_thresholds)
+    labels = same[scored.acquired]
+    per_class = [np.bincount(fold[labels == own], minlength=folds) for own in (True, False)]
+    return int((np.minimum(*per_class) == 0).sum())
 
 
 def points(scored: Scored, same: np.ndarray, far_targets: list[float]) -> dict[str, Any]:

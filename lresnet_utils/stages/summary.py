@@ -12,6 +12,7 @@ from lresnet_utils.errors import RunError
 from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.findings import find
 from lresnet_utils.findings.model import Finding
+from lresnet_utils.findings.preconditions import preconditions
 from lresnet_utils.findings.say import said_json
 from lresnet_utils.run import NO_FACES, RunFolder, unplaced
 from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
@@ -129,6 +130,8 @@ def gathered(
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
     results["licences"] = _licences(about, dataset)
+    results["input_test"] = _input_test(run, batch_sizes)
+    results["preconditions"] = [said_json(found) for found in preconditions(results)]
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}
     return results | {"custody": gather(run, batch_sizes)}, findings
@@ -138,6 +141,12 @@ def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
     """Return what the evaluation found odd about the set: the same at every batch size."""
     records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
     return next((r["set_health"] for r in records if r and r.get("set_health")), [])
+
+
+def _input_test(run: RunFolder, batch_sizes: list[int]) -> dict[str, Any] | None:
+    """Return what the evaluation found out about channel order and scale of the pixels."""
+    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
+    return next((r["input_test"] for r in records if r and r.get("input_test")), None)
 
 
 def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
@@ -229,6 +238,7 @@ def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "decidability": judged.get("decidability"),
         "fixed_thresholds": judged.get("fixed_thresholds", []),
         "failures": judged.get("failures"),
+        "embeddings": judged.get("embeddings"),
         "variants": judged.get("variants", {}),
         "published": judged.get("published", []),
         "every_pair": judged.get("every_pair"),

@@ -169,6 +169,67 @@ def guide_protocol(
     )
 
 
+def exact_protocol(
+    distances: ArrayLike,
+    same: ArrayLike,
+    *,
+    folds: int = 10,
+    acquired: ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Evaluate pairs as :func:`guide_protocol` does, with thresholds that any distances resolve.
+
+    In place of the grid, each fold's threshold is the best of those between neighbouring
+    distances of the other folds, the smallest among equals.
+
+    Parameters
+    ----------
+    distances, same, folds, acquired
+        As :func:`guide_protocol` takes them.
+
+    Returns
+    -------
+    right : ndarray of bool, shape (n,)
+        Which pairs are decided rightly; False where a pair was not acquired.
+    thresholds : ndarray of float64, shape (folds,)
+        The threshold that each fold was decided at.
+    best : float
+        The best threshold over all acquired pairs.
+
+    Raises
+    ------
+    EvaluationError
+        As :func:`guide_protocol` does.
+
+    Examples
+    --------
+    >>> near = [0.001, 0.004, 0.002, 0.005]
+    >>> right, thresholds, best = exact_protocol(near, [1, 0, 1, 0], folds=2)
+    >>> right, thresholds, best
+    (array([ True,  True,  True,  True]), array([0.0035, 0.0025]), 0.003)
+    """
+    distances, same, acquired = checked_scores(distances, same, acquired)
+    fold = fold_numbers(len(distances), folds)
+    _check_folds(np.bincount(fold[acquired], minlength=folds))
+    order = np.flatnonzero(acquired)[np.argsort(distances[acquired], kind="stable")]
+    thresholds = np.array(
+        [_best_between(distances, same, order[fold[order] != f]) for f in range(folds)]
+    )
+    right = acquired & ((distances < thresholds[fold]) == same)
+    return right, thresholds, _best_between(distances, same, order)
+
+
+def _best_between(distances: np.ndarray, same: np.ndarray, order: np.ndarray) -> float:
+    """Return the threshold with most right decisions; `order` names the pairs, nearest first."""
+    d, genuine = distances[order], same[order]
+    # Accepting the first k pairs; a threshold lies only between distances that differ.
+    right = np.concatenate([[0], np.cumsum(np.where(genuine, 1, -1))])
+    possible = np.concatenate([[True], d[1:] > d[:-1], [True]])
+    k = int(np.argmax(np.where(possible, right, right.min() - 1)))
+    if k == 0:
+        return float(d[0])
+    return float((d[k - 1] + d[k]) / 2) if k < len(d) else float(np.nextafter(d[-1], np.inf))
+
+
 def _accepted(
     distances: np.ndarray, member: np.ndarray, fold: np.ndarray, thresholds: np.ndarray, folds: int
 ) -> np.ndarray:

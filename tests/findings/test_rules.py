@@ -5,7 +5,16 @@ import re
 
 import pytest
 
-from lresnet_utils.findings import RULES, accuracy, degraded, find, speed, state, timing
+from lresnet_utils.findings import (
+    RULES,
+    accuracy,
+    degraded,
+    find,
+    preconditions,
+    speed,
+    state,
+    timing,
+)
 from lresnet_utils.findings.say import said_json, say
 from lresnet_utils.findings.words import WORDS
 from lresnet_utils.verify.gates import guide_gate, paired_gate
@@ -337,8 +346,9 @@ def troubled():
     wide = cell("b-bf16", throughput_ips=rate(50.0, 20.0), accuracy_refused="none", accuracy=None)
     load = {"other_cores": 0.5, "stolen_cores": 0.1, "cores": 2, "seconds": 9.0, "busy": True}
     odd = {"finding": "Class balance", "evidence": "x", "consequence": "y", "harmless": False}
+    base["failures"] = failures(n_genuine_lost=3)
     cells = (base, cell("a-int8", 4, **low), int8 | low, wide, stopped("failed"))
-    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd]}
+    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd], "dataset": FACES}
     return results(*cells) | extra
 
 
@@ -362,4 +372,122 @@ def test_all_words_belong_to_a_rule_and_all_placeholders_to_its_evidence(trouble
     """A misspelt placeholder would show only where its rule speaks."""
     known = {(finding.rule, finding.case) for finding in find(troubled)}
     assert known <= set(WORDS)
-    assert {rule for rule, _ in WORDS} == {rule for rule, _ in known}
+    withheld = {(f.rule, f.case) for run in broken_runs().values() for f in find(run)}
+    assert withheld <= set(WORDS)
+    assert {rule for rule, _ in WORDS} == {rule for rule, _ in known | withheld}
+
+
+FACES = {"name": "B", "n_images": 400, "n_pairs": N, "n_genuine": N // 2, "n_impostor": N // 2}
+
+
+def failures(**counts):
+    keys = ("n_failed_images", "n_genuine_lost", "n_impostor_lost")
+    every = {"n_images": 400, "n_genuine": N // 2, "n_impostor": N // 2}
+    return dict.fromkeys(keys, 0) | every | counts
+
+
+def embeddings(**counts):
+    return {"n_images": 400, "n_not_finite": 0, "n_zero": 0, "n_distinct": 400} | counts
+
+
+def auc(value, low, high):
+    pairs = {"n_genuine": N // 2, "n_impostor": N // 2}
+    return {"value": value, "low": low, "high": high, "interval": "people"} | pairs
+
+
+def by_exact(errors, p):
+    return {"exact": share(errors) | {"threshold": 0.00013, "steps": 0.2, "mcnemar_p": p}}
+
+
+def input_test(right, value, low, high):
+    """Return what the test of order and scale says, where the network wants raw RGB."""
+    ends = {"value": value, "low": low, "high": high, "n": 200, "interval": "people"}
+    return {
+        "target": "a-fp32",
+        "used": "RGB minus1_1",
+        "best": "RGB raw" if right == "other" else "RGB minus1_1",
+        "right": right,
+        "difference": ends,
+        "set_to": "model.normalisation to raw",
+    }
+
+
+def sound(**changes):
+    """Return a run in which every precondition can be asked, and holds."""
+    whole = share(20) | by_exact(19, 1.0) | {"one_class_folds": 0}
+    parts = {"embeddings": embeddings(), "failures": failures(), "auc": auc(0.999, 0.998, 1.0)}
+    base = cell("torch-fp32") | parts | {"accuracy": whole | changes.pop("accuracy", {})}
+    ahead = cell("a-fp32", ips=300.0) | parts
+    aligned = {"n": 60, "n_no_face": 0, "median_px": 1.1, "median_degrees": 0.6, "limit_px": 4.0}
+    faces = FACES | {"alignment": aligned} | changes.pop("dataset", {})
+    extra = {"input_test": changes.pop("input_test", input_test("used", -0.1, -0.2, -0.05))}
+    return results(base | changes, ahead) | {"dataset": faces} | extra
+
+
+def broken_runs():
+    """Return runs in each of which one thing is wrong, by the rule that must say so."""
+    skew = {"median_px": 9.3, "median_degrees": 11.0}
+    aligned = sound()["dataset"]["alignment"] | skew
+    refused = {"accuracy": None, "accuracy_refused": "1 of 10 folds have no pair"}
+    alone = results(cell("torch-fp32", **refused, gates=[])) | {"dataset": FACES}
+    return {
+        "accuracy-judged": alone,
+        "finite-embeddings": sound(embeddings=embeddings(n_distinct=1)),
+        "both-classes": sound(accuracy={"one_class_folds": 10}),
+        "better-than-chance": sound(auc=auc(0.52, 0.47, 0.57)),
+        "grid-resolves": sound(accuracy=share(2000) | by_exact(0, 1e-20)),
+        "input-as-trained": sound(input_test=input_test("other", 0.17, 0.12, 0.22)),
+        "faces-aligned": sound(dataset={"alignment": aligned}),
+        "set-complete": sound(failures=failures(n_failed_images=200, n_genuine_lost=1500)),
+    }
+
+
+@pytest.mark.parametrize("rule", broken_runs())
+def test_a_broken_precondition_withholds_the_recommendation(rule):
+    run = broken_runs()[rule]
+    answer, *others = told(find, run)
+    assert (answer.rule, answer.kind, answer.case) == (
+        "fastest-accurate",
+        "does not hold",
+        "withheld",
+    )
+    said = say(answer)
+    assert said.finding.startswith("No build can be recommended: ")
+    assert said.to_do
+    assert "ship" not in " ".join(said).lower()
+    assert [f.rule for f in others if f.case == "fails"] == [rule]
+
+
+def test_preconditions_that_hold_leave_the_recommendation_as_it_is():
+    run = sound()
+    states = {found.rule: found.case for found in preconditions.preconditions(run)}
+    assert states == dict.fromkeys(set(broken_runs()) - {"accuracy-judged"}, "holds")
+    (answer,) = told(speed.fastest_accurate, run)
+    assert (answer.kind, answer.case, answer.cells) == ("holds", "faster", ["16/a-fp32"])
+    assert "condition" not in say(answer).finding
+    # Old results know of no preconditions; random weights and speed alone ask for none.
+    assert preconditions.preconditions(results(cell("torch-fp32"))) == []
+    refused = {"accuracy": None, "accuracy_refused": "random", "gates": []}
+    seeded = results(cell("torch-fp32", **refused), model={"weights": "seeded"})
+    assert preconditions.preconditions(seeded | {"dataset": {"name": "B"}}) == []
+
+
+def test_a_part_of_the_set_that_is_lost_is_the_recommendations_condition():
+    run = sound(failures=failures(n_failed_images=1, n_genuine_lost=3))
+    (answer,) = told(speed.fastest_accurate, run)
+    assert answer.case == "faster"
+    assert "On condition that" in say(answer).finding and "0.05" in say(answer).finding
+    passed = {"n_files": 12, "examples": ["s01/1.webp: WebP"]}
+    (condition,) = told(preconditions.unmet, sound(dataset={"passed_over": passed}))
+    assert (condition.rule, condition.case) == ("set-complete", "part")
+    assert "WebP" in say(condition).evidence
+
+
+def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
+    (quiet,) = told(speed.fastest_accurate, sound())
+    assert re.search(r"3\.00 \[2\.\d\d, 3\.\d\d\] times", say(quiet).finding)
+    load = {"other_cores": 1.0, "stolen_cores": 0.0, "cores": 2, "seconds": 9.0, "busy": True}
+    noisy = sound() | {"timing": [{"batch_size": 16, "load": load}]}
+    (answer,) = told(speed.fastest_accurate, noisy)
+    assert answer.case == "disturbed"
+    assert "times" not in say(answer).finding

@@ -32,7 +32,7 @@ SHOWN_FIELDS = {"title", "reading"}
 TOLD = {"reason", "remedy", "refused", "interval", "method", "clock", "choice", "note", "basis"}
 TELLERS = {"Availability", "Finding", "Gate"}
 RECORDING = {"stages", "verify", "perf", "tuning", "comparison", "targets", "data", "findings"}
-ADDED = {"evidence", "to_do", "item"}
+ADDED = {"finding", "evidence", "to_do", "item"}
 
 
 @cache

@@ -35,7 +35,7 @@ def findings(results: Results) -> None:
 
 def _named(results: Results, found: list[Finding]) -> dict[str, Any] | None:
     """Return the cell that the answer names."""
-    wanted = found[0].cells[0] if found else None
+    wanted = next(iter(found[0].cells), None) if found else None
     return next((cell for cell in results.cells if cell_name(cell) == wanted), None)
 
 
@@ -65,7 +65,7 @@ def _accuracy(
 
 def _fastest(named: dict[str, Any] | None, found: list[Finding]) -> list[tuple[str, str, str]]:
     """Return the rate of the build that the answer names."""
-    if named is None:
+    if named is None or not named["throughput_ips"] or found[0].case == "withheld":
         return []
     label = tr("Fastest accurate build") if found[0].kind == HOLDS else tr("Fastest build")
     if named["artefact"]["options"].get("recorded"):

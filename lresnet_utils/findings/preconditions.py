@@ -1,0 +1,195 @@
+"""What must hold before a build can be recommended: each asked of every run, and answered.
+
+A precondition that holds is recorded and not talked about. One that fails withholds the
+recommendation, since what passed its gates on a wrong input, a broken set or an unfit grid has
+passed nothing. One that cannot be told, or holds for a part only, stands beside the
+recommendation as its condition. What to do about each is in docs/when_the_verdict_is_withheld.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lresnet_utils.findings import model
+from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
+
+MOST_LOST = 0.05
+"""Share of pairs that may be lost before the rest no longer stands for the set."""
+MOST_OFF_PX = 4.0
+"""How far landmarks of faces given as aligned may lie from the template, median over faces."""
+_ALPHA = 0.05
+
+
+def preconditions(results: Results) -> list[Finding]:
+    """Return every precondition that applies to a run, with its state as the finding's kind.
+
+    Parameters
+    ----------
+    results : mapping
+        What ``results.json`` holds.
+
+    Returns
+    -------
+    list of Finding
+        ``case`` is "holds", "fails" or "part" (holds for a part, or cannot be told).
+    """
+    base = base_cell(results)
+    rules: tuple[Callable[[Results, Cell | None], Finding | None], ...] = (
+        _judged,
+        _finite,
+        _both_classes,
+        _better_than_chance,
+        _grid,
+        _input,
+        _aligned,
+        _complete,
+    )
+    return [found for rule in rules if (found := rule(results, base)) is not None]
+
+
+def unmet(results: Results) -> list[Finding]:
+    """Return the preconditions that fail or hold for a part only, as findings."""
+    return [found for found in preconditions(results) if found.kind != HOLDS]
+
+
+def base_cell(results: Results) -> Cell | None:
+    """Return the cell that a run's accuracy is told by: the reference's at the largest batch."""
+    cells = [c for c in model.ok_cells(results) if c.get("accuracy") or c.get("accuracy_refused")]
+    judged = [cell for cell in cells if cell.get("accuracy")]
+    cells = model.largest_batch(judged or cells)
+    name = model.param(results, "reference", None) or model.reference(results)
+    best = max(cells, key=lambda c: (c.get("accuracy") or {}).get("value", 0.0), default=None)
+    return next((cell for cell in cells if cell["target"] == name), best)
+
+
+def _finding(rule: str, kind: str, evidence: dict[str, Any], cell: Cell | None) -> Finding:
+    case = {HOLDS: "holds", FAILS: "fails", UNKNOWN: "part"}[kind]
+    return Finding(rule, kind, evidence, model.names([cell] if cell else []), case)
+
+
+def _judged(results: Results, base: Cell | None) -> Finding | None:
+    """A set of faces and trained weights give an accuracy in at least one cell."""
+    seeded = model.param(results, "model.weights", None) == "seeded"
+    if not results["dataset"] or seeded or base is None or base.get("accuracy"):
+        return None
+    return _finding("accuracy-judged", FAILS, {"reason": base["accuracy_refused"]}, base)
+
+
+def _finite(results: Results, base: Cell | None) -> Finding | None:
+    """Embeddings are numbers, and not one and the same vector for every face."""
+    found = base and base.get("embeddings")
+    if not found:
+        return None
+    dead = found["n_not_finite"] + found["n_zero"]
+    alike = found["n_distinct"] <= 1 < found["n_images"]
+    kind = FAILS if alike or dead == found["n_images"] else UNKNOWN if dead else HOLDS
+    return _finding("finite-embeddings", kind, {"target": base["target"], **found}, base)
+
+
+def _both_classes(results: Results, base: Cell | None) -> Finding | None:
+    """There are genuine and impostor pairs, and both in each fold."""
+    if base is None or not results["dataset"]:
+        return None
+    n_genuine, n_impostor = (results["dataset"].get(f"n_{c}") for c in ("genuine", "impostor"))
+    if n_genuine is None:
+        return None
+    folds = (base.get("accuracy") or {}).get("one_class_folds") or 0
+    kind = FAILS if not n_genuine or not n_impostor or folds else HOLDS
+    evidence = {"n_genuine": n_genuine, "n_impostor": n_impostor, "n_folds_one_class": folds}
+    return _finding("both-classes", kind, evidence, base)
+
+
+def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
+    """Recognition is better than guessing, by an interval that excludes it.
+
+    The area under the ROC is asked, since it needs no threshold and no balance of classes.
+    """
+    auc = base and base.get("auc")
+    if not auc or auc.get("value") is None:
+        return None
+    low = auc.get("low")
+    evidence = {
+        "auc": {key: auc.get(key) for key in ("value", "low", "high")}
+        | {"n": auc["n_genuine"] + auc["n_impostor"], "unit": "area under the ROC"}
+        | {"interval": auc.get("interval") or auc.get("interval_reason")},
+        "target": base["target"],
+    }
+    if low is None:
+        kind = HOLDS if auc["value"] > 0.5 else FAILS
+    else:
+        kind = HOLDS if low > 0.5 else FAILS
+    return _finding("better-than-chance", kind, evidence, base)
+
+
+def _grid(results: Results, base: Cell | None) -> Finding | None:
+    """The guide's thresholds are fine enough for these distances.
+
+    Both accuracies rest on the same pairs, so the pairs that only one of them decides rightly
+    are compared by McNemar's exact test.
+    """
+    accuracy = (base or {}).get("accuracy") or {}
+    exact = accuracy.get("exact")
+    if not exact:
+        return None
+    evidence = {
+        "accuracy": model.accuracy(accuracy),
+        "exact": model.accuracy(exact | {"n": accuracy["n"]}),
+        "exact_threshold": exact["threshold"],
+        "steps": exact["steps"],
+        "p": exact["mcnemar_p"],
+        "target": base["target"],
+    }
+    worse = exact["errors"] < accuracy["errors"] and exact["mcnemar_p"] < _ALPHA
+    return _finding("grid-resolves", FAILS if worse else HOLDS, evidence, base)
+
+
+def _input(results: Results, base: Cell | None) -> Finding | None:
+    """Pixels come in the channel order and the scale that the network was trained with."""
+    test = results.get("input_test")
+    if not test or "refused" in test:
+        return None
+    evidence = {key: test[key] for key in ("used", "best", "target")}
+    if test["right"] == "used":
+        return _finding("input-as-trained", HOLDS, evidence, base)
+    difference = test["difference"]
+    evidence |= {
+        "difference": {key: difference[key] for key in ("value", "low", "high", "n", "interval")}
+        | {"unit": "difference of shares"},
+        "set_to": test["set_to"],
+    }
+    return _finding("input-as-trained", FAILS, evidence, base)
+
+
+def _aligned(results: Results, base: Cell | None) -> Finding | None:
+    """Faces that were given as aligned lie on the template."""
+    found = results["dataset"].get("alignment")
+    if not found or "refused" in found:
+        return None
+    kind = FAILS if found["median_px"] > MOST_OFF_PX else HOLDS
+    return _finding("faces-aligned", kind, dict(found), base)
+
+
+def _complete(results: Results, base: Cell | None) -> Finding | None:
+    """The pairs that were asked about were scored, and no picture was passed over."""
+    dataset, failures = results["dataset"], (base or {}).get("failures") or {}
+    if not dataset or not failures:
+        return None
+    n_pairs = failures["n_genuine"] + failures["n_impostor"]
+    lost = failures["n_genuine_lost"] + failures["n_impostor_lost"]
+    passed_over = dataset.get("passed_over") or {}
+    evidence = {
+        "lost": model.share(lost, n_pairs),
+        "n_unusable": failures["n_failed_images"],
+        "n_images": failures["n_images"],
+        "n_passed_over": passed_over.get("n_files", 0),
+        "passed_over": "; ".join(passed_over.get("examples", [])),
+        "n_several_faces": dataset.get("n_several_faces") or 0,
+    }
+    if lost > MOST_LOST * n_pairs or evidence["n_passed_over"] > MOST_LOST * dataset["n_images"]:
+        kind = FAILS
+    elif lost or evidence["n_passed_over"]:
+        kind = UNKNOWN
+    else:
+        kind = HOLDS
+    return _finding("set-complete", kind, evidence, base)
