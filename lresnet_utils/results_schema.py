@@ -30,6 +30,10 @@ def results_schema() -> Schema:
             "cells": _array(_ref("cell")),
             "set_health": _array(_health(), "what is odd about the set"),
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
+            "input_test": _said(_or_null(_input_test()), "order and scale of the pixels, tried"),
+            "preconditions": _array(
+                _ref("finding"), "what must hold before a build is recommended; kind is its state"
+            ),
             "findings": _array(_ref("finding"), "what holds, what does not, what cannot be told"),
             "custody": _array(_ref("link"), "which file was made from which"),
             "files": _object(
@@ -84,6 +88,14 @@ def _dataset() -> Schema:
         one | {"sets": _object({}, said="further sets by key", others=_object(one))},
         said="the set of pairs; empty where there is none",
     )
+
+
+def _input_test() -> Schema:
+    words = dict.fromkeys(("target", "used", "best", "set_to", "refused"), _STRING)
+    counts = dict.fromkeys(("n_images", "n_pairs"), _COUNT)
+    right = {"right": _said({"enum": ["used", "other"]}, "other: another way is better")}
+    difference = {"difference": _said(_ref("interval"), "accuracy of the best other way, minus")}
+    return _object(words | counts | right | difference)
 
 
 def _terms() -> Schema:
@@ -141,6 +153,8 @@ def _accuracies() -> dict[str, Schema]:
         "people_wrong": _said(_COUNT, "people in wrong pairs"),
         "folds": _array(_share("accuracy of a fold")),
         "standard_error": _NUMBER,
+        "exact": _said(_ref("share_of_pairs"), "by thresholds between the distances"),
+        "one_class_folds": _COUNT,
     }
     threshold = {
         "value": _said(_NUMBER, "squared L2 distance, mean of the folds"),
@@ -296,6 +310,9 @@ def _judged() -> dict[str, Schema]:
         "decidability": _or_null(_object({"value": _NUMBER, "refused": _STRING})),
         "fixed_thresholds": _array(_ref("at_threshold")),
         "failures": _or_null(_object({"n_images": _COUNT, "n_failed_images": _COUNT})),
+        "embeddings": _or_null(
+            _object(dict.fromkeys(("n_images", "n_not_finite", "n_zero", "n_distinct"), _COUNT))
+        ),
         "variants": _object({}, said="by kind of images", others=_ref("variant")),
         "parity": _ref("parity"),
         "gates": _array(_ref("gate")),
@@ -305,7 +322,7 @@ def _judged() -> dict[str, Schema]:
 
 def _on_set() -> Schema:
     keys = {"status": _STRING, "reason": _or_null(_STRING), "published": _array(_published())}
-    keys |= {"accuracy": _ref("accuracy"), "threshold": _ref("threshold")}
+    keys |= {"accuracy": _or_null(_ref("accuracy")), "threshold": _ref("threshold")}
     return _object(keys | {"eer": _ref("curve_number")}, required=("status", "reason"))
 
 

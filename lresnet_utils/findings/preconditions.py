@@ -106,7 +106,7 @@ def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
     The area under the ROC is asked, since it needs no threshold and no balance of classes.
     """
     auc = base and base.get("auc")
-    if not auc or auc.get("value") is None:
+    if not auc or auc.get("value") is None or "n_genuine" not in auc:
         return None
     low = auc.get("low")
     evidence = {
@@ -115,11 +115,9 @@ def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
         | {"interval": auc.get("interval") or auc.get("interval_reason")},
         "target": base["target"],
     }
-    if low is None:
-        kind = HOLDS if auc["value"] > 0.5 else FAILS
-    else:
-        kind = HOLDS if low > 0.5 else FAILS
-    return _finding("better-than-chance", kind, evidence, base)
+    # Without an interval the value itself must do; too few people for one are no proof of anything.
+    better = (auc["value"] if low is None else low) > 0.5
+    return _finding("better-than-chance", HOLDS if better else FAILS, evidence, base)
 
 
 def _grid(results: Results, base: Cell | None) -> Finding | None:

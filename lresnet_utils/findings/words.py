@@ -313,7 +313,39 @@ _PRECONDITIONS = {
     ),
 }
 
+_HOLDING = {
+    ("finite-embeddings", "holds"): Words(
+        "Every embedding is finite, and they differ.",
+        "{target}: {n_distinct} different embeddings of {n_images} images.",
+    ),
+    ("both-classes", "holds"): Words(
+        "Each fold has genuine and impostor pairs.",
+        "{n_genuine} genuine and {n_impostor} impostor pairs.",
+    ),
+    ("better-than-chance", "holds"): Words(
+        "Recognition is better than guessing.",
+        "{target}: area under the ROC {auc}; guessing gives 0.5.",
+    ),
+    ("grid-resolves", "holds"): Words(
+        "The guide's thresholds resolve the distances.",
+        "{target}: half of the distances lie within {steps} steps of 0.01; by exact thresholds "
+        "{exact} wrong.",
+    ),
+    ("input-as-trained", "holds"): Words(
+        "No other channel order or scale of the pixels is better, as far as the sample can tell.",
+        "{target}, with {used}.",
+    ),
+    ("faces-aligned", "holds"): Words(
+        "The faces lie on the template.",
+        "Landmarks are {median_px} pixels from it and turned by {median_degrees} degrees, medians "
+        "over {n} faces.",
+    ),
+    ("set-complete", "holds"): Words(
+        "Every pair of the set was scored.", "{n_images} images, none passed over."
+    ),
+}
+
 WORDS: dict[tuple[str, str], Words] = (
-    _PRECONDITIONS | _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE
+    _HOLDING | _PRECONDITIONS | _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE
 )
 """Rule and case to what is said."""

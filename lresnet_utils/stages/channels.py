@@ -1,27 +1,35 @@
-"""The other channel order, embedded in ``4_infer`` and judged in ``5_evaluate``.
+"""Whether pixels come as the network was trained: embedded in ``4_infer``, judged after it.
 
-RGB and BGR is the field's silent mistake: a network fed in the wrong order still works, only less
-well. One target embeds the set once more with red and blue exchanged, and the pairs tell.
+Channel order and scale are the field's silent mistakes: a network fed in the wrong order or in
+-1..1 in place of 0..255 still works, only less well. One target embeds the set once more with red
+and blue exchanged, and a sample of it in every other order and scale, and the pairs tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.data.draw import one_per_block
 from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.data.network_input import PIXEL_SCALES
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets import get_target
+from lresnet_utils.tuning.judge import FOLDS, Sample, draw_sample
 from lresnet_utils.verify.orders import order_difference
 from lresnet_utils.verify.scores import score_pairs
 
 OTHER_ORDER = "other-channel-order"
 """Stands in the name of the embeddings' file where others have the image variant."""
 
+INPUTS = "input-test"
+"""Stands there for the sample in every order and scale."""
+RANDOM = "the weights are random (seeded)"
+NO_TARGET = "no target embeds anything but the set as it is"
+_SAMPLE_IMAGES = 160
 # Fast and in fp32; the order matters to every target alike, so one is enough.
 _PREFERRED = ("openvino-fp32", "onnxruntime-fp32", "torch-fp32")
 _MOST_IMAGES = 256
@@ -63,10 +71,110 @@ def order_target(names: Iterable[str]) -> str | None:
     return next((name for name in _PREFERRED if name in able), able[0] if able else None)
 
 
+def input_ways(order: str, normalisation: str, colour: float) -> list[tuple[str, str]]:
+    """Return the ways of feeding pixels that are tried, the one in use first.
+
+    Examples
+    --------
+    >>> input_ways("rgb", "raw", colour=0.0)
+    [('rgb', 'raw'), ('rgb', 'minus1_1'), ('rgb', 'centred_128'), ('rgb', 'zero_1')]
+    >>> len(input_ways("rgb", "raw", colour=40.0))
+    8
+    """
+    orders = [order] if colour < _GREY else [order, other_order(order)]
+    ways = [(o, scale) for o in orders for scale in PIXEL_SCALES]
+    return [(order, normalisation), *(w for w in ways if w != (order, normalisation))]
+
+
+def input_sample(faces: FaceSet) -> Sample:
+    """Return the pairs that every way of feeding pixels is tried on."""
+    return draw_sample(faces, _SAMPLE_IMAGES)
+
+
+def judge_inputs(
+    run: RunFolder,
+    faces: FaceSet,
+    tested: dict[str, Any],
+    *,
+    batch_size: int,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare every way of feeding pixels with the one in use, pair by pair.
+
+    Parameters
+    ----------
+    run, faces : RunFolder, FaceSet
+        The run and its pairs.
+    tested : dict
+        What ``4_infer`` recorded as ``input_test``.
+    batch_size, replicates, seed
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        `tested` with ``ways``, per way its accuracy and the difference to the one in use;
+        ``right``, "other" where one is better by an interval and by McNemar's exact test at 0.05
+        divided by the number of ways, else "used"; ``best`` and ``difference`` of the best way;
+        or ``refused``.
+    """
+    sample, scored = input_sample(faces), []
+    path = run.embeddings(batch_size, tested["target"], INPUTS)
+    arrays = run.arrays(path, stage="4_infer", batch_size=batch_size)
+    for way in tested["ways"]:
+        name = "_".join(way)
+        rows = arrays[f"vectors_{name}"], arrays[f"failed_{name}"]
+        scored.append(score_pairs(*rows, sample.left, sample.right))
+    ways, (used, *others) = [], scored
+    try:
+        for way, other in zip(tested["ways"][1:], others, strict=True):
+            found = order_difference(
+                used,
+                other,
+                sample.left,
+                sample.right,
+                sample.same,
+                folds=FOLDS,
+                replicates=replicates,
+                seed=seed,
+            )
+            ways.append({"way": way} | found)
+    except EvaluationError as error:
+        return tested | {"refused": error.what}
+    better = [
+        way
+        for way in ways
+        if way["right"] == "other" and way["difference"]["mcnemar_p"] < 0.05 / len(ways)
+    ]
+    best = max(better or ways, key=lambda way: way["difference"]["value"])
+    return tested | {
+        "ways": ways,
+        "right": "other" if better else "used",
+        "used": input_name(tested["ways"][0]),
+        "best": input_name(best["way"] if better else tested["ways"][0]),
+        "difference": best["difference"],
+        "set_to": _set_to(tested["ways"][0], best["way"]),
+        "n_images": len(sample.images),
+        "n_pairs": len(sample.same),
+    }
+
+
+def input_name(way: Sequence[str]) -> str:
+    """Return a way of feeding pixels as readers see it, such as "RGB, minus1_1"."""
+    return f"{way[0].upper()}, {way[1]}"
+
+
+def _set_to(used: Sequence[str], best: Sequence[str]) -> str:
+    keys = ("model.channel_order", "model.normalisation")
+    changes = zip(keys, used, best, strict=True)
+    return ", ".join(f"{key}: {new}" for key, old, new in changes if old != new)
+
+
 def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any] | None:
     """Return why the order cannot be tested at all, or None when it can."""
     if not trained:
-        return {"refused": "the weights are random (seeded)"}
+        return {"refused": RANDOM}
     colour = colourfulness(faces.images())
     if colour < _GREY:
         return {
@@ -75,7 +183,7 @@ def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any]
             "colour_levels": colour,
         }
     if target is None:
-        return {"refused": "no target embeds anything but the set as it is"}
+        return {"refused": NO_TARGET}
     return None
 
 

@@ -12,7 +12,7 @@ from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.embed import NOT_FINITE, ZERO
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.channels import judge_order
+from lresnet_utils.stages.channels import input_name, judge_inputs, judge_order
 from lresnet_utils.stages.infer import CLEAN, open_faces, set_variant
 from lresnet_utils.stages.judge import Judge, changed_sides, fixed_threshold, health, judge_sets
 from lresnet_utils.stages.preprocess import open_more
@@ -104,13 +104,15 @@ def evaluate(
     there = {key for entry in embedded.values() for key in entry.get("sets", {})}
     sets = open_more(run).items() if network["trained"] else ()
     more = {key: judge_of(own, set_variant(key)) for key, own in sets if key in there}
+    order = _channel_test(judge) if network["trained"] else None
     record = {
         "trained": network["trained"],
         "reference": reference,
         "folds": judge.options["folds"],
         "n_pairs": faces.n_pairs,
         "set_health": health(judge, reference) if judge.scored else [],
-        "channel_test": _channel_test(judge) if network["trained"] else None,
+        "channel_test": order,
+        "input_test": _input_test(judge, order),
         "sets": judge_sets(more, entries, embedded, reference),
         "targets": {name: entries[name] for name in targets},
     }
@@ -129,6 +131,29 @@ def _channel_test(judge: Judge) -> dict[str, Any] | None:
     how = {key: judge.options[key] for key in ("folds", "replicates", "seed")}
     used = own.distances, own.acquired
     return judge_order(run, judge.faces, tested, used, batch_size=batch_size, **how)
+
+
+def _input_test(judge: Judge, order: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Judge order and scale of the pixels; the order by the whole set, where that tells more."""
+    run, batch_size = judge.run, judge.batch_size
+    tested = run.record("4_infer", batch_size).get("input_test")
+    if tested and "refused" not in tested:
+        how = {key: judge.options[key] for key in ("replicates", "seed")}
+        tested = judge_inputs(run, judge.faces, tested, batch_size=batch_size, **how)
+    told = bool(tested) and tested.get("right") == "other"
+    if told or (order or {}).get("right") != "other":
+        return tested
+    scale = run.record("1_export", batch_size)["input"]["normalisation"]
+    return {
+        "target": order["target"],
+        "right": "other",
+        "used": input_name((order["used_order"], scale)),
+        "best": input_name((order["other_order"], scale)),
+        "difference": order["difference"],
+        "set_to": f"model.channel_order: {order['other_order']}",
+        "n_images": judge.faces.n_images,
+        "n_pairs": order["difference"]["n"],
+    }
 
 
 def _entry(

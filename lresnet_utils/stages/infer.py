@@ -12,14 +12,19 @@ import numpy as np
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.exclusive import machine
-from lresnet_utils.files import stream_arrays
+from lresnet_utils.files import stream_arrays, write_arrays
 from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.channels import (
+    INPUTS,
+    NO_TARGET,
     OTHER_ORDER,
+    RANDOM,
     colourfulness,
+    input_sample,
+    input_ways,
     order_target,
     other_order,
     why_not,
@@ -64,7 +69,8 @@ def infer(
         further set the number of images embedded and the failures to acquire with their reasons,
         and ``custody``.
         ``channel_test``: which target embedded the set in the other channel order, or why none
-        did; None where it was not asked for.
+        did; None where it was not asked for. ``input_test`` likewise for a sample in every order
+        and scale.
     """
     faces = open_faces(run)
     exported = run.record("1_export", batch_size)
@@ -82,9 +88,15 @@ def infer(
             if channel_test
             else None
         )
+        ways = (
+            _other_inputs(work, faces, built, entries, exported, parts, bounds)
+            if channel_test
+            else None
+        )
     record = {"flip": flip, "n_images": faces.n_images, "targets": entries, "channel_test": None}
     if tested is not None:
         record |= {"custody": tested.pop("custody", []), "channel_test": tested}
+    record["input_test"] = ways
     return run.write_record("4_infer", batch_size, record)
 
 
@@ -183,6 +195,57 @@ def _other_order(work, faces, built, entries, exported, parts, limits) -> dict[s
         "other_order": other,
         "custody": entry["custody"],
     }
+
+
+def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[str, Any]:
+    """Let one target embed a sample in every channel order and scale, or say why it cannot."""
+    name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
+    if not exported["network"]["trained"]:
+        return {"refused": RANDOM}
+    if name is None:
+        return {"refused": NO_TARGET}
+    target, run = get_target(name), work.run
+    artefact = build_of(run, work.batch_size, built[name])
+    spec, colour = work.spec, colourfulness(faces.images())
+    ways = input_ways(spec["channel_order"], spec["normalisation"], colour)
+    path = run.embeddings(work.batch_size, name, INPUTS)
+    made_from = work.made_from(target, artefact, {CLEAN: (run.faces, CLEAN)}, parts)
+
+    def make() -> dict[str, Any]:
+        log = run.engine(work.batch_size, name) / "infer.log"
+        seconds = limits.seconds * len(ways)
+        how = {"limits": limits, "log": log, "doing": "embedding", "seconds": seconds}
+        return attempt_apart(_embed_ways, target, artefact, work, ways, path, **how)
+
+    entry = parts.kept(INPUTS, made_from | {"ways": ways}, make, lambda: [path])
+    if entry["status"] != OK:
+        return {"refused": f"{name}: {entry['reason']}"}
+    return {"target": name, "colour_levels": colour, "ways": ways}
+
+
+def _embed_ways(
+    target: Target, artefact: Artefact, work: _Work, ways: Sequence[tuple[str, str]], path: Path
+) -> dict[str, Any]:
+    """Embed the sample of :func:`input_sample` once for every way of feeding pixels."""
+    faces = open_store(work.run.faces)
+    rows, known = input_sample(faces).images, dict(faces.failures)
+    failures = [(place, known[i]) for place, i in enumerate(rows.tolist()) if i in known]
+    images, arrays = np.asarray(faces.images()[rows]), {}
+    with target.embedder(artefact) as embed_images:
+        for order, scale in ways:
+            result = embed_images(
+                images,
+                folder=path.parent,
+                slots=np.arange(len(rows)),
+                channel_order=order,
+                normalisation=scale,
+                flip=False,
+                failures=failures,
+            )
+            arrays[f"vectors_{order}_{scale}"] = result.vectors
+            arrays[f"failed_{order}_{scale}"] = result.failed
+    write_arrays(path, **arrays)
+    return {}
 
 
 def open_faces(run: RunFolder) -> FaceSet:

@@ -263,7 +263,7 @@ def _on_set(judge: Judge, target: str, counts: dict | None, reference: str) -> d
     if counts is None:
         return {"status": UNAVAILABLE, "reason": NOT_EMBEDDED}
     found = attempt(lambda: judge.accuracy(target, {judge.clean: counts}))
-    if found["status"] != OK:
+    if found["status"] != OK or found["accuracy"] is None:
         return found
     del found["variants"]  # this set has none
     base = judge.scored.get((reference, judge.clean))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.verify.compare import flipped_pairs
+from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.difference import hull, tango
 from lresnet_utils.verify.paired import WeightedScores, paired_bootstrap, sampling_units
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
@@ -42,8 +42,8 @@ def order_difference(
     -------
     dict
         ``used`` and ``other`` (accuracy and wrong pairs by the guide's protocol, over the pairs
-        that both have), ``difference`` (other minus used: value, low, high, n, interval) and
-        ``right``: "used", "other", or None where the interval covers 0.
+        that both have), ``difference`` (other minus used: value, low, high, n, McNemar's exact p,
+        interval) and ``right``: "used", "other", or None where the interval covers 0.
 
     Raises
     ------
@@ -71,6 +71,7 @@ def order_difference(
             "low": low,
             "high": high,
             "n": flips.n,
+            "mcnemar_p": mcnemar_exact(lost, gained),
             "interval": f"{drawn.words}; joined with Tango's score interval",
         },
         "right": right_one,

@@ -460,7 +460,8 @@ def test_a_broken_precondition_withholds_the_recommendation(rule):
 
 def test_preconditions_that_hold_leave_the_recommendation_as_it_is():
     run = sound()
-    states = {found.rule: found.case for found in preconditions.preconditions(run)}
+    holding = told(preconditions.preconditions, run)
+    states = {found.rule: found.case for found in holding}
     assert states == dict.fromkeys(set(broken_runs()) - {"accuracy-judged"}, "holds")
     (answer,) = told(speed.fastest_accurate, run)
     assert (answer.kind, answer.case, answer.cells) == ("holds", "faster", ["16/a-fp32"])

@@ -87,12 +87,12 @@ def artefact(tmp_path_factory):
     return get_target(TARGET).build(files, folder, threads=1)
 
 
-def prepared(folder, artefact, rgb, who, **entry):
+def prepared(folder, artefact, rgb, who, normalisation="raw", **entry):
     """A run over such faces, with its builds."""
     run = RunFolder(folder / "run")
     preprocess(run, dataset=str(bin_of(folder / "set.bin", rgb, who)))
     network = {"trained": True}
-    spec = {"channel_order": "rgb", "normalisation": "raw", "size": 112}
+    spec = {"channel_order": "rgb", "normalisation": normalisation, "size": 112}
     run.write_record("1_export", BATCH, {"network": network, "input": spec})
     entry = {"status": "ok", "reason": None, "artefact": artefact.to_json()} | entry
     run.write_record("2_compile", BATCH, {"targets": {TARGET: entry}})
@@ -147,6 +147,36 @@ def test_the_order_of_training_is_found_whichever_is_in_use(run):
         assert ("trained on RGB, as set" in words) == (order == "rgb")
         assert ("Set model.channel_order to rgb." in words) == (order == "bgr")
         exchanged(run)
+
+
+def test_every_order_and_scale_is_tried_and_the_right_one_is_kept(run):
+    test = judged(run)["input_test"]
+    assert (test["right"], test["used"], test["target"]) == ("used", "RGB, raw", TARGET)
+    tried = {tuple(found["way"]) for found in test["ways"]}
+    scales = ("raw", "minus1_1", "centred_128", "zero_1")
+    every = {(order, scale) for order in ("rgb", "bgr") for scale in scales}
+    assert tried == every - {("rgb", "raw")}
+    (order,) = (found for found in test["ways"] if tuple(found["way"]) == ("bgr", "raw"))
+    assert order["right"] == "used" and order["difference"]["high"] < 0
+
+
+def test_the_wrong_scale_is_named_with_what_to_set(faces, artefact, tmp_path):
+    """SFace wants 0 to 255; fed with -1 to 1 it still recognises, and worse."""
+    grey = np.repeat(faces[0][..., None], 3, axis=3)
+    run = prepared(tmp_path, artefact, grey, faces[1], normalisation="minus1_1")
+    infer(run, batch_size=BATCH, targets=[TARGET], flip=False, channel_test=True)
+    record = judged(run)
+    test = record["input_test"]
+    assert (test["right"], test["best"]) == ("other", "RGB, raw")
+    assert test["set_to"] == "model.normalisation: raw"
+    assert test["difference"]["low"] > 0
+    # Grey faces tell nothing about the order, and everything about the scale.
+    assert "refused" in record["channel_test"] and len(test["ways"]) == 3
+    # Nothing is embedded again where the same was asked before.
+    path = run.embeddings(BATCH, TARGET, "input-test")
+    before = path.stat().st_mtime_ns
+    infer(run, batch_size=BATCH, targets=[TARGET], flip=False, channel_test=True)
+    assert path.stat().st_mtime_ns == before
 
 
 def test_grey_faces_cannot_tell_and_are_not_embedded_again(faces, artefact, tmp_path):

@@ -111,18 +111,29 @@ def test_stored_scores_give_the_same_curve(run):
     assert stored_curve(run, 8, "a").auc == result.clean()["a"].curve.auc
 
 
-def test_a_set_without_impostors_has_an_accuracy_and_no_curve(tmp_path):
+@pytest.mark.parametrize(
+    ("genuine", "told"), [(True, "all pairs are genuine"), (False, "impostor")]
+)
+def test_one_class_alone_has_no_accuracy(tmp_path, genuine, told):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (2 * N_PAIRS, 112, 112, 3), dtype=np.uint8)
-    same = np.ones(N_PAIRS, bool)
+    same = np.full(N_PAIRS, genuine)
     source = write_bin(tmp_path / "set.bin", [encode_png(image) for image in pixels], same)
     run = RunFolder(tmp_path / "run")
     preprocess(run, dataset=str(source), dataset_name="toy")
     records(run, a=embeddings(run, "a"))
     entry = judge(run, ["a"]).record["targets"]["a"]
-    assert entry["status"] == "ok"
-    assert "0 impostor" in entry["eer"]["refused"]
-    assert entry["tar_at_far"] == []
+    assert (entry["status"], entry["accuracy"]) == ("ok", None)
+    assert told in entry["refused"]
+    assert {gate["passed"] for gate in entry["gates"]} == {None}
+
+
+def test_a_fold_without_pairs_refuses_accuracy_and_not_the_cell(run):
+    first_fold = [0, 2, 4, 6]
+    records(run, a=embeddings(run, "a", failed=first_fold), b=embeddings(run, "b"))
+    targets = judge(run, ["a", "b"]).record["targets"]
+    assert [entry["status"] for entry in targets.values()] == ["ok", "ok"]
+    assert "1 of 10 folds" in targets["a"]["refused"] and targets["b"]["accuracy"]
 
 
 def test_intervals_are_over_people_and_the_naive_one_stays_beside(run):

@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
+from lresnet_utils.verify.protocol import (
+    exact_protocol,
+    fold_numbers,
+    guide_protocol,
+    guide_thresholds,
+)
 
 GRID = [float(t) for t in np.arange(0, 4, 0.01)]
 
@@ -197,3 +202,40 @@ def test_impossible_requests_are_refused():
     with pytest.raises(EvaluationError, match="1 of 2 folds") as error:
         guide_protocol(np.ones(4), np.ones(4), folds=2, acquired=[True, True, False, False])
     assert error.value.where == "fold 2"
+
+
+def by_trying_all(distances, same, order):
+    """Return the fewest errors that any threshold makes on these pairs, and the first that does."""
+    values = np.unique(distances[order])
+    between = (values[1:] + values[:-1]) / 2
+    candidates = [values[0], *between, np.nextafter(values[-1], np.inf)]
+    wrong = [int(((distances[order] < t) != same[order]).sum()) for t in candidates]
+    return min(wrong), candidates[int(np.argmin(wrong))]
+
+
+@given(st.integers(0, 10_000))
+def test_exact_thresholds_are_the_best_of_all_that_there_are(seed):
+    rng = np.random.default_rng(seed)
+    n, folds = int(rng.integers(8, 40)), int(rng.integers(2, 5))
+    # Few different values, so that many distances are equal, and far below a step of the grid.
+    distances = rng.integers(0, 12, n) * 1e-4
+    same = rng.random(n) < 0.5
+    acquired = rng.random(n) < 0.9
+    fold = fold_numbers(n, folds)
+    acquired[[np.flatnonzero(fold == f)[0] for f in range(folds)]] = True
+    right, thresholds, best = exact_protocol(distances, same, folds=folds, acquired=acquired)
+    for f in range(folds):
+        train, own = np.flatnonzero(acquired & (fold != f)), acquired & (fold == f)
+        fewest, first = by_trying_all(distances, same, train)
+        assert ((distances[train] < thresholds[f]) != same[train]).sum() == fewest
+        assert thresholds[f] == first
+        assert (right[own] == ((distances[own] < thresholds[f]) == same[own])).all()
+    assert not right[~acquired].any()
+    assert best == by_trying_all(distances, same, np.flatnonzero(acquired))[1]
+
+
+def test_a_grid_that_is_too_coarse_is_no_matter_to_exact_thresholds():
+    distances = np.tile([0.0010, 0.0040, 0.0012, 0.0043], 20)
+    same = np.tile([True, False], 40)
+    assert guide_protocol(distances, same).mean_accuracy == 0.5
+    assert exact_protocol(distances, same)[0].all()

@@ -1,17 +1,19 @@
-"""The part of the evaluate page that says which channel order the network was trained on."""
+"""The part of the evaluate page that says which channel order and scale the network wants."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lresnet_utils.report.show import Column, note, say, table
-from lresnet_utils.report.style import fmt_percent
+from lresnet_utils.report.style import fmt_interval, fmt_percent, fmt_points
 from lresnet_utils.report.words import tr
+from lresnet_utils.stages.channels import input_name
 from lresnet_utils.stages.evaluate import Evaluation
 
 
 def channel_order(evaluation: Evaluation) -> None:
-    """Show both channel orders' accuracy and what the difference says, or why it cannot."""
+    """Show what other orders and scales of the pixels do to accuracy, or why it cannot be told."""
+    _inputs(evaluation.record.get("input_test"))
     test = evaluation.record["channel_test"]
     if test is None:
         say(tr("The channel order is tested at the largest batch size of a run, if at all."))
@@ -39,6 +41,43 @@ def channel_order(evaluation: Evaluation) -> None:
             interval=test["difference"]["interval"],
         )
     )
+
+
+def _inputs(test: dict[str, Any] | None) -> None:
+    """Show a sample's accuracy with every channel order and scale."""
+    if test is None or "refused" in test or not test.get("ways"):
+        return
+    first = test["ways"][0]
+    rows = [{"way": tr("{way}, as in this run", way=test["used"])} | first["used"]]
+    rows += [{"way": input_name(found["way"])} | found["other"] for found in test["ways"]]
+    columns = [
+        Column("way", "Pixels"),
+        Column("value", "Accuracy", "mean of folds", fmt_percent),
+        Column("errors", "Wrong pairs"),
+        Column("n", "Pairs"),
+    ]
+    title = tr(
+        "Channel order and scale, on a sample of {n} images through {target}",
+        n=test["n_images"],
+        target=test["target"],
+    )
+    table(rows, columns, title)
+    d = test["difference"]
+    points = fmt_interval(d["value"], d["low"], d["high"], fmt_points)
+    if test["right"] == "other":
+        text = tr(
+            "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
+            points=points,
+            **{key: test[key] for key in ("best", "used", "set_to")},
+        )
+        note(text, "warning")
+    else:
+        say(
+            tr(
+                "No other way is better than {used}, as far as the sample can tell.",
+                used=test["used"],
+            )
+        )
 
 
 def sentence(test: dict[str, Any]) -> str:
