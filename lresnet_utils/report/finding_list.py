@@ -41,6 +41,17 @@ def findings_html(findings: Sequence[Finding]) -> str:
     return f'<div class="lr-findings">{body}</div>'
 
 
+def checked_html(holding: Sequence[Finding]) -> str:
+    """Return the preconditions that hold as HTML: folded, as they need no attention."""
+    if not holding:
+        return ""
+    title = tr("Asked before a build is recommended, and in order: {n}", n=len(holding))
+    said = (say(finding) for finding in holding)
+    items = "".join(f"<li>{escape(s.finding)} {escape(s.evidence)}</li>" for s in said)
+    summary = f"<summary>{escape(title)}</summary>"
+    return f'<details class="lr-evidence">{summary}<ul>{items}</ul></details>'
+
+
 def _group(look: str, title: str, findings: Sequence[Finding]) -> str:
     items = "".join(_item(finding) for finding in findings)
     head = f'<h3><span class="lr-status {look}">{escape(tr(title))}</span></h3>'

@@ -46,6 +46,8 @@ class Results:
         The chain of custody; see :mod:`lresnet_utils.custody`.
     licences : list of dict
         Terms of the weights and sets whose names tell what they are.
+    preconditions : list of Finding
+        What must hold before a build is recommended, with its state as the kind.
     """
 
     run: dict[str, Any]
@@ -55,6 +57,7 @@ class Results:
     timing: list[dict[str, Any]] = field(default_factory=list)
     custody: list[dict[str, Any]] = field(default_factory=list)
     licences: list[dict[str, Any]] = field(default_factory=list)
+    preconditions: list[Finding] = field(default_factory=list)
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -99,7 +102,8 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     results["files"] = {n: sha256_file(p) for n, p in files.items() if not n.startswith(own)}
     write_json(run.results, results)
     kept = (results[key] for key in ("timing", "custody", "licences"))
-    return Results(about, results["cells"], results["dataset"], findings, *kept)
+    needed = preconditions(results)
+    return Results(about, results["cells"], results["dataset"], findings, *kept, needed)
 
 
 def gathered(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lresnet_utils.report.displays import (
@@ -18,7 +20,7 @@ from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.style import fmt_percent, join_words
+from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.words import tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
@@ -78,7 +80,30 @@ def accuracy(evaluation: Evaluation) -> None:
                 next(iter(judged_targets(evaluation.record["targets"]).values()))["accuracy"]
             )
         )
+        _exact(rows)
     note_problems(record["targets"])
+
+
+def _exact(rows: list[dict[str, Any]]) -> None:
+    """Say what thresholds between the distances give, where the guide's grid is too coarse."""
+    for row in rows:
+        exact = row["accuracy"]["exact"]
+        if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
+            text = tr(
+                "{target}: the guide's steps of 0.01 are too coarse for these distances, half of "
+                "which lie within {steps} steps. Thresholds between the distances give {accuracy}, "
+                "{wrong} pairs wrong (McNemar's exact p = {p}); the best over all pairs is "
+                "{threshold}.",
+                target=row["target"],
+                steps=fmt_number(exact["steps"]),
+                accuracy=fmt_interval(
+                    *(exact[key] for key in ("value", "low", "high")), fmt_percent
+                ),
+                wrong=_wrong(exact),
+                p=fmt_number(exact["mcnemar_p"], 2),
+                threshold=fmt_number(exact["threshold"], 4),
+            )
+            note(text, "warning")
 
 
 def _wrong(accuracy: dict) -> str:

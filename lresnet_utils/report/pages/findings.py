@@ -6,7 +6,7 @@ from typing import Any
 
 from lresnet_utils.findings.model import HOLDS, Finding
 from lresnet_utils.findings.say import say
-from lresnet_utils.report.finding_list import answer_html, findings_html
+from lresnet_utils.report.finding_list import answer_html, checked_html, findings_html
 from lresnet_utils.report.show import facts, show_html
 from lresnet_utils.report.show import say as show_text
 from lresnet_utils.report.style import fmt_percent, fmt_rate
@@ -30,7 +30,9 @@ def answer(results: Results, reference: str) -> None:
 def findings(results: Results) -> None:
     """Show every finding but the answer, with what to do; the evidence unfolds."""
     found = [finding for finding in results.findings if finding.rule != _ANSWER]
-    show_html(findings_html(found), "\n".join(say(finding).finding for finding in found))
+    holding = [finding for finding in results.preconditions if finding.kind == HOLDS]
+    plain = "\n".join(say(finding).finding for finding in (*found, *holding))
+    show_html(findings_html(found) + checked_html(holding), plain)
 
 
 def _named(results: Results, found: list[Finding]) -> dict[str, Any] | None:
