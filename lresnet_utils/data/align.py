@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +31,8 @@ ARCFACE_TEMPLATE = np.array(
     ]
 )
 
+MOST_OFF_PX = 4.0
+"""By how much aligning a face once more may move it before it counts as not aligned, pixels."""
 # YuNet was trained on faces of about 10 to 300 pixels; pictures are brought to this range first.
 SHORTEST_SIDE = 224
 LONGEST_SIDE = 640
@@ -102,6 +106,68 @@ def find_landmarks(image: np.ndarray) -> np.ndarray | None:
     # Pixel centres: the middle of pixel 0 lies half a pixel inside the picture at either size.
     ratio = np.array([width, height]) / np.array(size)
     return (landmarks + 0.5) * ratio - 0.5
+
+
+def alignment(images: np.ndarray, most: int = 60) -> dict[str, Any]:
+    """Return how far faces that should be aligned lie from the template.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 112, 112, 3), RGB
+        At most `most` of them, evenly spaced, are looked at.
+    most : int
+        About 10 ms each.
+
+    Returns
+    -------
+    dict
+        ``n`` faces found and ``n_no_face`` pictures without one; ``n_off``, the faces that are
+        more than :data:`MOST_OFF_PX` off; ``median_px``, by how much
+        aligning them once more would move the template's five points, mean over points and
+        median over faces, and ``median_degrees``, by how much it would turn them, either way;
+        both None where no face was found. A part of the faces stands for the set, so there is no
+        interval.
+    """
+    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
+    found = [find_landmarks(np.ascontiguousarray(images[row][..., ::-1])) for row in rows]
+    points = [landmarks for landmarks in found if landmarks is not None]
+    # The shape of a face differs from the template's; a similarity leaves that as it is.
+    fits = [similarity(p, ARCFACE_TEMPLATE) for p in points]
+    moved = [ARCFACE_TEMPLATE @ fit[:, :2].T + fit[:, 2] - ARCFACE_TEMPLATE for fit in fits]
+    off = [np.linalg.norm(by, axis=1).mean() for by in moved]
+    turned = [abs(np.degrees(np.arctan2(fit[1, 0], fit[0, 0]))) for fit in fits]
+    return {
+        "n": len(points),
+        "n_no_face": len(found) - len(points),
+        "n_off": int(sum(distance > MOST_OFF_PX for distance in off)),
+        "limit_px": MOST_OFF_PX,
+        "median_px": float(np.median(off)) if off else None,
+        "median_degrees": float(np.median(turned)) if turned else None,
+    }
+
+
+def looks_off(found: Mapping[str, Any] | None) -> bool:
+    """Say whether more than a quarter of the faces that :func:`alignment` found are off."""
+    return bool(found) and found["n_off"] > found["n"] / 4
+
+
+def aligned_again(images: np.ndarray) -> np.ndarray:
+    """Return faces found anew and brought to the template; as they are where none is found.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 112, 112, 3), RGB
+
+    Returns
+    -------
+    ndarray of the same shape and kind
+    """
+    again = images.copy()
+    for row, image in enumerate(images):
+        found = find_and_align(np.ascontiguousarray(image[..., ::-1]))
+        if found is not None:
+            again[row] = found[..., ::-1]
+    return again
 
 
 def similarity(source: np.ndarray, destination: np.ndarray) -> np.ndarray:

@@ -8,16 +8,17 @@ recommendation as its condition. What to do about each is in docs/when_the_verdi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from lresnet_utils.data.align import looks_off
 from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
 
 MOST_LOST = 0.05
 """Share of pairs that may be lost before the rest no longer stands for the set."""
-MOST_OFF_PX = 4.0
-"""How far landmarks of faces given as aligned may lie from the template, median over faces."""
+MOST_UNTOLD = 0.05
+"""Share of pairs by which another input may be better before that is made a condition."""
 _ALPHA = 0.05
 
 
@@ -147,25 +148,30 @@ def _input(results: Results, base: Cell | None) -> Finding | None:
     test = results.get("input_test")
     if not test or "refused" in test:
         return None
-    evidence = {key: test[key] for key in ("used", "best", "target")}
-    if test["right"] == "used":
-        return _finding("input-as-trained", HOLDS, evidence, base)
-    difference = test["difference"]
-    evidence |= {
-        "difference": {key: difference[key] for key in ("value", "low", "high", "n", "interval")}
-        | {"unit": "difference of shares"},
-        "set_to": test["set_to"],
-    }
-    return _finding("input-as-trained", FAILS, evidence, base)
+    evidence = {key: test[key] for key in ("used", "best", "target", "set_to")}
+    evidence["difference"] = _difference(test)
+    kind = UNKNOWN if test["difference"]["high"] > MOST_UNTOLD else HOLDS
+    return _finding("input-as-trained", FAILS if test["right"] == "other" else kind, evidence, base)
 
 
 def _aligned(results: Results, base: Cell | None) -> Finding | None:
-    """Faces that were given as aligned lie on the template."""
+    """Faces that were given as aligned lie on the template, or aligning them gains nothing."""
     found = results["dataset"].get("alignment")
-    if not found or "refused" in found:
+    if not found:
         return None
-    kind = FAILS if found["median_px"] > MOST_OFF_PX else HOLDS
-    return _finding("faces-aligned", kind, dict(found), base)
+    again = (results.get("input_test") or {}).get("aligned")
+    evidence = dict(found) | ({"difference": _difference(again)} if again else {})
+    if found["n_no_face"] > found["n"]:
+        return Finding(
+            "faces-aligned", UNKNOWN, evidence, model.names([base] if base else []), "none"
+        )
+    kind = UNKNOWN if looks_off(found) else HOLDS
+    return _finding("faces-aligned", FAILS if again and again["better"] else kind, evidence, base)
+
+
+def _difference(test: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("value", "low", "high", "n", "interval")
+    return {key: test["difference"][key] for key in keys} | {"unit": "difference of shares"}
 
 
 def _complete(results: Results, base: Cell | None) -> Finding | None:

@@ -288,12 +288,31 @@ _PRECONDITIONS = {
         "{target}, on a sample of the pairs: {difference}.",
         "Set {set_to}, or find out why the maker's own input does worse.",
     ),
+    ("input-as-trained", "part"): Words(
+        "The sample is too small to exclude that another order or scale of the pixels is better: "
+        "it may be, by {difference_range} points.",
+        "{target}, with {used}: {difference}.",
+        "Judge on more pairs, or make sure of model.channel_order and model.normalisation.",
+    ),
     ("faces-aligned", "fails"): Words(
-        "The faces were given as aligned and are not: landmarks lie {median_px} pixels from the "
-        "template, and are turned by {median_degrees} degrees.",
-        "Medians over {n} faces that were looked at; {n_no_face} more showed none. Aligned faces "
-        "lie within {limit_px} pixels.",
+        "The faces were given as aligned and are not: aligning them changes accuracy by "
+        "{difference_range} points.",
+        "Of {n} faces {n_off} are more than {limit_px} pixels off the template, half of them by "
+        "{median_px} pixels and {median_degrees} degrees. On a sample: {difference}.",
         "Set dataset.align to always.",
+    ),
+    ("faces-aligned", "part"): Words(
+        "The faces lie off the template, by {median_px} pixels and {median_degrees} degrees.",
+        "Medians over {n} faces, of which {n_off} are more than {limit_px} pixels off; "
+        "{n_no_face} pictures showed no face.",
+        "Set dataset.align to always unless the network was trained on such crops.",
+        also=(("difference", "evidence", "Aligned anew, accuracy changes by {difference}."),),
+    ),
+    ("faces-aligned", "none"): Words(
+        "Whether the faces are aligned cannot be told: no face is found in {n_no_face} of the "
+        "pictures that were looked at.",
+        "In {n} others there is one.",
+        "Look at the pictures on the Preprocess page.",
     ),
     ("set-complete", "fails"): Words(
         "Much of the set was not tested: {lost_short} of the pairs have no distance, and "

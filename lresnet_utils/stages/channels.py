@@ -7,7 +7,7 @@ and blue exchanged, and a sample of it in every other order and scale, and the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,13 @@ from lresnet_utils.verify.scores import score_pairs
 OTHER_ORDER = "other-channel-order"
 """Stands in the name of the embeddings' file where others have the image variant."""
 
+ALIGNED = "aligned"
+"""Third part of a way of feeding pixels in which the faces are found and aligned anew."""
 INPUTS = "input-test"
 """Stands there for the sample in every order and scale."""
 RANDOM = "the weights are random (seeded)"
 NO_TARGET = "no target embeds anything but the set as it is"
+_ALPHA = 0.05
 _SAMPLE_IMAGES = 160
 # Fast and in fp32; the order matters to every target alike, so one is enough.
 _PREFERRED = ("openvino-fp32", "onnxruntime-fp32", "torch-fp32")
@@ -115,9 +118,10 @@ def judge_inputs(
     -------
     dict
         `tested` with ``ways``, per way its accuracy and the difference to the one in use;
-        ``right``, "other" where one is better by an interval and by McNemar's exact test at 0.05
-        divided by the number of ways, else "used"; ``best`` and ``difference`` of the best way;
-        or ``refused``.
+        ``better`` where the interval excludes 0 and McNemar's exact p is below 0.05 over the
+        number of ways; ``right``, "other" where one is better, else "used"; ``best`` and the
+        ``difference`` of the best way, or of the one that may be best by its interval;
+        ``aligned``, the way with faces aligned anew where that was tried; or ``refused``.
     """
     sample, scored = input_sample(faces), []
     path = run.embeddings(batch_size, tested["target"], INPUTS)
@@ -126,28 +130,21 @@ def judge_inputs(
         name = "_".join(way)
         rows = arrays[f"vectors_{name}"], arrays[f"failed_{name}"]
         scored.append(score_pairs(*rows, sample.left, sample.right))
-    ways, (used, *others) = [], scored
+    pairs = (sample.left, sample.right, sample.same)
+    how = {"folds": FOLDS, "replicates": replicates, "seed": seed}
+    used, *others = scored
     try:
-        for way, other in zip(tested["ways"][1:], others, strict=True):
-            found = order_difference(
-                used,
-                other,
-                sample.left,
-                sample.right,
-                sample.same,
-                folds=FOLDS,
-                replicates=replicates,
-                seed=seed,
-            )
-            ways.append({"way": way} | found)
+        found = [order_difference(used, other, *pairs, **how) for other in others]
     except EvaluationError as error:
         return tested | {"refused": error.what}
-    better = [
-        way
-        for way in ways
-        if way["right"] == "other" and way["difference"]["mcnemar_p"] < 0.05 / len(ways)
-    ]
-    best = max(better or ways, key=lambda way: way["difference"]["value"])
+    ways = [{"way": list(w)} | f for w, f in zip(tested["ways"][1:], found, strict=True)]
+    for way in ways:
+        p = way["difference"]["mcnemar_p"]
+        way["better"] = way["right"] == "other" and p < _ALPHA / len(ways)
+    inputs = [way for way in ways if ALIGNED not in way["way"]]
+    # The furthest upper end among ways that are not better tells what the sample cannot exclude.
+    better = [way for way in inputs if way["better"]]
+    best = max(better, key=_gain) if better else max(inputs, key=_upper)
     return tested | {
         "ways": ways,
         "right": "other" if better else "used",
@@ -155,14 +152,23 @@ def judge_inputs(
         "best": input_name(best["way"] if better else tested["ways"][0]),
         "difference": best["difference"],
         "set_to": _set_to(tested["ways"][0], best["way"]),
+        "aligned": next((way for way in ways if ALIGNED in way["way"]), None),
         "n_images": len(sample.images),
         "n_pairs": len(sample.same),
     }
 
 
+def _gain(way: Mapping[str, Any]) -> float:
+    return way["difference"]["value"]
+
+
+def _upper(way: Mapping[str, Any]) -> float:
+    return way["difference"]["high"]
+
+
 def input_name(way: Sequence[str]) -> str:
     """Return a way of feeding pixels as readers see it, such as "RGB, minus1_1"."""
-    return f"{way[0].upper()}, {way[1]}"
+    return ", ".join((way[0].upper(), *way[1:]))
 
 
 def _set_to(used: Sequence[str], best: Sequence[str]) -> str:

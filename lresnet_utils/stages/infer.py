@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.align import aligned_again, looks_off
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.embed import Embedding
 from lresnet_utils.exclusive import machine
@@ -18,6 +19,7 @@ from lresnet_utils.resume.parts import Parts
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.channels import (
+    ALIGNED,
     INPUTS,
     NO_TARGET,
     OTHER_ORDER,
@@ -208,6 +210,8 @@ def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[
     artefact = build_of(run, work.batch_size, built[name])
     spec, colour = work.spec, colourfulness(faces.images())
     ways = input_ways(spec["channel_order"], spec["normalisation"], colour)
+    if looks_off(run.record("3_preprocess").get("alignment")):
+        ways.append((*ways[0], ALIGNED))
     path = run.embeddings(work.batch_size, name, INPUTS)
     made_from = work.made_from(target, artefact, {CLEAN: (run.faces, CLEAN)}, parts)
 
@@ -224,7 +228,7 @@ def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[
 
 
 def _embed_ways(
-    target: Target, artefact: Artefact, work: _Work, ways: Sequence[tuple[str, str]], path: Path
+    target: Target, artefact: Artefact, work: _Work, ways: Sequence[tuple[str, ...]], path: Path
 ) -> dict[str, Any]:
     """Embed the sample of :func:`input_sample` once for every way of feeding pixels."""
     faces = open_store(work.run.faces)
@@ -232,9 +236,10 @@ def _embed_ways(
     failures = [(place, known[i]) for place, i in enumerate(rows.tolist()) if i in known]
     images, arrays = np.asarray(faces.images()[rows]), {}
     with target.embedder(artefact) as embed_images:
-        for order, scale in ways:
+        for way in ways:
+            order, scale, *again = way
             result = embed_images(
-                images,
+                aligned_again(images) if again else images,
                 folder=path.parent,
                 slots=np.arange(len(rows)),
                 channel_order=order,
@@ -242,8 +247,8 @@ def _embed_ways(
                 flip=False,
                 failures=failures,
             )
-            arrays[f"vectors_{order}_{scale}"] = result.vectors
-            arrays[f"failed_{order}_{scale}"] = result.failed
+            arrays["_".join(("vectors", *way))] = result.vectors
+            arrays["_".join(("failed", *way))] = result.failed
     write_arrays(path, **arrays)
     return {}
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from lresnet_utils.data.align import alignment
 from lresnet_utils.data.collection import Align
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.guide_format import write_guide_files
@@ -60,6 +61,7 @@ def preprocess(
     def make() -> dict[str, Any]:
         faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
         record = faces.describe() | {"licence": licence_of(dataset)}
+        record |= {"alignment": alignment(faces.images())}
         if guide_files != "no":
             record |= {"guide_files": _guide_files(run, faces, guide_files)}
         record |= {"custody": of_faces(run, faces), "sets": {}}

@@ -408,7 +408,7 @@ def input_test(right, value, low, high):
         "best": "RGB raw" if right == "other" else "RGB minus1_1",
         "right": right,
         "difference": ends,
-        "set_to": "model.normalisation to raw",
+        "set_to": "model.normalisation: raw",
     }
 
 
@@ -418,7 +418,8 @@ def sound(**changes):
     parts = {"embeddings": embeddings(), "failures": failures(), "auc": auc(0.999, 0.998, 1.0)}
     base = cell("torch-fp32") | parts | {"accuracy": whole | changes.pop("accuracy", {})}
     ahead = cell("a-fp32", ips=300.0) | parts
-    aligned = {"n": 60, "n_no_face": 0, "median_px": 1.1, "median_degrees": 0.6, "limit_px": 4.0}
+    aligned = {"n": 60, "n_no_face": 0, "n_off": 2, "limit_px": 4.0}
+    aligned |= {"median_px": 1.1, "median_degrees": 0.6}
     faces = FACES | {"alignment": aligned} | changes.pop("dataset", {})
     extra = {"input_test": changes.pop("input_test", input_test("used", -0.1, -0.2, -0.05))}
     return results(base | changes, ahead) | {"dataset": faces} | extra
@@ -426,8 +427,9 @@ def sound(**changes):
 
 def broken_runs():
     """Return runs in each of which one thing is wrong, by the rule that must say so."""
-    skew = {"median_px": 9.3, "median_degrees": 11.0}
-    aligned = sound()["dataset"]["alignment"] | skew
+    skew = {"n_off": 50, "median_px": 9.3, "median_degrees": 11.0}
+    skewed = sound()["dataset"]["alignment"] | skew
+    better = input_test("other", 0.06, 0.03, 0.09) | {"better": True}
     refused = {"accuracy": None, "accuracy_refused": "1 of 10 folds have no pair"}
     alone = results(cell("torch-fp32", **refused, gates=[])) | {"dataset": FACES}
     return {
@@ -437,7 +439,10 @@ def broken_runs():
         "better-than-chance": sound(auc=auc(0.52, 0.47, 0.57)),
         "grid-resolves": sound(accuracy=share(2000) | by_exact(0, 1e-20)),
         "input-as-trained": sound(input_test=input_test("other", 0.17, 0.12, 0.22)),
-        "faces-aligned": sound(dataset={"alignment": aligned}),
+        "faces-aligned": sound(
+            dataset={"alignment": skewed},
+            input_test=input_test("used", 0, 0, 0) | {"aligned": better},
+        ),
         "set-complete": sound(failures=failures(n_failed_images=200, n_genuine_lost=1500)),
     }
 
@@ -482,6 +487,21 @@ def test_a_part_of_the_set_that_is_lost_is_the_recommendations_condition():
     (condition,) = told(preconditions.unmet, sound(dataset={"passed_over": passed}))
     assert (condition.rule, condition.case) == ("set-complete", "part")
     assert "WebP" in say(condition).evidence
+
+
+def test_what_a_sample_cannot_exclude_is_a_condition():
+    wide = sound(input_test=input_test("used", 0.01, -0.05, 0.08))
+    crops = {"n": 60, "n_no_face": 0, "n_off": 40, "limit_px": 4.0}
+    crops |= {"median_px": 6.0, "median_degrees": 2.0}
+    blind = crops | {"n": 10, "n_no_face": 50, "n_off": 1}
+    for run, rule, case in (
+        (wide, "input-as-trained", "part"),
+        (sound(dataset={"alignment": crops}), "faces-aligned", "part"),
+        (sound(dataset={"alignment": blind}), "faces-aligned", "none"),
+    ):
+        (found,) = told(preconditions.unmet, run)
+        assert (found.rule, found.kind, found.case) == (rule, "cannot tell", case)
+        assert told(speed.fastest_accurate, run)[0].case == "faster"
 
 
 def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
