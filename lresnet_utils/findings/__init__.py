@@ -31,7 +31,6 @@ RULES: tuple[Rule, ...] = (
     accuracy.passed_for_few_pairs,
     accuracy.saturated,
     timing.wide_intervals,
-    timing.busy_machine,
     state.set_health,
 )
 """In the order in which a reader meets what they say."""

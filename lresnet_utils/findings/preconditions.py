@@ -45,6 +45,7 @@ def preconditions(results: Results) -> list[Finding]:
         _input,
         _aligned,
         _complete,
+        _quiet,
     )
     return [found for rule in rules if (found := rule(results, base)) is not None]
 
@@ -197,3 +198,23 @@ def _complete(results: Results, base: Cell | None) -> Finding | None:
     else:
         kind = HOLDS
     return _finding("set-complete", kind, evidence, base)
+
+
+def _quiet(results: Results, base: Cell | None) -> Finding | None:
+    """Nothing else took processor time while builds were timed.
+
+    A disturbed timing withholds the ratio that would rest on it, and no build.
+    """
+    loads = {row["batch_size"]: row.get("load") or {} for row in results.get("timing", [])}
+    timed = [cell for cell in model.ok_cells(results) if cell.get("throughput_ips")]
+    known = [cell for cell in timed if "busy" in loads.get(cell["batch_size"], {})]
+    if not known:
+        return None
+    busy = model.busy_loads(results)
+    sizes = sorted({cell["batch_size"] for cell in known} & busy.keys())
+    keys = ("other_cores", "stolen_cores", "cores", "seconds")
+    items = [{"batch_size": size} | {key: busy[size][key] for key in keys} for size in sizes]
+    evidence = {"batch_sizes": sizes, "items": items} if sizes else {"n_cells": len(known)}
+    cells = [cell for cell in known if cell["batch_size"] in sizes] if sizes else known
+    kind, case = (UNKNOWN, "part") if sizes else (HOLDS, "holds")
+    return Finding("timing-quiet", kind, evidence, model.names(cells), case)

@@ -29,18 +29,3 @@ def _half_width(cell: model.Cell) -> float:
     if rate.get("low") is None:
         return 0.0
     return (rate["high"] - rate["low"]) / 2 / rate["value"]
-
-
-def busy_machine(results: Results) -> list[Finding]:
-    """Say at which batch sizes something else took processor time while builds were timed."""
-    keys = ("other_cores", "stolen_cores", "cores", "seconds")
-    items = [
-        {"batch_size": size} | {key: load[key] for key in keys}
-        for size, load in model.busy_loads(results).items()
-    ]
-    if not items:
-        return []
-    sizes = [item["batch_size"] for item in items]
-    cells = [cell for cell in timed_cells(results) if cell["batch_size"] in sizes]
-    evidence = {"batch_sizes": sizes, "items": items}
-    return [Finding("busy-machine", UNKNOWN, evidence, model.names(cells))]

@@ -207,13 +207,6 @@ _SPEED = {
         "Raise perf.repeats and perf.seconds, with nothing else running.",
         "{target} at batch size {batch_size}: {rate}",
     ),
-    ("busy-machine", ""): Words(
-        "Something else ran while builds were timed, at batch size {batch_sizes}.",
-        "{items}.",
-        "Time again with nothing else running; the rates may be too low.",
-        "batch size {batch_size}: other processes took {other_cores} and the host {stolen_cores} "
-        "of {cores} processors, means over {seconds} s",
-    ),
 }
 
 _STATE = {
@@ -330,6 +323,13 @@ _PRECONDITIONS = {
         "See the Preprocess page for each file's reason.",
         also=(("passed_over", "evidence", "Passed over: {passed_over}."),),
     ),
+    ("timing-quiet", "part"): Words(
+        "Something else ran while builds were timed, at batch size {batch_sizes}.",
+        "{items}.",
+        "Time again with nothing else running; the rates may be too low.",
+        "batch size {batch_size}: other processes took {other_cores} and the host {stolen_cores} "
+        "of {cores} processors, means over {seconds} s",
+    ),
 }
 
 _HOLDING = {
@@ -362,7 +362,14 @@ _HOLDING = {
     ("set-complete", "holds"): Words(
         "Every pair of the set was scored.", "{n_images} images, none passed over."
     ),
+    ("timing-quiet", "holds"): Words(
+        "Nothing else took processor time while builds were timed.",
+        "So it was beside all {n_cells} timings that can tell.",
+    ),
 }
+
+ASKED = frozenset(rule for rule, _ in _HOLDING | _PRECONDITIONS)
+"""The rules of :mod:`lresnet_utils.findings.preconditions`."""
 
 WORDS: dict[tuple[str, str], Words] = (
     _HOLDING | _PRECONDITIONS | _FASTEST | _GATES | _DEGRADED | _SPEED | _STATE

@@ -7,6 +7,8 @@ from html import escape
 
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Finding
 from lresnet_utils.findings.say import Said, say
+from lresnet_utils.findings.words import ASKED
+from lresnet_utils.report.style import join_words
 from lresnet_utils.report.words import mark, tr
 
 _GROUPS = {
@@ -16,10 +18,14 @@ _GROUPS = {
 }
 
 
-def answer_html(said: Said) -> str:
+_MORE = "docs/when_the_verdict_is_withheld.md"
+
+
+def answer_html(finding: Finding) -> str:
     """Return the report's answer as HTML: one finding, what to do about it, and its evidence."""
+    said = say(finding)
     to_do = f'<p class="lr-answer-to-do">{escape(said.to_do)}</p>' if said.to_do else ""
-    body = f"<p>{escape(said.finding)}</p>{to_do}{_evidence(said)}"
+    body = f"<p>{escape(said.finding)}</p>{to_do}{_evidence(said, finding)}"
     return f'<div class="lr-answer">{body}</div>'
 
 
@@ -61,11 +67,18 @@ def _group(look: str, title: str, findings: Sequence[Finding]) -> str:
 def _item(finding: Finding) -> str:
     said = say(finding)
     to_do = f'<p class="lr-to-do">{escape(said.to_do)}</p>' if said.to_do else ""
-    return f'<li><p class="lr-finding">{escape(said.finding)}</p>{to_do}{_evidence(said)}</li>'
+    evidence = _evidence(said, finding)
+    return f'<li><p class="lr-finding">{escape(said.finding)}</p>{to_do}{evidence}</li>'
 
 
-def _evidence(said: Said) -> str:
+def _evidence(said: Said, finding: Finding) -> str:
+    """Return the evidence, folded; that of a precondition ends with where more is written of it."""
+    rests_on = [finding.evidence.get(key) or [] for key in ("because", "conditions")]
+    rules = [finding.rule, *(found["rule"] for part in rests_on for found in part)]
+    rules += ["timing-quiet"] if finding.case == "disturbed" else []
+    more = [f"{_MORE}#{rule}" for rule in rules if rule in ASKED]
+    text = said.evidence + (tr(" ") + tr("More: {where}.", where=join_words(more)) if more else "")
     return (
         f'<details class="lr-evidence"><summary>{escape(tr("Evidence"))}</summary>'
-        f"<p>{escape(said.evidence)}</p></details>"
+        f"<p>{escape(text)}</p></details>"
     )

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ from lresnet_utils.findings import (
     timing,
 )
 from lresnet_utils.findings.say import said_json, say
-from lresnet_utils.findings.words import WORDS
+from lresnet_utils.findings.words import ASKED, WORDS
+from lresnet_utils.report.finding_list import answer_html, findings_html
 from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
 
@@ -302,10 +304,13 @@ def test_a_wide_interval_and_a_busy_machine_make_rates_uncertain():
         return results(cell("a-fp32")) | {"timing": [{"batch_size": 16, "load": load}]}
 
     shares = {"other_cores": 0.5, "stolen_cores": 0.0, "cores": 2, "seconds": 9.0}
-    (found,) = told(timing.busy_machine, loaded(shares | {"busy": True}))
+    (found,) = told(preconditions.preconditions, loaded(shares | {"busy": True}))
+    assert (found.rule, found.kind, found.cells) == ("timing-quiet", "cannot tell", ["16/a-fp32"])
     assert found.evidence["items"] == [{"batch_size": 16} | shares]
-    for quiet in (shares | {"busy": False}, {"seconds": 0.2, "refused": "too short"}, None):
-        assert told(timing.busy_machine, loaded(quiet)) == []
+    (found,) = told(preconditions.preconditions, loaded(shares | {"busy": False}))
+    assert (found.rule, found.kind) == ("timing-quiet", "holds")
+    for unknown in ({"seconds": 0.2, "refused": "too short"}, None):
+        assert preconditions.preconditions(loaded(unknown)) == []
 
 
 def test_cells_without_results_are_gathered_by_reason():
@@ -356,7 +361,8 @@ def test_every_rule_speaks_in_whole_sentences_and_changes_nothing(troubled):
     before = copy.deepcopy(troubled)
     found = find(troubled)
     assert troubled == before
-    assert len({finding.rule for finding in found}) == len(RULES)
+    # One of the rules speaks for every precondition that does not hold.
+    assert len({finding.rule for finding in found} - ASKED) == len(RULES) - 1
     for finding in found:
         said = say(finding)
         assert said.finding.endswith(".") or finding.rule == "set-health"
@@ -511,4 +517,17 @@ def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
     noisy = sound() | {"timing": [{"batch_size": 16, "load": load}]}
     (answer,) = told(speed.fastest_accurate, noisy)
     assert answer.case == "disturbed"
+    assert "condition" not in say(answer).finding
+    assert [found.rule for found in preconditions.unmet(noisy)] == ["timing-quiet"]
     assert "times" not in say(answer).finding
+
+
+def test_every_precondition_has_its_heading_in_the_page_of_docs_and_its_findings_name_it():
+    page = (Path(__file__).parents[2] / "docs/when_the_verdict_is_withheld.md").read_text("utf-8")
+    headings = re.findall("^## (.+)$", page, re.MULTILINE)
+    assert sorted(headings) == sorted(ASKED)
+    for rule, run in broken_runs().items():
+        answer, *others = find(run)
+        shown = answer_html(answer), findings_html([f for f in others if f.rule == rule])
+        assert all(f"docs/when_the_verdict_is_withheld.md#{rule}." in html for html in shown)
+    assert "when_the_verdict" not in answer_html(find(sound())[0])

@@ -20,8 +20,9 @@ _ANSWER = "fastest-accurate"
 def answer(results: Results, reference: str) -> None:
     """Show what to do in a sentence or two, and the numbers behind it."""
     found = [finding for finding in results.findings if finding.rule == _ANSWER]
-    for said in map(say, found):
-        show_html(answer_html(said), f"{said.finding}{tr(' ')}{said.to_do}")
+    for finding in found:
+        said = say(finding)
+        show_html(answer_html(finding), f"{said.finding}{tr(' ')}{said.to_do}")
     named = _named(results, found)
     facts([*_accuracy(results, named, reference), *_fastest(named, found), _cells(results)])
     show_text(_about(results))
