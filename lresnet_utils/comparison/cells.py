@@ -11,10 +11,11 @@ from lresnet_utils.comparison.page_data import pair_thresholds
 from lresnet_utils.comparison.report_form import ROUNDING
 from lresnet_utils.comparison.sources import Report
 from lresnet_utils.errors import DataError, EvaluationError
+from lresnet_utils.findings.model import busy_loads
 from lresnet_utils.perf.ratio import speed_ratio
 from lresnet_utils.verify.compare import embedding_cosines, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import tar_at_far
-from lresnet_utils.verify.difference import hull, tango, verdict
+from lresnet_utils.verify.difference import ALPHA, hull, tango, verdict
 from lresnet_utils.verify.paired import PairedReplicates, Units, WeightedScores, paired_bootstrap
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 
@@ -47,8 +48,9 @@ class Settings:
         return (
             f"Equivalent when the 95 % interval of the accuracy difference (B minus A) lies within "
             f"±{self.margin_points:g} percentage points; else worse or better when it lies on one "
-            "side of zero; else not enough data. At each end the wider of the paired bootstrap and "
-            "Tango's score interval counts."
+            "side of zero; else worse or better on these pairs, with other people left open, when "
+            f"McNemar's exact p is below {ALPHA:g}; else not enough data. At each end the wider of "
+            "the paired bootstrap and Tango's score interval counts."
         )
 
 
@@ -123,15 +125,17 @@ def compare_cells(
             "high": high,
             "n": flips.n,
             "interval": f"{drawn.words}; joined with Tango's score interval",
+            "over": units.words,
         },
         "mcnemar_p": mcnemar_exact(len(lost), len(gained)),
         "lost": _clearest(lost, "b"),
         "gained": _clearest(gained, "a"),
         "tar_at_far": _tar_rows(points, sides, same, drawn),
         "embeddings": agreement,
-        "speed": _speed(cells),
+        "speed": _speed((a, b), cells),
     }
-    word = verdict(low, high, settings.margin_points / 100)
+    margin = settings.margin_points / 100
+    word = verdict(low, high, margin, lost=len(lost), gained=len(gained))
     return CellComparison(
         record | {"verdict": {"word": word, "sentence": sentence(record, word, settings)}}, cosines
     )
@@ -234,6 +238,9 @@ def _embeddings(
     a: Report, b: Report, cells: tuple[dict[str, Any], ...]
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Return the cosines between both sides' embeddings, and their distribution or why none."""
+    differ = _networks_differ(a.network(), b.network())
+    if differ:
+        return None, {"refused": differ}
     x, y = a.embeddings(cells[0]), b.embeddings(cells[1])
     if x is None or y is None:
         return None, {"refused": NO_EMBEDDINGS}
@@ -247,11 +254,29 @@ def _embeddings(
     return cosines, told | {"mean": float(cosines.mean()), "n": len(cosines)}
 
 
-def _speed(cells: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+def _networks_differ(a: dict[str, Any], b: dict[str, Any]) -> str | None:
+    """Say that two embeddings share no space, or None where nothing tells their networks apart.
+
+    Weights are told apart by their hashes, and by their names where a side has no hash.
+    """
+    told_by = "sha256" if a["sha256"] and b["sha256"] else "weights"
+    if not any(a[key] and b[key] and a[key] != b[key] for key in ("architecture", told_by)):
+        return None
+    names = [", ".join(filter(None, (n["architecture"], n["weights"]))) for n in (a, b)]
+    return (
+        f"the networks differ (A: {names[0]}; B: {names[1]}), and a cosine between embeddings of "
+        "two networks means nothing"
+    )
+
+
+def _speed(reports: tuple[Report, Report], cells: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     rates = [cell.get("throughput_ips") for cell in cells]
     for side, rate, cell in zip("AB", rates, cells, strict=True):
         if not rate:
             return {"refused": f"{side} was not timed: {cell.get('throughput_refused')}"}
+    for side, report, cell in zip("AB", reports, cells, strict=True):
+        if cell["batch_size"] in busy_loads(report.results):
+            return {"refused": f"something else took processor time while {side} was timed"}
     if cells[0].get("clock") != cells[1].get("clock"):
         return {"refused": "the two rates were taken by clocks that cover different things"}
     return speed_ratio(*rates) | {"a": rates[0], "b": rates[1]}
@@ -260,20 +285,31 @@ def _speed(cells: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 def sentence(record: dict[str, Any], word: str, settings: Settings) -> str:
     """Return the verdict on one cell as a sentence that carries its numbers."""
     who = {side: _named(record[side]) for side in "ab"}
+    d = record["difference"]
+    points = [_points(d[key]) for key in ("value", "low", "high")]
     start = {
         "equivalent": f"B ({who['b']}) is equivalent to A ({who['a']})",
         "worse": f"B ({who['b']}) is worse than A ({who['a']})",
         "better": f"B ({who['b']}) is better than A ({who['a']})",
+        "worse on these pairs": f"B ({who['b']}) decides worse than A ({who['a']})",
+        "better on these pairs": f"B ({who['b']}) decides better than A ({who['a']})",
         "not enough data": f"Not enough data to tell B ({who['b']}) from A ({who['a']})",
     }[word]
-    d = record["difference"]
-    points = [_points(d[key]) for key in ("value", "low", "high")]
-    text = (
-        f"{start} on {_pairs(record)}: accuracy {points[0]} points "
-        f"[{points[1]}, {points[2]}] at a margin of {settings.margin_points:g}, "
-        f"{len(record['lost'])} pairs lost and {len(record['gained'])} gained "
-        f"(McNemar's exact p {_chance(record['mcnemar_p'])})"
-    )
+    n_lost, n_gained = len(record["lost"]), len(record["gained"])
+    if word.endswith("on these pairs"):
+        text = (
+            f"{start} on {_pairs(record)}: {n_lost} pairs lost and {n_gained} gained (McNemar's "
+            f"exact p {_chance(record['mcnemar_p'])}); for other people that is not sure: accuracy "
+            f"{points[0]} points [{points[1]}, {points[2]}] over {d['over']}, at a margin of "
+            f"{settings.margin_points:g}"
+        )
+    else:
+        text = (
+            f"{start} on {_pairs(record)}: accuracy {points[0]} points "
+            f"[{points[1]}, {points[2]}] at a margin of {settings.margin_points:g}, "
+            f"{n_lost} pairs lost and {n_gained} gained "
+            f"(McNemar's exact p {_chance(record['mcnemar_p'])})"
+        )
     speed = record["speed"]
     if "refused" in speed:
         return f"{text}; speed not compared."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,10 @@ import numpy as np
 from lresnet_utils.comparison.cells import CellComparison, Settings, compare_cells
 from lresnet_utils.comparison.sources import Report, why_not
 from lresnet_utils.errors import DataError, RunError
+from lresnet_utils.findings.model import FAILS, Finding
+from lresnet_utils.findings.preconditions import preconditions
+from lresnet_utils.findings.say import say
+from lresnet_utils.report.words import speaking
 from lresnet_utils.verify.paired import sampling_units
 
 Match = tuple[str, str]
@@ -74,14 +78,24 @@ def compare_reports(
         matches, left_out = _matches(a, b)
     _require_same_pairs(a, b)
     units = sampling_units(a.left, a.right, a.same)
+    where = f"{a.path} or {b.path}"
     compared = [
-        _guarded(a, b, match, lambda m=match: compare_cells(a, b, m, units, settings))
+        _guarded(
+            f"The results of {match[0]} or {match[1]}",
+            where,
+            lambda m=match: compare_cells(a, b, m, units, settings),
+        )
         for match in matches
     ]
+    about = {
+        side: _guarded("The report's results", str(report.path), lambda r=report: _about(r))
+        for side, report in (("a", a), ("b", b))
+    }
+    with speaking("en"):
+        open_points = _guarded("The reports' results", where, lambda: withheld(about))
     record = {
         "schema": 1,
-        "a": _about(a),
-        "b": _about(b),
+        **about,
         "pairs": {
             "name": a.results["dataset"].get("name"),
             "credit": a.results["dataset"].get("credit"),
@@ -92,10 +106,10 @@ def compare_reports(
         },
         "settings": settings.to_json(),
         "rule": settings.rule(),
-        "machines": _machines(a, b),
+        "machines": _machines(about),
         "cells": [cell.record for cell in compared],
         "left_out": left_out,
-        "summary": _summary(compared),
+        "summary": " ".join([*open_points, summary(compared)]),
     }
     return Comparison(record, compared, a, b)
 
@@ -157,51 +171,68 @@ def _set(report: Report) -> str:
     return f"{data.get('name', 'unnamed')}, {len(report.same)} pairs, {report.fingerprint[:12]}"
 
 
-def _guarded(a: Report, b: Report, match: Match, compare) -> CellComparison:
+def _guarded(what: str, where: str, compute: Callable[[], Any]) -> Any:
     """Turn what a damaged report causes into an error that names it."""
     try:
-        return compare()
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return compute()
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise DataError(
-            f"The results of {match[0]} or {match[1]} are incomplete.",
-            where=f"{a.path} or {b.path}",
-            fix="run the report again, or copy it again",
+            f"{what} are incomplete.", where=where, fix="run the report again, or copy it again"
         ) from error
 
 
 def _about(report: Report) -> dict[str, Any]:
-    run = report.results["run"]
-    made = run.get("provenance") or {}
-    model = (run.get("params") or {}).get("model") or {}
-    weights = model.get("weights")
+    made = report.results["run"].get("provenance") or {}
+    failed = [found for found in preconditions(report.results) if found.kind == FAILS]
     return {
         "name": report.name,
         "path": str(report.path),
         "started": made.get("started"),
         "commit": made.get("commit"),
         "machine": made.get("machine"),
-        # The name of a weights file tells enough; where it lies is its owner's business.
-        "model": {
-            "architecture": model.get("architecture"),
-            "weights": weights and PurePath(weights).name,
-        },
+        "model": report.network(),
+        "withheld": [found.to_json() for found in failed],
     }
 
 
-def _machines(a: Report, b: Report) -> str | None:
+def _machines(about: dict[str, dict[str, Any]]) -> str | None:
     """Say that speeds come from different machines, or None."""
     names = [
         f"{machine.get('cpu')}, {machine.get('cores')} cores"
-        for machine in (_about(side)["machine"] or {} for side in (a, b))
+        for machine in (about[side]["machine"] or {} for side in "ab")
     ]
     return f"A: {names[0]}; B: {names[1]}" if names[0] != names[1] else None
 
 
-def _summary(cells: list[CellComparison]) -> str:
-    """Return one sentence over all cells."""
+def withheld(about: Mapping[str, Any]) -> list[str]:
+    """Return, for each side of a record whose report recommends nothing, why, as a sentence."""
+    return [
+        say(
+            Finding(
+                "fastest-accurate",
+                FAILS,
+                {"side": side.upper(), "because": about[side]["withheld"]},
+                [],
+                "withheld-of",
+            )
+        ).finding
+        for side in "ab"
+        if about[side]["withheld"]
+    ]
+
+
+def summary(cells: list[CellComparison]) -> str:
+    """Return the verdict in one sentence over all cells."""
     if len(cells) == 1:
         return cells[0].record["verdict"]["sentence"]
     counts = Counter(cell.record["verdict"]["word"] for cell in cells)
-    order = ("worse", "not enough data", "better", "equivalent")
+    order = (
+        "worse",
+        "worse on these pairs",
+        "not enough data",
+        "better on these pairs",
+        "better",
+        "equivalent",
+    )
     parts = [f"{counts[word]} {word}" for word in order if counts[word]]
     return f"Of {len(cells)} cells, B against A: {', '.join(parts)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,25 @@ class Report:
     def name(self) -> str:
         """The run's name."""
         return str(self.results["run"]["name"])
+
+    def network(self) -> dict[str, str | None]:
+        """Return ``architecture``, the ``weights`` file's name and its ``sha256``, where known.
+
+        Where the file lies is its owner's business.
+        """
+        model = (self.results["run"].get("params") or {}).get("model") or {}
+        weights = model.get("weights")
+        found: dict[str, str | None] = {
+            "architecture": model.get("architecture"),
+            "weights": weights and PurePath(weights).name,
+            "sha256": None,
+        }
+        for link in self.results.get("custody") or []:
+            name, _, kind = link["file"].rpartition(" ")
+            if kind in ("(checkpoint)", "(graph)"):
+                told = {"architecture": link["options"].get("architecture"), "weights": name}
+                found = {key: found[key] or told[key] for key in told} | {"sha256": link["sha256"]}
+        return found
 
     def cells(self) -> dict[str, dict[str, Any]]:
         """Return every cell by its name, such as ``16/torch-fp32``."""

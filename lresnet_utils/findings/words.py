@@ -64,6 +64,9 @@ _FASTEST = {
     ("fastest-accurate", "withheld"): Words(
         "No build can be recommended: {because}.", "{because_evidence}", "{because_to_do}"
     ),
+    ("fastest-accurate", "withheld-of"): Words(
+        "No build of {side} can be recommended: {because}.", "{because_evidence}"
+    ),
     ("fastest-accurate", "disturbed"): Words(
         "No loss was found against {reference} with {target} at batch size {batch_size}; by how "
         "much it is faster cannot be told, for want of quiet while builds were timed.",

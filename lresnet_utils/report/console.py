@@ -105,7 +105,9 @@ def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
         told = row.get("refused") or f"{_interval(row['difference'], fmt_points)} points"
         rows.append((f"TAR@FAR {row['far']:g}", told))
     told = cell["embeddings"]
-    if "refused" not in told:
+    if "refused" in told:
+        rows.append(("cosine", f"not compared: {told['refused']}"))
+    else:
         text = f"least {told['min']:.6f}, median {told['median']:.6f} over {told['n']} faces"
         rows.append(("cosine", text))
     if "refused" in speed:

@@ -8,6 +8,10 @@ import numpy as np
 from scipy import optimize, special
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.verify.compare import mcnemar_exact
+
+ALPHA = 0.05
+"""McNemar's exact p below which pairs lost and gained are not taken for chance."""
 
 
 def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -74,8 +78,11 @@ def hull(replicates: np.ndarray, score: tuple[float, float]) -> tuple[float, flo
     return float(min(low, score[0])), float(max(high, score[1]))
 
 
-def verdict(low: float, high: float, margin: float) -> str:
+def verdict(low: float, high: float, margin: float, *, lost: int = 0, gained: int = 0) -> str:
     """Return what an interval of the accuracy difference (second minus first) allows to say.
+
+    The interval speaks of people who were not drawn. Where it leaves zero open, McNemar's exact
+    test may still be sure of the pairs that were decided, which then is said of these alone.
 
     Parameters
     ----------
@@ -83,12 +90,15 @@ def verdict(low: float, high: float, margin: float) -> str:
         The interval, shares of one.
     margin : float
         Differences smaller than this do not matter.
+    lost, gained : int
+        Pairs that only the first, and only the second, decides rightly.
 
     Returns
     -------
     str
         ``equivalent`` when the interval lies within the margin, else ``worse`` or ``better``
-        when it lies on one side of zero, else ``not enough data``.
+        when it lies on one side of zero, else ``worse on these pairs`` or ``better on these
+        pairs`` when McNemar's exact p is below 0.05, else ``not enough data``.
 
     Examples
     --------
@@ -96,6 +106,8 @@ def verdict(low: float, high: float, margin: float) -> str:
     ('equivalent', 'worse')
     >>> verdict(0.001, 0.004, 0.002), verdict(-0.004, 0.001, 0.002)
     ('better', 'not enough data')
+    >>> verdict(-0.09, 0.004, 0.002, lost=25, gained=0)
+    'worse on these pairs'
     """
     if not 0 < margin < 1:
         raise EvaluationError(f"A margin lies between 0 and 1, not at {margin}.")
@@ -103,4 +115,8 @@ def verdict(low: float, high: float, margin: float) -> str:
         return "equivalent"
     if high < 0:
         return "worse"
-    return "better" if low > 0 else "not enough data"
+    if low > 0:
+        return "better"
+    if mcnemar_exact(lost, gained) < ALPHA:
+        return f"{'worse' if lost > gained else 'better'} on these pairs"
+    return "not enough data"

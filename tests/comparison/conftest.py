@@ -6,6 +6,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from lresnet_utils.comparison.page_data import page_data
+from lresnet_utils.custody import given
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.files import write_arrays, write_json
@@ -18,14 +19,14 @@ from lresnet_utils.stages.summary import summarise
 PEOPLE, EACH, PAIRS = 60, 3, 600
 
 
-def write_set(path, seed=0):
+def write_set(path, seed=0, people=PEOPLE):
     """Write 600 pairs over three pictures each of sixty people."""
     rng = np.random.default_rng(seed)
-    faces = np.repeat(rng.integers(0, 255, (PEOPLE * EACH, 14, 14, 3), np.uint8), 8, 1)
+    faces = np.repeat(rng.integers(0, 255, (people * EACH, 14, 14, 3), np.uint8), 8, 1)
     encoded = [encode_png(np.repeat(face, 8, 1)) for face in faces]
     same = np.arange(PAIRS) % 2 == 0
-    person = rng.integers(0, PEOPLE, PAIRS)
-    other = np.where(same, person, (person + rng.integers(1, PEOPLE, PAIRS)) % PEOPLE)
+    person = rng.integers(0, people, PAIRS)
+    other = np.where(same, person, (person + rng.integers(1, people, PAIRS)) % people)
     left, right = EACH * person, EACH * other + rng.integers(1, EACH, PAIRS)
     return write_bin(path, [encoded[i] for i in np.stack([left, right], 1).ravel()], same)
 
@@ -55,11 +56,14 @@ def embed(faces, noise, failed=()):
 def make_run(tmp_path_factory):
     """Return a function that makes a run: ``make_run(name, {"torch-fp32": noise}, ...)``."""
 
-    def make(name, targets, *, seed=0, trained=True, failed=(), rate=100.0, batch_size=16):
+    def make(
+        name, targets, *, seed=0, trained=True, failed=(), rate=100.0, batch_size=16,
+        people=PEOPLE, checkpoint=None, load=None,
+    ):  # fmt: skip
         folder = tmp_path_factory.mktemp("runs")
         run = RunFolder(folder / name)
         faces = preprocess(
-            run, dataset=str(write_set(folder / "set.bin", seed)), dataset_name="toy"
+            run, dataset=str(write_set(folder / "set.bin", seed, people)), dataset_name="toy"
         )
         ok = {"status": "ok", "reason": None}
         for target, noise in targets.items():
@@ -74,9 +78,12 @@ def make_run(tmp_path_factory):
             "latency_ms": {},
         }  # fmt: skip
         embedded = ok | {"variants": {"aligned": {}}, "stages": None}
-        run.write_record("1_export", batch_size, {"network": {"trained": trained}})
+        links = [given(f"{name}.pth (checkpoint)", checkpoint)] if checkpoint else []
+        exported = {"network": {"trained": trained}, "custody": links}
+        run.write_record("1_export", batch_size, exported)
         for stage, entry in (("2_compile", built), ("4_infer", embedded), ("6_perf", timed)):
-            run.write_record(stage, batch_size, {"targets": dict.fromkeys(targets, entry)})
+            about = {"machine": {}, "load": load} if stage == "6_perf" else {}
+            run.write_record(stage, batch_size, {"targets": dict.fromkeys(targets, entry)} | about)
         write_json(
             run.folder / "run.json",
             {"name": name, "params": None, "notebooks": [],

@@ -249,3 +249,64 @@ def test_incomplete_results_are_refused(good, tmp_path):
     write_json(tmp_path / "changed" / "results.json", results)
     with pytest.raises(DataError, match="incomplete"):
         compared(good.folder, tmp_path / "changed", ("16/torch-fp32",) * 2)
+
+
+def test_what_is_certain_of_these_pairs_is_said_where_few_people_leave_others_open(make_run):
+    """Six people: pairs are many, people are few, and the interval is over people."""
+    old = make_run("old", {"torch-fp32": 0.0}, people=6)
+    new = make_run("new", {"torch-fp32": 0.9}, people=6)
+    record = compared(old.folder, new.folder).cells[0].record
+    lost, gained = len(record["lost"]), len(record["gained"])
+    assert record["mcnemar_p"] == mcnemar_exact(lost, gained) < 0.05
+    assert record["difference"]["low"] < 0 < record["difference"]["high"]
+    assert record["difference"]["over"].startswith("6 people")
+    assert record["verdict"]["word"] == "worse on these pairs"
+    said = record["verdict"]["sentence"]
+    assert said.startswith("B (torch-fp32, batch size 16) decides worse than A (torch-fp32, batch")
+    assert f": {lost} pairs lost and {gained} gained (McNemar's exact p" in said
+    assert "for other people that is not sure" in said and "over 6 people" in said
+    back = compared(new.folder, old.folder)
+    assert back.cells[0].record["verdict"]["word"] == "better on these pairs"
+
+
+def test_cosines_are_of_one_network_alone(make_run):
+    same, copy, other = (
+        make_run(name, {"torch-fp32": noise}, checkpoint=letter * 64)
+        for name, noise, letter in (("one", 0.0, "a"), ("renamed", 0.1, "a"), ("two", 0.1, "b"))
+    )
+    assert compared(same.folder, copy.folder).cells[0].record["embeddings"]["median"] < 1
+    cell = compared(same.folder, other.folder).cells[0]
+    told = cell.record["embeddings"]["refused"]
+    assert cell.cosines is None
+    assert "the networks differ" in told and "one.pth" in told and "two.pth" in told
+    # The names tell it where no hash does.
+    run = read_json(other.results)
+    run["custody"] = []
+    run["run"]["params"] = {"model": {"architecture": "sface", "weights": "two.onnx"}}
+    write_json(other.results, run)
+    one = read_json(same.results)
+    one["run"]["params"] = {"model": {"architecture": "ir_se50", "weights": "one.pth"}}
+    write_json(same.results, one)
+    told = compared(same.folder, other.folder).cells[0].record["embeddings"]["refused"]
+    assert "ir_se50" in told and "sface" in told
+
+
+def test_a_report_that_recommends_nothing_says_so_before_the_verdict(good, make_run):
+    blind = make_run("blind", {"torch-fp32": 90.0})
+    there = compared(good.folder, blind.folder).record
+    assert [found["rule"] for found in there["b"]["withheld"]] == ["better-than-chance"]
+    assert there["a"]["withheld"] == []
+    start = "No build of B can be recommended: recognition is not better than guessing"
+    assert there["summary"].startswith(start)
+    assert there["summary"].endswith(there["cells"][0]["verdict"]["sentence"])
+    both = compared(blind.folder, blind.folder).record["summary"]
+    assert both.index("No build of A") < both.index("No build of B") < both.index("B (torch")
+    assert not compared(good.folder, good.folder).record["summary"].startswith("No build")
+
+
+def test_a_ratio_that_rests_on_a_disturbed_timing_is_not_claimed(bad, make_run):
+    load = {"other_cores": 1.0, "stolen_cores": 0.0, "cores": 2, "seconds": 9.0, "busy": True}
+    noisy = make_run("noisy", {"torch-fp32": 0.6}, load=load)
+    record = compared(bad.folder, noisy.folder).cells[0].record
+    assert "while B was timed" in record["speed"]["refused"]
+    assert record["verdict"]["sentence"].endswith("speed not compared.")

@@ -94,6 +94,28 @@ def test_several_cells_are_a_table_and_no_flips_are_said(good, tmp_path):
     assert "every distance is the same to the last bit" in html
 
 
+def test_what_withholds_a_report_and_what_stays_open_are_read_first(make_run, tmp_path, english_in):
+    blind = make_run("blind page", {"torch-fp32": 90.0}, people=6, checkpoint="a" * 64)
+    few = make_run("few", {"torch-fp32": 0.0}, people=6, checkpoint="b" * 64)
+    found = compared(few.folder, blind.folder)
+    text = printed(found)
+    assert "No build of B can be recommended" in text
+    assert "cosine" in text and "not compared: the networks differ" in text
+    path = write_page(found, tmp_path / "c.html")
+    notes = BeautifulSoup(path.read_text("utf-8"), "html.parser").select(".lr-note")
+    assert notes[0].get_text().startswith("No build of B can be recommended")
+    assert found.cells[0].record["verdict"]["sentence"] in notes[1].get_text()
+    assert english_in(write_page(found, tmp_path / "zh.html", "zh")) == []
+
+
+def test_the_page_of_few_people_in_chinese_holds_no_english(make_run, tmp_path, english_in):
+    old = make_run("old page", {"torch-fp32": 0.0}, people=6)
+    new = make_run("new page", {"torch-fp32": 0.9}, people=6)
+    found = compared(old.folder, new.folder)
+    assert found.cells[0].record["verdict"]["word"] == "worse on these pairs"
+    assert english_in(write_page(found, tmp_path / "zh.html", "zh")) == []
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_in_a_browser(damage, tmp_path, visit, width):

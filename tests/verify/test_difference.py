@@ -58,16 +58,22 @@ def test_the_joined_interval_takes_the_wider_end_on_each_side():
     assert hull(np.array([np.nan, np.nan]), (-0.1, 0.2)) == (-0.1, 0.2)
 
 
-@given(st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0.001, 0.5))
-def test_the_verdict_follows_its_rule(low, width, margin):
+@given(
+    st.floats(-0.5, 0.5), st.floats(0, 0.5), st.floats(0.001, 0.5), st.integers(0, 9),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_the_verdict_follows_its_rule(low, width, margin, lost, gained):
     high = low + width
-    word = verdict(low, high, margin)
+    word = verdict(low, high, margin, lost=lost, gained=gained)
+    sure = stats.binomtest(lost, lost + gained).pvalue < 0.05 if lost + gained else False
+    open_ = low <= 0 <= high and not (-margin < low and high < margin)
     assert (word == "equivalent") == (-margin < low and high < margin)
     if word == "worse":
         assert high < 0 and low <= -margin
     if word == "better":
         assert low > 0 and high >= margin
-    if word == "not enough data":
-        assert low <= 0 <= high
+    assert (word == "worse on these pairs") == (open_ and sure and lost > gained)
+    assert (word == "better on these pairs") == (open_ and sure and lost < gained)
+    assert (word == "not enough data") == (open_ and not sure)
     with pytest.raises(EvaluationError, match="margin"):
         verdict(low, high, 0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.comparison.cells import CellComparison
-from lresnet_utils.comparison.compare import Comparison
+from lresnet_utils.comparison.compare import Comparison, summary, withheld
 from lresnet_utils.report.differences import CosineDisplay, DifferenceDisplay
 from lresnet_utils.report.flipped import flipped_html
 from lresnet_utils.report.publish import Output, Prose, publish_story
@@ -110,7 +110,10 @@ def _sides(record: Mapping[str, Any]) -> str:
             "side": side.upper(),
             "run": record[side]["name"],
             "file": record[side]["path"],
-            "model": tr(", ").join(filter(None, record[side]["model"].values())) or tr("unknown"),
+            "model": tr(", ").join(
+                filter(None, (record[side]["model"][key] for key in ("architecture", "weights")))
+            )
+            or tr("unknown"),
             "started": (record[side]["started"] or tr("unknown"))
             .replace("T", " ")
             .removesuffix("+00:00"),
@@ -130,8 +133,10 @@ def _sides(record: Mapping[str, Any]) -> str:
 def _verdict(comparison: Comparison) -> Iterator[str]:
     record, cells = comparison.record, comparison.cells
     words = {cell.record["verdict"]["word"] for cell in cells}
-    kind = "warning" if words & {"worse", "not enough data"} else "info"
-    yield note_html(recorded(record["summary"]), kind)
+    for sentence in withheld(record):
+        yield note_html(sentence, "warning")
+    kind = "info" if words <= {"equivalent", "better", "better on these pairs"} else "warning"
+    yield note_html(recorded(summary(cells)), kind)
     if len(cells) == 1:
         yield facts_html(_facts(cells[0].record))
     yield _say(tr("The rule: {rule}", rule=record["rule"]))
