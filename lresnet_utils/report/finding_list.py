@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Finding
@@ -18,15 +19,33 @@ _GROUPS = {
 }
 
 
+_LEADS = {
+    "because": mark("No build can be recommended: {n} things do not hold."),
+    "conditions": mark("On condition that these {n} things are meant:"),
+}
 _MORE = "docs/when_the_verdict_is_withheld.md"
 
 
 def answer_html(finding: Finding) -> str:
     """Return the report's answer as HTML: one finding, what to do about it, and its evidence."""
-    said = say(finding)
+    said, listed = say(finding), ""
+    for key, lead in _LEADS.items():
+        found = [Finding(**part) for part in finding.evidence.get(key) or ()]
+        if len(found) > 1:
+            # Several reasons in one sentence would be a paragraph that nobody reads.
+            items = "".join(_reason(say(part)) for part in found)
+            listed = f"<p>{escape(tr(lead, n=len(found)))}</p><ul>{items}</ul>"
+            if key == "because":
+                return f'<div class="lr-answer">{listed}</div>'
+            finding = replace(finding, evidence=finding.evidence | {key: []})
+            said = say(finding)
     to_do = f'<p class="lr-answer-to-do">{escape(said.to_do)}</p>' if said.to_do else ""
-    body = f"<p>{escape(said.finding)}</p>{to_do}{_evidence(said, finding)}"
+    body = f"<p>{escape(said.finding)}</p>{listed}{to_do}{_evidence(said, finding)}"
     return f'<div class="lr-answer">{body}</div>'
+
+
+def _reason(said: Said) -> str:
+    return f'<li>{escape(said.finding)} <span class="lr-to-do">{escape(said.to_do)}</span></li>'
 
 
 def findings_html(findings: Sequence[Finding]) -> str:
@@ -51,11 +70,11 @@ def checked_html(holding: Sequence[Finding]) -> str:
     """Return the preconditions that hold as HTML: folded, as they need no attention."""
     if not holding:
         return ""
-    title = tr("Asked before a build is recommended, and in order: {n}", n=len(holding))
+    title = tr("What was asked before a recommendation and holds: {n}", n=len(holding))
     said = (say(finding) for finding in holding)
-    items = "".join(f"<li>{escape(s.finding)} {escape(s.evidence)}</li>" for s in said)
+    items = "".join(f"<li>{escape(s.finding)} <span>{escape(s.evidence)}</span></li>" for s in said)
     summary = f"<summary>{escape(title)}</summary>"
-    return f'<details class="lr-evidence">{summary}<ul>{items}</ul></details>'
+    return f'<details class="lr-evidence lr-checked">{summary}<ul>{items}</ul></details>'
 
 
 def _group(look: str, title: str, findings: Sequence[Finding]) -> str:

@@ -95,8 +95,8 @@ def test_several_cells_are_a_table_and_no_flips_are_said(good, tmp_path):
 
 
 def test_what_withholds_a_report_and_what_stays_open_are_read_first(make_run, tmp_path, english_in):
-    blind = make_run("blind page", {"torch-fp32": 90.0}, people=6, checkpoint="a" * 64)
-    few = make_run("few", {"torch-fp32": 0.0}, people=6, checkpoint="b" * 64)
+    blind = make_run("bad", {"torch-fp32": 90.0}, people=6, checkpoint="a" * 64)
+    few = make_run("good", {"torch-fp32": 0.0}, people=6, checkpoint="b" * 64)
     found = compared(few.folder, blind.folder)
     text = printed(found)
     assert "No build of B can be recommended" in text
@@ -109,8 +109,8 @@ def test_what_withholds_a_report_and_what_stays_open_are_read_first(make_run, tm
 
 
 def test_the_page_of_few_people_in_chinese_holds_no_english(make_run, tmp_path, english_in):
-    old = make_run("old page", {"torch-fp32": 0.0}, people=6)
-    new = make_run("new page", {"torch-fp32": 0.9}, people=6)
+    old = make_run("good", {"torch-fp32": 0.0}, people=6)
+    new = make_run("bad", {"torch-fp32": 0.9}, people=6)
     found = compared(old.folder, new.folder)
     assert found.cells[0].record["verdict"]["word"] == "worse on these pairs"
     assert english_in(write_page(found, tmp_path / "zh.html", "zh")) == []

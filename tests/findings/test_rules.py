@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 from lresnet_utils.findings import (
     RULES,
@@ -531,3 +532,22 @@ def test_every_precondition_has_its_heading_in_the_page_of_docs_and_its_findings
         shown = answer_html(answer), findings_html([f for f in others if f.rule == rule])
         assert all(f"docs/when_the_verdict_is_withheld.md#{rule}." in html for html in shown)
     assert "when_the_verdict" not in answer_html(find(sound())[0])
+
+
+def test_several_reasons_and_conditions_are_listed_each_with_what_to_do():
+    run = sound(
+        auc=auc(0.52, 0.47, 0.57), failures=failures(n_failed_images=200, n_genuine_lost=1500)
+    )
+    soup = BeautifulSoup(answer_html(find(run)[0]), "html.parser")
+    assert soup.p.get_text() == "No build can be recommended: 2 things do not hold."
+    shown = [item.get_text() for item in soup.select("li")]
+    reasons = [say(found) for found in preconditions.unmet(run)]
+    assert shown == [f"{said.finding} {said.to_do}" for said in reasons]
+    passed = {"n_files": 12, "examples": ["s01/1.webp"]}
+    wide = input_test("used", 0.01, -0.05, 0.08)
+    answer = find(sound(dataset={"passed_over": passed}, input_test=wide))[0]
+    soup = BeautifulSoup(answer_html(answer), "html.parser")
+    first, lead, *rest = (part.get_text() for part in soup.select(".lr-answer > p"))
+    assert first.startswith("The fastest build") and "condition" not in first
+    assert lead == "On condition that these 2 things are meant:"
+    assert len(soup.select("li")) == 2 and rest == ["Ship a-fp32 at batch size 16."]
