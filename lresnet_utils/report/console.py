@@ -90,6 +90,9 @@ def _print_cells(cells: list[Mapping[str, Any]]) -> None:
         # Words stand at the left of their column, numbers at its right.
         told = (f"{text:{'<' if i < 2 else '>'}{widths[i]}}" for i, text in enumerate(row))
         print_line("  ".join(told).rstrip())
+    for reason in dict.fromkeys(cell["speed"].get("refused") for cell in cells):
+        if reason:
+            print_line(f"–  speed not compared: {reason}")
 
 
 def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
