@@ -175,7 +175,7 @@ def _guarded(what: str, where: str, compute: Callable[[], Any]) -> Any:
     """Turn what a damaged report causes into an error that names it."""
     try:
         return compute()
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{what} are incomplete.", where=where, fix="run the report again, or copy it again"
         ) from error

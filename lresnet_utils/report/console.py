@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lresnet_utils.comparison.compare import Comparison
+from lresnet_utils.comparison.compare import Comparison, summary, withheld
 from lresnet_utils.errors import one_line, print_line
 from lresnet_utils.files import sha256_file
 from lresnet_utils.report.pages.compare import pair_name
@@ -53,7 +53,9 @@ def print_comparison(comparison: Comparison) -> None:
     if record["machines"]:
         print_line(f"different machines: {record['machines']}")
     print_line()
-    print_line(record["summary"])
+    for sentence in withheld(record):
+        print_line(sentence)
+    print_line(summary(comparison.cells))
     print_line(f"Rule: {record['rule']}")
 
 

@@ -310,3 +310,23 @@ def test_a_ratio_that_rests_on_a_disturbed_timing_is_not_claimed(bad, make_run):
     record = compared(bad.folder, noisy.folder).cells[0].record
     assert "while B was timed" in record["speed"]["refused"]
     assert record["verdict"]["sentence"].endswith("speed not compared.")
+
+
+# What of a stranger's results only the preconditions, the custody and the timing read.
+SENSELESS = {
+    "alignment": lambda results: results["dataset"].update(alignment=5),
+    "auc": lambda results: results["cells"][0]["auc"].update(low=[]),
+    "input test": lambda results: results.update(input_test={"right": "other"}),
+    "custody": lambda results: results.update(custody=[3]),
+    "timing": lambda results: results.update(timing=[{"batch_size": [], "load": 3}]),
+}
+
+
+@pytest.mark.parametrize("senseless", SENSELESS)
+def test_what_makes_no_sense_beside_the_cells_is_refused_by_name(good, tmp_path, senseless):
+    shutil.copytree(good.folder, tmp_path / "changed")
+    results = read_json(tmp_path / "changed" / "results.json")
+    SENSELESS[senseless](results)
+    (tmp_path / "changed" / "results.json").write_text(json.dumps(results))
+    told = refused(good.folder, tmp_path / "changed", ("16/torch-fp32",) * 2)
+    assert "incomplete" in told
