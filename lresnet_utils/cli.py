@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -47,26 +48,33 @@ def main() -> None:
     """Run the command line: status 0 well, 1 something failed, 2 wrong input, 130 interrupted."""
     # For whatever is started from here on, by us or by a library.
     os.environ.update(safe_environment())
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show stops nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # What libraries say of a file goes to the terminal as what we say does.
     warnings.showwarning = lambda text, kind, *_: print_line(
         f"{kind.__name__}: {text}", file=sys.stderr
     )
     logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
-        try:
-            app()
-        except OSError as error:  # what every look at a path can raise, before anything is read
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            what = "A path is longer than the system takes."
-            raise LResNetError(what, where=str(error.filename), fix="shorten it") from error
+        app()
     except LResNetError as error:
-        for line in str(error).splitlines():
-            print_line(line, file=sys.stderr)
+        _tell(error)
         sys.exit(1 if isinstance(error, StorageError) else 2)
+    except OSError as error:  # a name that no file system takes, a ring of links, a full disk
+        what, fix = f"The system refused: {error.strerror}.", None
+        if error.errno == errno.ENAMETOOLONG:
+            what, fix = "A path is longer than the system takes.", "shorten it"
+        _tell(LResNetError(what, where=str(error.filename), fix=fix))
+        sys.exit(2)
     except KeyboardInterrupt:
         print_line("Interrupted; what was finished is kept.", file=sys.stderr)
         sys.exit(130)
+
+
+def _tell(error: LResNetError) -> None:
+    for line in str(error).splitlines():
+        print_line(line, file=sys.stderr)
 
 
 def _parameter_help() -> str:

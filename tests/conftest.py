@@ -41,6 +41,15 @@ SMALL = (
 NAMES = set((ROOT / "tests" / "names.txt").read_text(encoding="utf-8").split())
 
 
+@pytest.fixture(autouse=True)
+def _environment_as_it_was():
+    """Undo what a command changes for whatever it starts: here the next test would get it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def english_in():
     """Return a function that lists the English words a reader of a Chinese page sees or hears."""

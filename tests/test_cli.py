@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lresnet_utils import cli
 from lresnet_utils.cluster import commands
@@ -129,6 +131,22 @@ def test_the_module_is_the_command_line():
     assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere.yaml" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(tmp_path, encoding):
+    path = tmp_path / "人脸.safetensors"
+    save_file({"w": torch.zeros(1)}, path)
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "inspect", str(path)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        encoding=encoding,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(r"\u4eba\u8138.safetensors: 1 tensors")
 
 
 def test_compare_refuses_what_is_no_report(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -34,7 +35,7 @@ def inside(folder: Path, name: str) -> Path:
     Raises
     ------
     DataError
-        When the name is absolute, climbs out with ``..``, cannot be a name, or a link leads out.
+        When the name is absolute, climbs out with ``..``, is not plain, or a link leads out.
 
     Examples
     --------
@@ -44,10 +45,16 @@ def inside(folder: Path, name: str) -> Path:
     Traceback (most recent call last):
     lresnet_utils.errors.DataError: A name leads out of the folder: '../secret.png'.
       where: faces
-      to do: use paths relative to the folder, without '..' and links that leave it
+      to do: use paths relative to the folder, with '/' and without '..' or links that leave it
     """
     path = PurePosixPath(name)
-    odd = not name or not name.isprintable() or PureWindowsPath(name).anchor or "\\" in name
+    if not is_plain(name):
+        raise DataError(
+            f"A name holds a control character, or one that is not shown: {name[:200]!r}.",
+            where=str(folder),
+            fix="rename the file or folder",
+        )
+    odd = not name or PureWindowsPath(name).anchor or "\\" in name
     if odd or path.is_absolute() or ".." in path.parts:
         raise _leads_out(folder, name)
     try:
@@ -58,6 +65,21 @@ def inside(folder: Path, name: str) -> Path:
     if not within:
         raise _leads_out(folder, name)
     return folder / path
+
+
+def is_plain(name: str) -> bool:
+    r"""Tell whether a name is free of control characters, line ends, unseen marks and raw bytes.
+
+    The two joiners pass, which Persian, Indian scripts and emoji are written with, and so do wide
+    spaces.
+
+    Examples
+    --------
+    >>> is_plain("山田\u3000太郎"), is_plain("نیم\u200cروز"), is_plain("a\u202eb"), is_plain("a\nb")
+    (True, True, False, False)
+    """
+    unseen = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return not any(unicodedata.category(c) in unseen and c not in "\u200c\u200d" for c in name)
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -145,5 +167,5 @@ def _leads_out(folder: Path, name: str) -> DataError:
     return DataError(
         f"A name leads out of the folder: {name[:200]!r}.",
         where=str(folder),
-        fix="use paths relative to the folder, without '..' and links that leave it",
+        fix="use paths relative to the folder, with '/' and without '..' or links that leave it",
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from lresnet_utils.data.collection import Listing
 from lresnet_utils.data.draw import draw_folds
-from lresnet_utils.data.inside import PICTURES, inside, read_text
+from lresnet_utils.data.inside import PICTURES, inside, is_plain, read_text
 from lresnet_utils.errors import DataError
 
 LISTS = {
@@ -114,7 +114,7 @@ class _Lines:
 def _is_name(word: str) -> bool:
     """Tell whether a word can be a person's folder: one name, no way to another place."""
     short = len(word.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
-    return short and word.isprintable() and not set(word) & set("/\\") and word not in (".", "..")
+    return short and is_plain(word) and not set(word) & set("/\\") and word not in (".", "..")
 
 
 def _from_pairs(lines: _Lines) -> tuple[list[tuple[Picture, Picture]], np.ndarray, int | None]:

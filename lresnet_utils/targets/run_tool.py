@@ -150,7 +150,7 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=None if env is None else {**os.environ, **env},
+                env=_environment(argv) | dict(env or {}),
                 start_new_session=True,
             )
         except OSError as error:
@@ -165,6 +165,12 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
         finally:
             _signal_group(process, signal.SIGKILL)
             process.wait()
+
+
+def _environment(argv: Sequence[str]) -> dict[str, str]:
+    """Return our variables, but for one that would hide from a script the modules beside it."""
+    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def _end(process: subprocess.Popen) -> int:

@@ -298,12 +298,38 @@ def test_links_may_not_leave_the_folder(tmp_path):
         check_source(folder, folds=2)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "/a", "a/../../b", "..", "C:/a", "\\\\host\\a", "a\0b", "a\nb"]
-)
+@pytest.mark.parametrize("name", ["", "/a", "a/../../b", "..", "C:/a", "\\\\host\\a"])
 def test_names_from_strangers_stay_inside(tmp_path, name):
     with pytest.raises(DataError, match="leads out"):
         inside(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b", "a\nb", "\x1b[31mb", "a\u2028b", "a\x85b", "\u202eab", "a\u200bb", "a\udce9"]
+)
+def test_names_that_are_not_plain_are_refused_for_what_they_are(tmp_path, name):
+    with pytest.raises(DataError, match="A name holds a control character") as caught:
+        inside(tmp_path, f"people/{name}/1.png")
+    assert str(caught.value).isprintable() or len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "張偉",
+        "山田\u3000太郎",
+        "نیم\u200cروز",
+        "क्\u200dष",
+        "👩\u200d👧",
+        "a\u00a0b",
+        "\ue000",
+        "Zoë 'q' %s{0}",
+    ],
+)
+def test_names_as_people_write_them_are_read(tmp_path, name):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    (folder / "p00").rename(folder / name)
+    check_source(folder, folds=2)
 
 
 def test_a_picture_that_announces_too_many_pixels_is_not_decoded(monkeypatch):

@@ -214,6 +214,30 @@ def test_batch_1_without_a_binding_is_no_proof(log):
         read_trtexec(log(text))
     record = read_trtexec(log(text), batch_size=10)
     assert record.throughput_ips == pytest.approx(10 * len(COMPUTE) / WALL_S, rel=1e-5)
+    assert "the log prints 'Batch: 1', as for any loaded engine" in record.notes
+
+
+@pytest.mark.parametrize("text", [LOGS["8.0"], LOGS["10.3"], old_log(qps=len(COMPUTE) / WALL_S)])
+def test_a_rate_with_a_digit_lost_or_changed_is_refused(log, text):
+    rate = f"{len(COMPUTE) / WALL_S:.6g}"
+    assert read_trtexec(log(text)).batch_size == 16
+    for wrong in (rate.replace(".", ""), rate[1:], rate.replace("39", "59")):
+        assert f": {rate} qps" in text
+        with pytest.raises(DataError, match=r"not what the totals give"):
+            read_trtexec(log(text.replace(f": {rate} qps", f": {wrong} qps")))
+
+
+def test_several_streams_add_up(log):
+    text = LOGS["8.5"].replace(f"Walltime: {WALL_S}", f"Walltime: {WALL_S / 4}")
+    rate = len(COMPUTE) / WALL_S
+    text = text.replace(f"{rate:.6g} qps", f"{4 * rate:.6g} qps")
+    assert read_trtexec(log(text)).throughput_ips == pytest.approx(64 * rate, rel=1e-5)
+
+
+@pytest.mark.parametrize("end", ["", " is created."])
+def test_the_name_of_an_input_is_not_taken_for_its_shape(log, end):
+    shown = "Input binding for a with dimensions 99x3x2x2 is created. with dimensions {b}x3x2x2"
+    assert read_trtexec(log(new_log(version="8601", shown=shown + end))).batch_size == 16
 
 
 def test_a_batch_given_besides_the_one_built_in_is_refused(log):
@@ -318,7 +342,7 @@ def test_a_line_cut_in_the_middle_is_named(log):
 
 
 def test_every_line_of_tensorrt_7_is_needed(log):
-    lines = old_log(qps=5).splitlines()
+    lines = old_log(qps=len(COMPUTE) / WALL_S).splitlines()
     for gone in range(len(lines) - 1):
         with pytest.raises(DataError):
             read_trtexec(log("\n".join(lines[:gone] + lines[gone + 1 :])))

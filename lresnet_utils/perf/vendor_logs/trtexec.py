@@ -12,6 +12,7 @@ Only ``[I]`` lines are results: with ``--verbose`` the tool explains the same na
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ _CLOCKS = {
     "GPU Compute Time": "gpu_compute_",
     "D2H Latency": "d2h_",
 }
+# The totals have six digits, and single-precision sums behind them; a lost digit is 10 % or more.
+_ROUNDING = 0.02
 _OLD_CLOCKS = {"Host Latency": "", "Enqueue Time": "enqueue_", "GPU Compute": "gpu_compute_"}
 _STATISTIC = re.compile(
     rf"(min|max|mean|median|percentile\((\d{{1,3}})%\)) = ({NUMBER}) ms", re.ASCII
@@ -52,9 +55,10 @@ _STATISTIC = re.compile(
 
 @dataclass(frozen=True)
 class _Summary:
-    """The performance summary: queries per second, milliseconds by statistic, line, notes."""
+    """The performance summary: rates, milliseconds by statistic, the rate's line, notes."""
 
     qps: float
+    queries_per_s: float  # from its totals: compute over mean compute, over wall time
     latency_ms: dict[str, float]
     line: int
     notes: tuple[str, ...]
@@ -82,6 +86,14 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
     summary = _old_summary(results) if old else _summary(results)
     said, line, per_image, batch_notes = _said_batch(results)
     batch = agreed_batch_size(log, said, batch_size, line)
+    computed = summary.queries_per_s * (batch if per_image else 1)
+    if not math.isclose(summary.qps, computed, rel_tol=_ROUNDING):
+        raise log.refuse(
+            f"{summary.qps:g} qps is not what the totals give, {computed:g} (total compute / mean "
+            "compute / wall time): a figure is lost or changed.",
+            summary.line,
+            fix="give the tool's whole, unedited log",
+        )
     notes = [*summary.notes, *batch_notes]
     version = log.find(rf"\[TensorRT v({COUNT})\]")
     if version:
@@ -125,7 +137,9 @@ def _said_batch(log: Log) -> tuple[int | None, int | None, bool, tuple[str, ...]
     An image's binding has four dimensions with an explicit batch and three with an implicit one.
     """
     printed = log.find(rf"^Batch: ({COUNT})\s*$")
-    bound = log.find(rf"[Ii]nput binding for \S+ with dimensions ({COUNT})((?:x{COUNT})+)")
+    bound = log.find(
+        rf"[Ii]nput binding for .+ with dimensions ({COUNT})((?:x{COUNT})+)(?: is created\.)?\s*$"
+    )
     shapes = log.find(rf"--shapes='?\"?[^\s:]+:({COUNT})x")
     explicit = any(match[2].count("x") > 2 for _, match in bound)
     count = int(printed[0][1][1]) if printed else 0
@@ -140,6 +154,8 @@ def _said_batch(log: Log) -> tuple[int | None, int | None, bool, tuple[str, ...]
     if count > 1 or (count and implicit):
         note = "implicit batch: the tool's qps already counts images"
         return count, printed[0][0], True, (note,)
+    if count and not bound and not shapes:
+        return None, None, False, ("the log prints 'Batch: 1', as for any loaded engine",)
     sizes = {int(match[1]) for _, match in bound or shapes}
     if len(sizes) != 1:  # none is shown, or the inputs differ
         return None, None, False, ()
@@ -159,9 +175,12 @@ def _summary(log: Log) -> _Summary:
             continue
         at, match = log.one(f"^{re.escape(clock)}: (.*)$", f"{clock}: ...")
         latency_ms |= _statistics(log, match[1], prefix, at)
-    for total in ("Total Host Walltime", "Total GPU Compute Time"):
-        log.one(rf"^{total}: {NUMBER} s\s*$", f"{total}: ... s")
-    return _Summary(log.number(found[1], "The throughput", line), latency_ms, line, ())
+    wall, compute = (
+        log.one(rf"^{total}: ({NUMBER}) s\s*$", f"{total}: ... s")
+        for total in ("Total Host Walltime", "Total GPU Compute Time")
+    )
+    qps = log.number(found[1], "The throughput", line)
+    return _Summary(qps, _queries(log, latency_ms, wall, compute)[1], latency_ms, line, ())
 
 
 def _statistics(log: Log, text: str, prefix: str, line: int) -> dict[str, float]:
@@ -202,13 +221,21 @@ def _old_summary(log: Log) -> _Summary:
     at, wall = log.one(rf"^walltime: ({NUMBER}) s\s*$", "walltime: ... s")
     end, total = log.one(rf"^total compute time: ({NUMBER}) s\s*$", "total compute time: ... s")
     qps = log.number(found[1], "The throughput", line, allow_zero=True)
+    queries, rate = _queries(log, latency_ms, (at, wall), (end, total))
     if qps:
-        return _Summary(qps, latency_ms, line, ())
-    queries = round(
-        1000
-        * log.number(total[1], "The total compute time", end)
-        / log.number(str(latency_ms["gpu_compute_mean"]), "The mean compute", end)
-    )
-    qps = queries / log.number(wall[1], "The walltime", at)
+        return _Summary(qps, rate, latency_ms, line, ())
     note = f"the tool printed 0 qps; {queries} queries = total compute time / mean compute time"
-    return _Summary(qps, latency_ms, line, (note,))
+    return _Summary(rate, rate, latency_ms, line, (note,))
+
+
+def _queries(
+    log: Log,
+    latency_ms: dict[str, float],
+    wall: tuple[int, re.Match[str]],
+    compute: tuple[int, re.Match[str]],
+) -> tuple[int, float]:
+    """Return how many queries were timed, and how many a second, from the tool's totals."""
+    total = log.number(compute[1][1], "The total compute time", compute[0])
+    mean = log.number(str(latency_ms["gpu_compute_mean"]), "The mean compute", compute[0])
+    queries = round(1000 * total / mean)
+    return queries, queries / log.number(wall[1][1], "The walltime", wall[0])
