@@ -113,13 +113,19 @@ def parse_scalar(text: str) -> Any:
     return _parse(text, where=text)
 
 
-def load_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a params file.
+def load_yaml(
+    path: Path | str,
+    *,
+    what: str = "The params file",
+    fix: str = "name one of params/*.yaml, or copy params/demo.yaml and edit it",
+) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
 
     Parameters
     ----------
     path : path
-        A YAML file that holds one mapping.
+    what, fix : str, optional
+        For the message: what the file is, and what to do where it cannot be read.
 
     Raises
     ------
@@ -128,17 +134,16 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
         YAML, or not a mapping.
     """
     path = Path(path)
-    fix = "name one of params/*.yaml, or copy params/demo.yaml and edit it"
-    data = read_bytes(path, most=MAX_BYTES, what="The params file", error=ParamsError, fix=fix)
+    data = read_bytes(path, most=MAX_BYTES, what=what, error=ParamsError, fix=fix)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ParamsError(
-            "The params file cannot be read: it is not UTF-8 text.", where=str(path), fix=fix
+            f"{what} cannot be read: it is not UTF-8 text.", where=str(path), fix=fix
         ) from error
     value = _parse(text, where=str(path))
     if not isinstance(value, dict):
-        raise ParamsError("A params file holds 'name: value' lines.", where=str(path))
+        raise ParamsError(f"{what} does not hold 'name: value' lines.", where=str(path))
     return value
 
 

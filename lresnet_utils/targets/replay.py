@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lresnet_utils.data.dumps import read_dump
+from lresnet_utils.data.inside import inside
 from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding, StageRates
 from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
@@ -90,7 +91,7 @@ class ReplayTarget(ToolTarget):
         try:
             recorded = read_recorded(folder)
         except LResNetError as error:
-            return Availability(False, error.what, error.fix)
+            return Availability(False, f"{folder / LABEL}: {error.what.rstrip('.')}", error.fix)
         return Availability(
             True, note=f"recorded on {recorded.date}, not measured here: {recorded.source}"
         )
@@ -205,8 +206,8 @@ def read_recorded(folder: Path) -> Recorded:
     LResNetError
         When it is missing, not YAML, or lacks a key; names the first that is wrong.
     """
-    path = folder / LABEL
-    values = load_yaml(path)
+    path = inside(folder, LABEL)
+    values = load_yaml(path, what="The label", fix="write it as docs/run_elsewhere.md says")
     try:
         return Recorded.model_validate(values)
     except ValidationError as error:
@@ -231,6 +232,8 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
     ------
     UnavailableError
         When nothing was recorded at this batch size.
+    DataError
+        When a link leads out of the folder: an error, and so a page, would show what is there.
     """
     inner = folder / f"bs{batch_size}"
     if not inner.is_dir():
@@ -242,6 +245,9 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
         )
     dump = sorted(path for path in (inner / "dump").glob("*") if path.is_file())
     paths = [folder / LABEL, *_logs(inner), *dump]
+    for path in (inner, inner / "dump", *paths):
+        if path.is_symlink():
+            inside(folder, path.relative_to(folder).as_posix())
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
 
 

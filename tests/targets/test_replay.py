@@ -158,6 +158,27 @@ def test_a_dump_of_other_pairs_is_refused(recorded, model, faces, tmp_path):
     )
 
 
+@pytest.mark.parametrize("place", ["bs4/x.log", "bs4/dump/0_1.bin", "bs4/dump", "bs4"])
+def test_a_link_that_leaves_the_folder_is_not_read(recorded, model, tmp_path, place):
+    """What a stranger's link points at must not stand in a message, and so on a page."""
+    folder, secret = recorded(), tmp_path / "secret"
+    link = folder / place
+    if link.exists():
+        link.rename(secret)
+    else:
+        secret.write_text("the key is 12345\n")
+    link.symlink_to(secret)
+    error = message(lambda: built(folder, model, tmp_path), DataError)
+    assert f"leads out of the folder: '{place}'" in error.what
+
+
+def test_a_link_within_the_folder_is_read(recorded, model, tmp_path):
+    folder = recorded()
+    (folder / "bs4" / "dump").rename(folder / "elsewhere")
+    (folder / "bs4" / "dump").symlink_to("../elsewhere")
+    built(folder, model, tmp_path)
+
+
 def test_a_batch_size_that_was_not_recorded_is_unavailable(recorded, model, tmp_path):
     folder = recorded(batch_size=4)
     error = message(lambda: built(folder, model, tmp_path, batch_size=8), UnavailableError)
@@ -237,6 +258,7 @@ def test_a_log_of_another_batch_size_is_refused(recorded, model, tmp_path):
         (LABEL + "numbering: random\n", "'numbering' is not accepted", "pairs"),
         ("- a list\n", "name: value", ""),
         (LABEL + "device: twice\n", "stands twice", ""),
+        (LABEL + "note: " + "x" * 50_000, "The label is too large", "docs/run_elsewhere.md"),
     ],
 )
 def test_a_wrong_label_is_refused(tmp_path, text, what, fix):
@@ -245,4 +267,5 @@ def test_a_wrong_label_is_refused(tmp_path, text, what, fix):
     assert what in error.what
     assert fix in (error.fix or "")
     able = ReplayTarget(ToolOptions(replay_folder=str(tmp_path))).available()
-    assert (able.ok, able.reason) == (False, error.what)
+    assert not able.ok
+    assert able.reason == f"{tmp_path / 'recorded.yaml'}: {error.what.rstrip('.')}"
