@@ -5,6 +5,7 @@ import io
 import logging
 import unicodedata
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -47,7 +48,7 @@ def shown_reason(text):
 
 
 def checked(text):
-    print_check([SimpleNamespace(name=text, problem=text, is_page=True)])
+    print_check([SimpleNamespace(name=text, problem=text, is_page=True)], Path("unread"))
 
 
 def warned(text):

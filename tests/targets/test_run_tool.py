@@ -1,6 +1,7 @@
 """Tools that end well, badly, silently, by a signal or not at all."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_environment_adds_to_that_of_this_process(run, monkeypatch):
     monkeypatch.setenv("FROM_HERE", "1")
     done = run('echo "$FROM_HERE $MORE"', env={"MORE": "2"})
     assert done.log.read_text() == "1 2\n"
+
+
+def test_a_tool_that_is_a_script_finds_the_modules_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # what our own children get
+    (tmp_path / "beside.py").write_text("print('found')")
+    script = tmp_path / "tool.py"
+    script.write_text(f"#!{sys.executable}\nimport beside\n")
+    script.chmod(0o755)
+    done = run_tool([script], log=tmp_path / "tool.log", timeout_s=100, cwd=tmp_path / "work")
+    assert done.log.read_text() == "found\n"
 
 
 @pytest.mark.parametrize(
