@@ -16,7 +16,7 @@ from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.exclusive import HELD, machine
 from lresnet_utils.files import HALF_MADE, require_room
 from lresnet_utils.kernels import PrivateKernelManager, kernel_settings
-from lresnet_utils.plan import Job
+from lresnet_utils.plan import Job, literal
 from lresnet_utils.processes import end_marked, guard
 from lresnet_utils.run import project_root
 from lresnet_utils.signing import sign
@@ -160,8 +160,8 @@ def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         papermill.execute_notebook(
-            str(task.notebook),
-            str(output),
+            literal(task.notebook),
+            literal(output),
             parameters=task.parameters,
             kernel_name="python3",
             cwd=str(task.root),

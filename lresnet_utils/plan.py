@@ -326,7 +326,18 @@ def parameter_names(notebook: Path) -> list[str]:
             where=str(notebook),
             fix="name the folder of a checkout's notebooks with --notebooks",
         )
-    names = list(papermill.inspect_notebook(str(notebook)))
+    names = list(papermill.inspect_notebook(literal(notebook)))
     if not names:
         raise RunError("The notebook has no cell tagged 'parameters'.", where=str(notebook))
     return names
+
+
+def literal(path: Path) -> str:
+    """Return a path as papermill takes it, which fills parameters in where it finds braces.
+
+    Examples
+    --------
+    >>> literal(Path("runs/{a}/n.ipynb"))
+    'runs/{{a}}/n.ipynb'
+    """
+    return str(path).replace("{", "{{").replace("}", "}}")

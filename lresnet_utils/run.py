@@ -271,8 +271,18 @@ class RunFolder:
         Raises
         ------
         RunError
-            As :func:`require_own`, or when the folder lies inside another run's.
+            As :func:`require_own`, or when the folder lies inside another run's, or a path is no
+            text, which notebooks and records could not hold.
         """
+        for option, folder in (("--output", self.folder), ("--notebooks", self.notebooks)):
+            try:
+                str(folder.absolute()).encode()
+            except UnicodeEncodeError as error:
+                raise RunError(
+                    "A folder's path is not UTF-8 text and cannot be written down.",
+                    where=str(folder.absolute()),
+                    fix=f"rename it, or choose another with {option}",
+                ) from error
         outer = [folder for folder in self.folder.absolute().resolve().parents if is_run(folder)]
         if outer:
             raise RunError(

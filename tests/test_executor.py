@@ -7,7 +7,44 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lresnet_utils.executor import Task, execute
-from lresnet_utils.plan import Job
+from lresnet_utils.plan import Job, parameter_names
+from lresnet_utils.run import RunFolder
+
+
+def notebook_of(cell):
+    node = new_notebook(cells=[cell])
+    node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
+    return node
+
+
+def executed(folder, code, output, **more):
+    """Execute a notebook of one cell that lies in `folder`."""
+    notebook = folder / "n.ipynb"
+    nbformat.write(notebook_of(new_code_cell(code)), notebook)
+    task = Task(Job("1_export", 4), notebook, output, {}, root=folder, **more)
+    # In a thread of its own, as runs do: other tests leave an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(execute, task).result()
+    assert done.failure is None
+    (cell,) = nbformat.read(output, 4).cells
+    return cell.outputs[0].text.strip()
+
+
+@pytest.mark.parametrize("name", ["{x} {} {0}", "}{", "{pm}", "- %s $HOME *[1]?'\"\n#&<b>"])
+def test_any_path_that_is_text_names_the_file_it_says(tmp_path, name):
+    folder = tmp_path / name
+    (folder / "run").mkdir(parents=True)
+    output = folder / "run" / "1_export.ipynb"
+    said = executed(folder, "import os\nprint(os.getcwd().encode())", output, alone=False)
+    assert said == str(str(folder).encode())
+    assert {path.name for path in folder.rglob("*")} == {"n.ipynb", "run", "1_export.ipynb"}
+    run = RunFolder(folder / "run")
+    run.write_record("3_preprocess", None, {})
+    assert run.files("3_preprocess", None) == [folder / "run" / "3_preprocess.json"]
+    tagged = new_code_cell("a: int = 1  # one")
+    tagged.metadata["tags"] = ["parameters"]
+    nbformat.write(notebook_of(tagged), folder / "n.ipynb")
+    assert parameter_names(folder / "n.ipynb") == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -23,16 +60,7 @@ def test_threads_wait_without_spinning_in_all_notebooks_but_timed_ones(
     tmp_path, monkeypatch, alone, environment, policy
 ):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    cell = new_code_cell("import os\nprint(os.environ.get('OMP_WAIT_POLICY'))")
-    node = new_notebook(cells=[cell])
-    node.metadata["kernelspec"] = {"name": "python3", "display_name": "x", "language": "python"}
-    notebook = tmp_path / "n.ipynb"
-    nbformat.write(node, notebook)
+    code = "import os\nprint(os.environ.get('OMP_WAIT_POLICY'))"
     output = tmp_path / "run" / "1_export.ipynb"
-    task = Task(Job("1_export", 4), notebook, output, {}, alone, environment, tmp_path)
-    # In a thread of its own, as runs do: other tests leave an event loop running in this one.
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(execute, task).result()
-    assert done.failure is None
-    (cell,) = nbformat.read(output, 4).cells
-    assert cell.outputs[0].text.strip() == policy
+    said = executed(tmp_path, code, output, alone=alone, environment=environment)
+    assert said == policy

@@ -1,6 +1,8 @@
 """The run folder knows every file's place, and which stage to run when one is missing."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from lresnet_utils.lock import NAME as LOCK
 from lresnet_utils.lock import run_lock
 from lresnet_utils.params import Params
 from lresnet_utils.progress import execute_with_progress
-from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder, prepare_folder, project_root
+from lresnet_utils.run import NOTEBOOKS, STAGES, WHOLE_RUN, RunFolder, prepare_folder, project_root
 from lresnet_utils.runner import Runner
 
 
@@ -63,6 +65,24 @@ def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
         prepare_folder(tmp_path / "file" / "run")
     prepare_folder(tmp_path / "new" / "run")
     assert list((tmp_path / "new" / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--notebooks"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_path_that_is_no_text_is_refused_before_anything_is_written(tmp_path, option, more):
+    params = tmp_path / "x.yaml"
+    params.write_text("name: x")
+    odd = tmp_path / os.fsdecode(b"b\xff")
+    given = {"--output": str(tmp_path / "run"), "--notebooks": str(NOTEBOOKS)} | {option: str(odd)}
+    done = subprocess.run(
+        [sys.executable, "-m", "lresnet_utils", "run", params, *sum(given.items(), ()), *more],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    what, where, to_do = done.stderr.splitlines()
+    assert "not UTF-8" in what and "b\\udcff" in where and option in to_do
+    assert list(tmp_path.iterdir()) == [params]
 
 
 def contents(folder):

@@ -43,7 +43,9 @@ def embed(
     folder_of_run = RunFolder.given(run)
     network = run_build(folder_of_run, cell, trust=trust)
     records = open_records(source)
-    folder = output or folder_of_run.folder / "sets" / f"{records.name}.{cell.replace('/', '.')}"
+    # One folder there, and no hidden one, whatever the set that somebody made is called.
+    name = f"{records.name}.{cell}".replace("/", ".").lstrip(".")
+    folder = output or folder_of_run.folder / "sets" / name
     if output is None:
         require_own(folder_of_run.folder, ours=True)
     left = [path.name for path in folder.glob("shards/*")]

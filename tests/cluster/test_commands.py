@@ -1,6 +1,7 @@
 """A run's build embeds a folder of people, and every pair of them is evaluated."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lresnet_utils.cluster import commands
 from lresnet_utils.cluster.embed_set import embed_set
+from lresnet_utils.cluster.embedded import MANIFEST
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.data.images import encode_png
@@ -77,6 +79,23 @@ def people(tmp_path_factory):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_png(images[-1]))
     return folder, np.stack(images)
+
+
+@pytest.mark.parametrize("called", ["../../outside", ".lresnet-x", "a/../../b"])
+def test_a_set_is_embedded_inside_the_run_whatever_it_is_called(
+    run, people, monkeypatch, tmp_path, called
+):
+    records = replace(open_records(people[0]), name=called)
+    monkeypatch.setattr(commands, "open_records", lambda source: records)
+    # A fresh run for each: what an earlier one wrote outside must not be found.
+    folder = tmp_path / "runs" / "small"
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("sets"))
+    none = {"workers": 0, "scheduler": None, "files": "auto"}
+    commands.embed(folder, people[0], cell="4/onnxruntime-fp32", output=None, shard_size=5, **none)
+    (made,) = (folder / "sets").iterdir()
+    RunFolder(folder).sweep()
+    assert (made / MANIFEST).is_file()
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
 
 
 def test_embedding_and_evaluating_from_the_command_line(run, people, capsys):
