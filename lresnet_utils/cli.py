@@ -17,7 +17,7 @@ import typer
 from tqdm import tqdm
 
 from lresnet_utils.errors import LResNetError, ParamsError, StorageError, one_line, print_line
-from lresnet_utils.files import require_replaceable, write_json
+from lresnet_utils.files import cannot_write, require_replaceable, write_json
 from lresnet_utils.params import Params, declared, load_params
 from lresnet_utils.processes import safe_environment
 from lresnet_utils.run import RunFolder
@@ -62,6 +62,9 @@ def main() -> None:
         _tell(error)
         sys.exit(1 if isinstance(error, StorageError) else 2)
     except OSError as error:  # a name that no file system takes, a ring of links, a full disk
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            _tell(cannot_write(Path(str(error.filename)), error))
+            sys.exit(1)
         what, fix = f"The system refused: {error.strerror}.", None
         if error.errno == errno.ENAMETOOLONG:
             what, fix = "A path is longer than the system takes.", "shorten it"

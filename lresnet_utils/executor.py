@@ -132,7 +132,11 @@ def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
         started = time.perf_counter()
         failure, no_room = _attempted(task)
         if failure and not no_room:
-            no_room = _is_full(task.output.parent)
+            # Runtimes seldom say that they failed for want of room.
+            try:
+                require_room(task.output.parent)
+            except StorageError as error:
+                failure, no_room = error.what, True
         return Done(round(time.perf_counter() - started, 2), failure, no_room)
 
 
@@ -143,16 +147,17 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
         task.output.parent.mkdir(parents=True, exist_ok=True)
         manners = {} if task.alone else _SHARING
         environment = guard().environment() | {HELD: "held"} | manners | task.environment
-        with kernel_settings(task.output.with_suffix(".log"), environment):
-            return _papermill(task, running)
+        try:
+            with kernel_settings(task.output.with_suffix(".log"), environment):
+                return _papermill(task, running)
+        finally:
+            if running.is_file():
+                sign(running)
+                running.replace(task.output)
     except LResNetError as error:
         return error.what, isinstance(error, StorageError)
     except Exception as error:
         return f"{type(error).__name__}: {first_line(str(error))}", False
-    finally:
-        if running.is_file():
-            sign(running)
-            running.replace(task.output)
 
 
 def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
@@ -173,15 +178,6 @@ def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
     except PapermillExecutionError as error:
         return first_line(error.evalue) or error.ename, error.ename == StorageError.__name__
     return None, False
-
-
-def _is_full(folder: Path) -> bool:
-    """Whether what failed may have failed for want of room; runtimes seldom say so."""
-    try:
-        require_room(folder)
-    except StorageError:
-        return True
-    return False
 
 
 def first_line(text: str | None) -> str:

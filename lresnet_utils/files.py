@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             raise
         raise cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # On a disk that became read-only it stays; what there is to say is said above.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def require_replaceable(path: Path | str, alike: Callable[[bytes], bool]) -> None:

@@ -95,8 +95,10 @@ def run_lock(folder: Path) -> Iterator[str | None]:
             yield left and told(left)
         finally:
             done.set()
-            # Removed while it is held: whoever opened it meanwhile sees that and opens anew.
-            path.unlink(missing_ok=True)
+            # Removed while it is held: whoever opened it meanwhile sees that and opens anew. On a
+            # disk that takes nothing any more it stays, and the next run goes on after it.
+            with contextlib.suppress(OSError):
+                path.unlink()
     finally:
         os.close(handle)
 

@@ -1,6 +1,8 @@
 """The runner executes small stand-in notebooks; one that fails stops only what needs it."""
 
+import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -204,3 +206,49 @@ def test_pages_link_to_each_other_with_relative_paths(finished):
     assert 'href="../index.html"' in page
     assert 'href="../bs4/4_infer.html"' in page
     assert str(run.folder) not in page
+
+
+# Runs the command line on a disk that becomes read-only when a notebook of 2_compile is at work.
+READ_ONLY = """
+import errno, os, sys
+from pathlib import Path
+from lresnet_utils.cli import main
+
+folder = os.path.realpath(sys.argv[sys.argv.index("--output") + 1])
+changes = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.utime", "os.truncate")
+noted = Path(folder, "order.txt")
+
+def hook(event, args):
+    writing = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if (writing or event in changes) and str(args[0]).startswith(folder):
+        if noted.is_file() and "2_compile" in noted.read_text():
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(args[0]))
+
+sys.addaudithook(hook)
+main()
+"""
+
+
+def test_a_disk_that_becomes_read_only_is_told_and_the_next_run_goes_on(project, tmp_path):
+    params = tmp_path / "x.yaml"
+    params.write_text("name: x\nbatch_sizes: [1]\ndataset: {source: none}\n")
+    command = ("run", params, "--output", tmp_path / "run", "--notebooks", project / "notebooks")
+
+    def lresnet(*start):
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        return subprocess.run(
+            [sys.executable, *start, *command], capture_output=True, text=True, env=environment
+        )
+
+    stopped = lresnet("-c", READ_ONLY)
+    assert stopped.returncode == 1
+    assert "Traceback" not in stopped.stderr
+    what, where, to_do = stopped.stderr.splitlines()[-3:]
+    assert what == "Cannot write here: Read-only file system."
+    assert str(tmp_path / "run") in where and "run the same again" in to_do
+    again = lresnet("-m", "lresnet_utils")
+    assert again.returncode == 0, again.stderr
+    lines = again.stderr.splitlines()
+    assert "which did not end well" in lines[0]
+    assert any(line.startswith("kept    1_export bs1") for line in lines)
+    assert not list((tmp_path / "run").rglob(".*"))

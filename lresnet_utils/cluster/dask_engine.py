@@ -18,6 +18,7 @@ import distributed
 from lresnet_utils.cluster import courier
 from lresnet_utils.cluster.courier import Made, Wanted
 from lresnet_utils.cluster.tasks import Part, Task
+from lresnet_utils.data.inside import inside
 from lresnet_utils.errors import RunError
 from lresnet_utils.files import atomic_path
 
@@ -153,6 +154,12 @@ class DaskEngine:
         worker = None
         for _ in range(_MOST_ATTEMPTS):
             answer = self._wait(resources, worker, *arguments)
+            if not isinstance(answer, courier.Made | courier.Missing):
+                raise RunError(
+                    f"A worker's answer is no answer: {type(answer).__name__}.",
+                    where="--scheduler",
+                    fix="use workers that you started yourself, with this version",
+                )
             worker = answer.worker
             try:
                 if isinstance(answer, courier.Made):
@@ -195,7 +202,8 @@ class DaskEngine:
     def _fetch(self, made: Made, folder: Path) -> None:
         """Bring a task's files here, records last, each whole or not at all."""
         for name, pieces in groupby(self._pieces(made), key=itemgetter(0)):
-            with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
+            # A worker's word may lead no further than the task's own folder.
+            with atomic_path(inside(folder, name)) as temporary, temporary.open("wb") as file:
                 whole = hashlib.sha256()
                 for _, data in pieces:
                     whole.update(data)
@@ -208,6 +216,9 @@ class DaskEngine:
         order = sorted(made.files, key=lambda name: (name.endswith(".json"), name))
         for message in courier.messages((name, made.files[name][0]) for name in order):
             answer = self._on(made.worker, courier.hand_over, made.folder, message)
+            # Less than was asked for could go on for ever, more could fill the disk.
+            if [len(data) for data in answer] != [size for _, _, size in message]:
+                raise _LostError(made.worker)
             yield from zip((name for name, _, _ in message), answer, strict=True)
 
     def _on(self, worker: str, function: Callable, *arguments: Any) -> Any:

@@ -97,22 +97,31 @@ def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
     settings = {"distributed.nanny.pre-spawn-environ": {}}
     # Each of them opens a port for plain HTTP, whatever it is told: nothing is served there.
     settings |= {f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")}
-    with (
-        tempfile.TemporaryDirectory(prefix="lresnet-workers-") as folder,
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            # Any free port instead of a fixed one.
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            security=distributed.Security.temporary(),
-            local_directory=folder,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
-        yield cluster
+    with tempfile.TemporaryDirectory(prefix="lresnet-workers-") as folder, ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                # Any free port instead of a fixed one.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                security=distributed.Security.temporary(),
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+            )
+        except (OSError, RuntimeError) as error:
+            # Dask says only that they did not start; why stands at the bottom of the chain.
+            cause: BaseException = error
+            while cause.__context__ is not None:
+                cause = cause.__context__
+            raise RunError(
+                f"Workers cannot be started here: {cause}.",
+                where="--workers",
+                fix="do without --workers, or see that /dev/shm can be written",
+            ) from error
+        yield stack.enter_context(cluster)
 
 
 @contextmanager

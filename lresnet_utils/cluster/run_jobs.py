@@ -13,7 +13,15 @@ from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.tasks import Here, Part, Place
 from lresnet_utils.cluster.tasks import Task as Call
 from lresnet_utils.errors import LResNetError, RunError, StorageError
-from lresnet_utils.executor import Done, Executor, LocalExecutor, Task, Waiting, execute
+from lresnet_utils.executor import (
+    Done,
+    Executor,
+    LocalExecutor,
+    Task,
+    Waiting,
+    execute,
+    first_line,
+)
 from lresnet_utils.params import Params
 from lresnet_utils.plan import TIMED, Job, needs, phases
 from lresnet_utils.resume.hashes import Hashes
@@ -118,6 +126,9 @@ class ClusterExecutor:
             return self._engine.call(Call(_execute, order, self._run.folder, parts, wanted))
         except LResNetError as error:
             return Done(0.0, error.what, isinstance(error, StorageError))
+        # A worker can raise anything; the other notebooks are not concerned.
+        except Exception as error:
+            return Done(0.0, f"{type(error).__name__}: {first_line(str(error))}")
 
     def stop(self) -> None:
         """Give up what is under way."""

@@ -108,6 +108,57 @@ def test_laid_out_parts_have_their_names_at_home_and_elsewhere(engines, tmp_path
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b.txt"]
 
 
+@pytest.mark.parametrize("name", ["../outside", "/{}/outside", "made/../../outside"])
+def test_no_file_of_a_worker_leads_out_of_the_tasks_folder(engines, tmp_path, monkeypatch, name):
+    engine, data = engines(2, "sent"), b"data"
+    files = {name.format(tmp_path): (len(data), hashlib.sha256(data).hexdigest())}
+    made = courier.Made("tcp://127.0.0.1:1", "/", files, None)
+    monkeypatch.setattr(engine, "_wait", lambda *_: made)
+    monkeypatch.setattr(engine, "_on", lambda *_: [data])
+    (tmp_path / "own").mkdir()
+    with pytest.raises(DataError, match="leads out of the folder") as raised:
+        engine.call(Task(sleep, 0, tmp_path / "own"))
+    assert len(str(raised.value).splitlines()) == 3
+    assert [path.name for path in tmp_path.rglob("*")] == ["own"]
+
+
+@pytest.mark.parametrize("handed", [b"", b"x" * 100])
+def test_a_worker_that_hands_over_another_size_than_it_said_is_given_up(
+    engines, tmp_path, monkeypatch, handed
+):
+    engine = engines(2, "sent")
+    # Of a petabyte of nothing only the first piece of each attempt is asked for.
+    made = courier.Made("tcp://127.0.0.1:1", "/", {"large": (10**15, "0" * 64)}, None)
+    asked = []
+    monkeypatch.setattr(engine, "_wait", lambda *_: made)
+    monkeypatch.setattr(engine, "_on", lambda *_: asked.append(1) or [handed])
+    with pytest.raises(RunError, match="given up"):
+        engine.call(Task(sleep, 0, tmp_path))
+    assert len(asked) == dask_engine._MOST_ATTEMPTS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_is_none_is_refused(engines, tmp_path, monkeypatch):
+    engine = engines(2, "sent")
+    monkeypatch.setattr(engine, "_wait", lambda *_: {"worker": 1})
+    with pytest.raises(RunError, match="no answer: dict") as raised:
+        engine.call(Task(sleep, 0, tmp_path))
+    assert len(str(raised.value).splitlines()) == 3
+
+
+def test_workers_that_cannot_start_are_told_in_three_lines(monkeypatch):
+    def fail(**_):
+        try:
+            raise OSError(30, "Read-only file system")
+        except OSError as error:
+            raise RuntimeError("Nanny failed to start.") from error
+
+    monkeypatch.setattr(distributed, "LocalCluster", fail)
+    with pytest.raises(RunError, match="Read-only file system") as raised, open_engine(workers=1):
+        pass
+    assert len(str(raised.value).splitlines()) == 3
+
+
 def test_an_error_of_a_task_keeps_its_three_lines(engines, tmp_path):
     with pytest.raises(DataError) as raised:
         engines(2, "sent").call(Task(refuse, None, tmp_path))
