@@ -66,6 +66,9 @@ def _options(folder: Path, pdf: Path) -> list[str]:
         "--no-first-run",
         "--disable-extensions",
         "--disable-background-networking",
+        "--disable-component-update",
+        # Nothing has an address: neither what the page might name nor Chromium's own services.
+        "--host-resolver-rules=MAP * ~NOTFOUND",
         f"--user-data-dir={folder / 'profile'}",
         "--no-pdf-header-footer",
         f"--print-to-pdf={pdf.absolute()}",

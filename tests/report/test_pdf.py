@@ -1,6 +1,8 @@
 """The report on paper: printed where there is a Chromium, refused in three lines where not."""
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import nbformat
 import pytest
@@ -39,3 +41,28 @@ def test_every_page_of_the_report_begins_a_sheet(tmp_path):
     assert printed.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
     assert not list(run.folder.glob(".*"))
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("browser")
+def test_printing_asks_nobody_for_anything_whatever_the_page_names(tmp_path):
+    asked = []
+
+    class Ear(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ear) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        places = (f"{host}:{server.server_port}/a" for host in ("127.0.0.1", "localhost"))
+        page = "".join(f"<img src='http://{at}'><iframe src='http://{at}'>" for at in places)
+        run = RunFolder(tmp_path)
+        # As no page of ours is, which name nothing and forbid the rest.
+        write_text(run.single, f"<!doctype html><p>Words.</p>{page}")
+        assert write_pdf(run).read_bytes().startswith(b"%PDF-")
+        server.shutdown()
+    assert asked == []
