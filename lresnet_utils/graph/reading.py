@@ -63,6 +63,7 @@ def read_message(path: Path | str, *, whole: bool = True) -> onnx.ModelProto:
     except (DecodeError, IndexError) as error:
         raise refused(path, "it is damaged or none") from error
     _check_calls(model, path)
+    _fill_in_defaults(model, path)
     for tensor in found(model, onnx.TensorProto) if whole else ():
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise GraphError(
@@ -236,6 +237,9 @@ def _check_calls(model: onnx.ModelProto, path: Path) -> None:
     """
     functions: dict[_Key, onnx.FunctionProto] = {}
     for function in model.functions:
+        if function.domain in ("", "ai.onnx"):  # ONNX Runtime passes it over, others put it in
+            why = f"its function {function.name[:60]!r} stands in for a standard operator"
+            raise refused(path, why, DO_NOT_USE)
         if _key(function, function.name) in functions:
             raise refused(path, f"it has two functions {function.name[:60]!r}", DO_NOT_USE)
         functions[_key(function, function.name)] = function
@@ -282,9 +286,25 @@ def _expanded(
             raise refused(path, f"its function {node.op_type[:60]!r} calls itself", DO_NOT_USE)
         if key not in known and len(above) < MAX_CALLS:
             known[key] = _expanded(functions[key], functions, known, (*above, key), path)
+        whole.bytes += sum(default.ByteSize() for default in functions[key].attribute_proto)
         # Below so many levels nothing is counted any more; they are refused.
         whole += known.get(key, _Expanded(calls=MAX_CALLS))
     return whole
+
+
+def _fill_in_defaults(model: onnx.ModelProto, path: Path) -> None:
+    """Write functions' defaults into the calls that leave them out; ONNX's inliner forgets them."""
+    defaults = {_key(f, f.name): f.attribute_proto for f in model.functions}
+    added = 0
+    for node in found(model, onnx.NodeProto) if defaults else ():
+        given = {attribute.name for attribute in node.attribute}
+        for default in defaults.get(_key(node, node.op_type), ()):
+            if default.name not in given:
+                added += default.ByteSize()
+                if added > MAX_GROWN_BYTES:
+                    why = f"its functions' defaults come to more than {MAX_GROWN_BYTES:,} bytes"
+                    raise refused(path, why, DO_NOT_USE)
+                node.attribute.append(default)
 
 
 def _key(entry: onnx.NodeProto | onnx.FunctionProto, name: str) -> _Key:

@@ -95,7 +95,10 @@ def adopt_onnx(
         model = foreign.model.clone()
         changes = foreign.repairs | _fitted(model.graph, foreign.ports, batch_size)
         _save(model, temporary, batch_size, expected.shape[1], where)
-        found = run_graph(temporary, faces, _own_ports(batch_size), where)
+        try:
+            found = run_graph(temporary, faces, _own_ports(batch_size), where)
+        except GraphError as error:  # the file itself ran
+            raise GraphError(error.what, fix=batch_fix(foreign.ports.batch)) from error
         difference = _compare(expected, found[rows], foreign, batch_size)
     lengths = np.linalg.norm(found.astype(np.float64), axis=1)
     size = found.shape[1]
@@ -103,6 +106,12 @@ def adopt_onnx(
 
 
 def _compare(expected: np.ndarray, found: np.ndarray, foreign: Foreign, batch_size: int) -> float:
+    if not np.isfinite(expected).all():
+        raise GraphError(
+            "The file's embeddings of random pixels are not all finite numbers.",
+            where=str(foreign.file.path),
+            fix="see that model.normalisation is as its maker scaled the pixels",
+        )
     limit = TOLERANCE_HALF if ROUNDING & foreign.repairs.keys() else TOLERANCE
     difference = float(np.abs(unit_rows(expected) - unit_rows(found)).max())
     if not difference <= limit:

@@ -8,14 +8,16 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import onnx
-from onnx import external_data_helper, inliner
+from onnx import external_data_helper, inliner, numpy_helper
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import sha256_file
 from lresnet_utils.graph.reading import (
     COPY_AGAIN,
     DO_NOT_USE,
+    MAX_GROWN_BYTES,
     found,
     is_whole,
     read_message,
@@ -62,13 +64,19 @@ def read_foreign(path: Path | str) -> ForeignFile:
     """
     path = Path(path)
     model = read_message(path, whole=False)
-    opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=0)
+    versions = [entry.version for entry in model.opset_import if entry.domain in _STANDARD]
+    if len(versions) != 1:
+        what = f"The graph says {len(versions)} times which version its operators have."
+        raise _refused(path, what, COPY_AGAIN)
+    opset = versions[0]
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
         raise _refused(path, what, "convert it: onnx.version_converter.convert_version(model, 17)")
     whole = _hash_of_all(path, _take_in_all(model, path))
+    _make_dense(model, path)
     try:
-        model = inliner.inline_local_functions(model) if model.functions else model
+        # A function may be written in another version of the operators than the graph.
+        model = inliner.inline_local_functions(model, True) if model.functions else model
     except Exception as error:  # the C++ core's own errors
         what = f"The graph's functions cannot be put in: {str(error).splitlines()[0]}"
         raise _refused(path, what, "export the network without functions of its own") from error
@@ -124,7 +132,10 @@ def _check_nodes(path: Path, graph: onnx.GraphProto, opset: int) -> None:
 def _check_wiring(path: Path, graph: onnx.GraphProto) -> None:
     """See that whatever is read was made before, and that names are text."""
     known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
-    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for scope in found(graph, onnx.GraphProto):
+        names = [tensor.name for tensor in scope.initializer]
+        if len(set(names)) < len(names):  # of which runtimes take the first or the last
+            raise _refused(path, "The graph is damaged: two weights have one name.", COPY_AGAIN)
     wanted = [*((n, n.input) for n in graph.node), (None, [v.name for v in graph.output])]
     for node, names in wanted:
         for name in names:
@@ -152,6 +163,39 @@ def _take_in_all(model: onnx.ModelProto, path: Path) -> set[Path]:
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
     return files
+
+
+def _make_dense(model: onnx.ModelProto, path: Path) -> None:
+    """Store sparse weights like the others, which is what runtimes do; not all know them."""
+    total = 0
+    for sparse in found(model, onnx.SparseTensorProto):
+        full = onnx.TensorProto(data_type=sparse.values.data_type, dims=sparse.dims)
+        total += stored_bytes(full) or 0
+        if total > MAX_GROWN_BYTES:
+            what = f"The sparse weights come to more than {MAX_GROWN_BYTES:,} bytes."
+            raise _refused(path, what, DO_NOT_USE)
+    for graph in found(model, onnx.GraphProto):
+        graph.initializer.extend(_dense(sparse, path) for sparse in graph.sparse_initializer)
+        del graph.sparse_initializer[:]
+    for attribute in found(model, onnx.AttributeProto):
+        if attribute.name == "sparse_value" and attribute.HasField("sparse_tensor"):
+            dense = _dense(attribute.sparse_tensor, path)
+            attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+
+
+def _dense(sparse: onnx.SparseTensorProto, path: Path) -> onnx.TensorProto:
+    try:
+        values, places = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+        array = np.zeros(tuple(sparse.dims), values.dtype)
+        if places.ndim == 2:
+            places = np.ravel_multi_index(tuple(places.T), array.shape)
+        if values.ndim != 1 or values.shape != places.shape or (places < 0).any():
+            raise ValueError("no place for every number")
+        array.reshape(-1)[places] = values
+        return numpy_helper.from_array(array, sparse.values.name)
+    except (ValueError, TypeError, IndexError) as error:
+        what = f"The sparse weight {sparse.values.name[:60]!r} is described wrongly."
+        raise _refused(path, what, COPY_AGAIN) from error
 
 
 def _entries(tensor: onnx.TensorProto, path: Path) -> dict[str, str]:

@@ -36,6 +36,16 @@ def drop_weight_inputs(graph: ir.Graph) -> int:
     return len(weights)
 
 
+def drop_unused_inputs(graph: ir.Graph) -> int:
+    """Take inputs that nothing reads out of the list, as quantised weights leave them behind."""
+    unused = [v for v in graph.inputs if not (v.uses() or v.is_graph_output())]
+    if len(unused) == len(graph.inputs):
+        return 0
+    for value in unused:
+        graph.inputs.remove(value)
+    return len(unused)
+
+
 def end_training(graph: ir.Graph) -> int:
     """Put batch normalisation and dropout that were exported in training mode into evaluation.
 
@@ -139,6 +149,7 @@ def _widen(value: ir.Value) -> None:
 
 REPAIRS: dict[str, Callable[[ir.Graph], int]] = {
     "weights-not-inputs": drop_weight_inputs,
+    "unused-inputs-dropped": drop_unused_inputs,
     "training-ended": end_training,
     "norm-per-channel": norm_per_channel,
     "prelu-per-channel": prelu_per_channel,

@@ -71,12 +71,14 @@ def write_model(model: ir.Model, path: Path, where: str) -> None:
 def batch_fix(batch: int | None) -> str:
     """Say what to do about a graph that runs only at the batch size written into it, if any."""
     if batch is None:
-        return "export it again with a batch size that is not written into the graph"
+        return "set batch_sizes: [1], or export it again so that faces do not depend on each other"
     return f"set batch_sizes: [{batch}], or export it again with a dynamic batch"
 
 
 def run_graph(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.ndarray:
     """Run a graph node by node over faces, in batches of its own size.
+
+    One by one where it takes any: what a face's neighbours change then shows in a comparison.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def run_graph(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.nda
     -------
     float32 array, shape (n, d)
     """
-    batch = ports.batch or len(faces)
+    batch = ports.batch or 1
     padded = np.pad(faces, ((0, -len(faces) % batch), (0, 0), (0, 0), (0, 0)), mode="edge")
     if ports.layout == "nhwc":
         padded = padded.transpose(0, 2, 3, 1)
@@ -112,7 +114,6 @@ def run_graph(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.nda
             f"The output {ports.output} does not hold one embedding per picture: its shape is "
             f"{rows[0].shape} for {batch}.",
             where=where,
-            fix=batch_fix(ports.batch),
         )
     return np.concatenate([b.reshape(batch, -1) for b in rows])[: len(faces)].astype(np.float32)
 
@@ -120,5 +121,6 @@ def run_graph(path: Path, faces: np.ndarray, ports: Ports, where: str) -> np.nda
 def _said(error: Exception) -> str:
     """Return what ONNX Runtime says, without its codes and the places in its own source."""
     text = " ".join(str(error).split())
+    text = re.sub(r"Load model from .*? failed: ?", "", text)
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     return re.sub(r"\S*/onnxruntime_src/.*? was false\. ", "", text)[:_LONGEST].rstrip(". ")

@@ -66,9 +66,9 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
         model = ir.from_proto(onnx.shape_inference.infer_shapes(file.model))
         # Before this version weights had to be inputs, which they are no longer below.
         model.ir_version = max(model.ir_version, _IR_VERSION_OF_CONSTANTS)
-        weights_out = REPAIRS["weights-not-inputs"](model.graph)
+        first = ("weights-not-inputs", "unused-inputs-dropped")
+        counts = {name: REPAIRS[name](model.graph) for name in first}
         ports = find_ports(model.graph, output)
-        counts = {"weights-not-inputs": weights_out}
         counts |= {n: fix(model.graph) for n, fix in REPAIRS.items() if n not in counts}
         told = told_pixels(model.graph, ports)
         values = model.graph.initializers.values()

@@ -11,9 +11,10 @@ from lresnet_utils.graph.rewrite.values import constant, name_of, new_constant, 
 def rebatch(graph: ir.Graph, old: int, new: int) -> int:
     """Replace the batch size in the shapes that nodes ask for; return how many did.
 
-    Only a shape that begins with `old` and is asked of a tensor that begins with `old` is
-    changed, so shapes of weights stay. What the graph's input and output say is left to the
-    caller, and so is the proof that the network still computes the same.
+    Only a shape that begins with `old` is changed, and only where it is asked of a tensor that
+    begins with `old` or with an axis that inference does not know, so shapes of weights stay. What
+    the graph's input and output say is left to the caller, and so is the proof that the network
+    still computes the same.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def rebatch(graph: ir.Graph, old: int, new: int) -> int:
         shape = shape_of(node.inputs[0])
         if target is None or constant(node.inputs[0]) is not None or not target.size:
             continue
-        if target[0] == old and shape is not None and shape[0] == old:
+        if target[0] == old and (shape is None or shape[0] in (old, None)):
             changed = np.array([new, *target[1:]], np.int64)
             node.replace_input_with(1, new_constant(graph, f"{name_of(node)}.shape", changed))
             count += 1

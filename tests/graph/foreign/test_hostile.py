@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, inliner, numpy_helper
 
@@ -159,8 +160,8 @@ def test_a_tensor_in_a_file_beside_is_found_wherever_it_is(stored, tmp_path, pla
     assert external_files(path) == [tmp_path / "beside"]
     # What is taken in is seen before anything is put in, dropped or refused for another reason.
     seen = []
-    monkeypatch.setattr(inliner, "inline_local_functions", lambda model: model)
-    for check in ("_check_nodes", "_check_wiring"):
+    monkeypatch.setattr(inliner, "inline_local_functions", lambda model, *_: model)
+    for check in ("_make_dense", "_check_nodes", "_check_wiring"):
         monkeypatch.setattr(read, check, lambda *_: None)
     monkeypatch.setattr(read, "_hash_of_all", lambda path, files: seen.append(files))
     message = read_foreign(path).model.SerializeToString()
@@ -355,6 +356,114 @@ def test_functions_are_counted_before_anything_puts_them_in(stored, tmp_path, bo
             reader(path)
         assert len(str(caught.value).splitlines()) == 3
     assert external_files(path) == []
+
+
+def _behind(model, *nodes):
+    """Put nodes between the graph's embedding, which they know as `e`, and its output."""
+    name = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "e"
+    model.graph.node.extend(nodes)
+    model.graph.node[-1].output[0] = name
+
+
+def _runs_alike(path, tmp_path):
+    faces = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"data": faces})[0]
+    out = tmp_path / "out.onnx"
+    adopt_onnx(open_foreign(path), out, batch_size=3)
+    session = ort.InferenceSession(out, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"image": faces})[0], expected, atol=1e-4)
+
+
+def _leaky(alpha):
+    leaky = helper.make_node("LeakyRelu", ["x"], ["y"])
+    leaky.attribute.add(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+    return function("Leaky", [leaky], attribute_protos=[helper.make_attribute("slope", alpha)])
+
+
+def test_what_a_function_takes_by_default_is_kept(stored, tmp_path):
+    model = raw(stored())
+    model.functions.append(_leaky(0.7))
+    model.functions.append(function("Twice", [call("Leaky", "x", "y")]))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    _behind(model, call("Twice", "e", "f"), call("Leaky", "f", "g", slope=0.5))
+    _runs_alike(written(model, tmp_path / "m.onnx"), tmp_path)
+
+
+def test_defaults_of_functions_are_counted_before_they_are_put_in(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_GROWN_BYTES", 2**20)
+    model = raw(stored())
+    made = _leaky(0.7)
+    for name in "abc":
+        tensor = numpy_helper.from_array(np.zeros(2**14, np.float32))
+        made.attribute_proto.append(helper.make_attribute(name, tensor))
+    model.functions.append(made)
+    model.functions.append(function("Unused", [call("Leaky", "x", f"y{i}") for i in range(9)]))
+    path = written(model, tmp_path / "m.onnx")
+    with pytest.raises(GraphError, match="come to more than 1"):
+        read_foreign(path)
+
+
+def test_a_function_of_an_older_version_of_the_operators_is_put_in(stored, tmp_path):
+    model = raw(stored(opset=18))
+    body = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])]
+    model.functions.append(function("Swish", body))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    _behind(model, call("Swish", "e", "f"))
+    _runs_alike(written(model, tmp_path / "m.onnx"), tmp_path)
+
+
+def test_a_function_in_place_of_a_standard_operator_is_refused(stored, tmp_path):
+    """ONNX Runtime passes it over, ONNX's inliner does not: two networks in one file."""
+    model = raw(stored())
+    body = [helper.make_node("Neg", ["x"], ["y"])]
+    for domain in ("", "ai.onnx"):
+        del model.functions[:]
+        imports = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function(domain, "Flatten", ["x"], ["y"], body, imports))
+        with pytest.raises(GraphError, match="stands in for a standard operator"):
+            read_foreign(written(model, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("where", ["weight", "constant"])
+@pytest.mark.parametrize("form", ["places", "coordinates"])
+def test_sparse_weights_are_adopted(stored, tmp_path, where, form):
+    made = onnx.SparseTensorProto(dims=[1, 16])
+    made.values.CopyFrom(numpy_helper.from_array(np.float32([5, 7, 9]), "v"))
+    places = np.array([1, 4, 15]) if form == "places" else np.array([[0, 1], [0, 4], [0, 15]])
+    made.indices.CopyFrom(numpy_helper.from_array(places))
+    model = raw(stored())
+    nodes = [helper.make_node("Add", ["e", "v"], ["f"])]
+    if where == "weight":
+        model.graph.sparse_initializer.append(made)
+    else:
+        nodes.insert(0, helper.make_node("Constant", [], ["v"], sparse_value=made))
+    _behind(model, *nodes)
+    _runs_alike(written(model, tmp_path / "m.onnx"), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["large", "negative axis", "far", "before", "fewer"])
+def test_sparse_weights_that_are_none_are_refused(stored, tmp_path, wrong):
+    dims = {"large": [2**18, 2**18], "negative axis": [-4]}.get(wrong, [16])
+    places = {"far": [99], "before": [-1], "fewer": [1, 2]}.get(wrong, [0])
+    made = onnx.SparseTensorProto(dims=dims)
+    made.values.CopyFrom(numpy_helper.from_array(np.float32([5]), "v"))
+    made.indices.CopyFrom(numpy_helper.from_array(np.array(places)))
+    model = raw(stored())
+    model.graph.sparse_initializer.append(made)
+    with pytest.raises(GraphError, match="sparse weight") as caught:
+        read_foreign(written(model, tmp_path / "m.onnx"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_what_readers_would_take_differently_is_refused(stored, tmp_path):
+    twice, versions = raw(stored()), raw(stored())
+    twice.graph.initializer.append(twice.graph.initializer[0])
+    versions.opset_import.append(helper.make_opsetid("ai.onnx", 11))
+    for model, what in ((twice, "two weights have one name"), (versions, "says 2 times which")):
+        with pytest.raises(GraphError, match=what):
+            read_foreign(written(model, tmp_path / "m.onnx"))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 4), (6, 3), (60, 1), (4, 14)])
