@@ -5,6 +5,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lresnet_utils.errors import GraphError
+from lresnet_utils.graph import simplify
 from lresnet_utils.graph.foreign import adopt_onnx, open_foreign
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
@@ -219,7 +220,9 @@ def test_other_pictures_are_refused(stored, options, what, fix):
 
 def test_other_inputs_are_refused(stored):
     def second(model):
-        model.graph.input.append(onnx.helper.make_tensor_value_info("phase", 9, []))
+        model.graph.input.append(onnx.helper.make_tensor_value_info("phase", 1, [16]))
+        model.graph.node.add(op_type="Add", input=[model.graph.output[0].name, "phase"])
+        model.graph.node[-1].output.append("sum")
 
     def rows(model):
         model.graph.input[0].type.tensor_type.ClearField("shape")
@@ -234,6 +237,74 @@ def test_other_inputs_are_refused(stored):
     ):
         with pytest.raises(GraphError, match=what):
             open_foreign(stored(change=change))
+
+
+def test_inputs_that_nothing_reads_are_dropped(stored, tmp_path):
+    """Quantisers leave them behind: what was a weight's name is an input that no node reads."""
+
+    def leave_behind(model):
+        model.graph.input.append(onnx.helper.make_tensor_value_info("old_weight", 1, [8, 3]))
+
+    record, found = adopted(stored(change=leave_behind), tmp_path)
+    assert record.changes == {"unused-inputs-dropped": 1}
+    expected = truth(stored("plain.onnx"), FACES)
+    np.testing.assert_allclose(unit_rows(found), unit_rows(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("batch_size", [2, 4, 5])
+def test_neighbours_are_found_where_the_file_takes_any_batch(stored, tmp_path, place, batch_size):
+    def lead(maker, x):  # adds one picture of the batch to all
+        return maker.op("Add", x, maker.op("Gather", x, maker.weight([place], "int64"), axis=0))
+
+    foreign = open_foreign(stored(lead=lead))
+    assert adopt_onnx(foreign, tmp_path / "one.onnx", batch_size=1).max_abs_difference < 1e-5
+    with pytest.raises(GraphError, match="computes something else than the file") as caught:
+        adopt_onnx(foreign, tmp_path / "out.onnx", batch_size=batch_size)
+    assert caught.value.fix.startswith("set batch_sizes: [1]")
+
+
+def test_a_batch_behind_an_axis_that_nobody_knows_is_replaced(stored, tmp_path):
+    """PyTorch's expand asks for a shape by Where and Equal, through which no inference sees."""
+
+    def lead(maker, x):
+        asked = maker.weight([1, 3, 112, 112], "int64")
+        ones = maker.weight([1, 1, 1, 1], "int64")
+        shape = maker.op("Where", maker.op("Equal", asked, maker.op("Neg", ones)), ones, asked)
+        means = maker.op("ReduceMean", x, axes=[2, 3], keepdims=1)
+        return maker.op("Add", x, maker.op("Expand", means, shape))
+
+    path = stored(batch=1, lead=lead, flatten=[1, -1])
+    record, found = adopted(path, tmp_path)
+    assert "batch-size" in record.changes
+    np.testing.assert_allclose(unit_rows(found), unit_rows(truth(path, FACES)), atol=1e-5)
+
+
+def test_a_graph_that_runs_at_no_other_batch_is_refused_with_the_one_that_works(stored, tmp_path):
+    def lead(maker, x):  # joins the pictures along another axis than the first
+        return maker.op("Reshape", maker.op("Abs", x), maker.weight([-1, 3, 112, 112], "int64"))
+
+    def fixed(model):
+        model.graph.node[0].op_type = "Identity"
+        model.graph.node.insert(0, onnx.helper.make_node("Add", ["data", "one"], ["added"]))
+        model.graph.node[1].input[0] = "added"
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.zeros((2, 3, 112, 112), np.float32), "one")
+        )
+
+    foreign = open_foreign(stored(batch=2, lead=lead, change=fixed))
+    with pytest.raises(GraphError, match="ONNX Runtime cannot run it") as caught:
+        adopt_onnx(foreign, tmp_path / "out.onnx", batch_size=3)
+    assert caught.value.fix.startswith("set batch_sizes: [2]")
+    assert adopt_onnx(foreign, tmp_path / "two.onnx", batch_size=2).max_abs_difference < 1e-5
+
+
+def test_embeddings_that_are_no_numbers_are_said_to_be_such(stored, tmp_path):
+    def lead(maker, x):
+        return maker.op("Log", maker.op("Neg", maker.op("Abs", x)))
+
+    with pytest.raises(GraphError, match="not all finite"):
+        adopt_onnx(open_foreign(stored(lead=lead)), tmp_path / "out.onnx", batch_size=2)
 
 
 def test_symbolic_height_and_width_are_fixed(stored, tmp_path):
@@ -255,3 +326,17 @@ def test_the_reference_implementation_agrees(stored, tmp_path):
     evaluator = ReferenceEvaluator(str(path))
     expected = np.concatenate([evaluator.run(None, {"data": face[None]})[0] for face in FACES])
     np.testing.assert_allclose(unit_rows(found), unit_rows(expected), atol=1e-5)
+
+
+def test_a_quantised_graph_is_simplified_as_it_is(stored, tmp_path, monkeypatch):
+    """A runtime fuses its roundings and so rounds otherwise: no fault of the simplifier."""
+
+    def fused(path, batches, *, as_written=False):
+        rows = run_onnx(path, batches, as_written=as_written)
+        return rows if as_written else rows + 0.01 * np.abs(rows).max()
+
+    path = tmp_path / "adopted.onnx"
+    adopt_onnx(open_foreign(stored(batch=1)), path, batch_size=3, input_range=(0, 255))
+    monkeypatch.setattr(simplify, "run_onnx", fused)
+    record = simplify_onnx(path, tmp_path / "simple.onnx", batch_size=3, input_range=(0, 255))
+    assert record.max_abs_difference < 1e-5
