@@ -23,6 +23,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
 _BMP_HEAD = 54
+# A picture's worth of numbers that PNG's compression can have made of so few bytes takes no time.
+_PNG_SMALL = 200_000
+_PNG_STEP = 2**14
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Markers that start a JPEG frame: C0 to CF without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -184,6 +188,31 @@ def _lacks_rows(encoded: bytes) -> bool:
     return compression == 0 and start + row * abs(height) > len(encoded)
 
 
+def _has_surplus_rows(encoded: bytes) -> bool:
+    """Tell whether a PNG's data go on behind its rows: the decoder would unpack all of them."""
+    if len(encoded) < _PNG_SMALL:
+        return False
+    width, height, bits, colours = struct.unpack_from(">IIBB", encoded, len(_PNG) + 8)
+    # Twice the rows leaves room for what interlacing adds.
+    left = 2 * (width * bits * _PNG_CHANNELS.get(colours, 4) // 8 + 2) * (height + 7)
+    unpacker = zlib.decompressobj()
+    position = len(_PNG)
+    try:
+        while True:
+            length, kind = struct.unpack_from(">I4s", encoded, position)
+            position += 8
+            for start in range(position, position + length if kind == b"IDAT" else 0, _PNG_STEP):
+                end = min(start + _PNG_STEP, position + length)
+                left -= len(unpacker.decompress(encoded[start:end]))
+                if left < 0:
+                    return True
+            if kind == b"IEND":
+                return False
+            position += length + 4
+    except zlib.error:  # for the decoder to tell
+        return False
+
+
 def _jpeg_size(encoded: bytes) -> tuple[int, int]:
     position = 2
     while True:
@@ -214,6 +243,8 @@ def _quietly_decoded(encoded: bytes, size: tuple[int, int]) -> tuple[np.ndarray 
     """Return RGB or a reason; OpenCV's own log lines would repeat what the reason says."""
     if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
         return None, "damaged: it ends too soon"
+    if encoded.startswith(_PNG) and _has_surplus_rows(encoded):
+        return None, "damaged: its data go on behind its rows"
     log = cv2.utils.logging
     with _LOCK:
         level = log.setLogLevel(log.LOG_LEVEL_SILENT)
