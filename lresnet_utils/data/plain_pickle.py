@@ -28,6 +28,8 @@ from lresnet_utils.data.plain_arrays import (
 )
 from lresnet_utils.data.plain_machine import MARK, Machine
 
+# A set of 2 GB has some 350,000 pictures, of up to 25 instructions each; more would take minutes.
+MAX_INSTRUCTIONS = 10_000_000
 # A backslash, itself not escaped, before anything that Python 2's repr() does not put there.
 _WRONG_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\[^\\'\"nrtx]")
 
@@ -91,13 +93,17 @@ def interpret(data: bytes, steps: dict[int, Callable[[Machine], None]]) -> Any:
 def one_pickle(machine: Machine, steps: dict[int, Callable[[Machine], None]]) -> Any:
     """Return what the next of several pickles holds; see :func:`interpret`."""
     machine.stack, machine.memo = [], {}
-    while (opcode := machine.take(1)[0]) != _STOP:
+    for _ in range(MAX_INSTRUCTIONS):
+        if (opcode := machine.take(1)[0]) == _STOP:
+            break
         step = steps.get(opcode)
         if step is None:
             name = _REFUSED.get(opcode, f"an unknown instruction (0x{opcode:02x})")
             kind = MoreThanDataError if opcode in _REFUSED else PlainPickleError
             raise kind(f"it holds {name}, which is not plain data")
         step(machine)
+    else:
+        raise PlainPickleError(f"it has over {MAX_INSTRUCTIONS:,} instructions")
     if len(machine.stack) != 1:
         raise PlainPickleError("it is damaged: its instructions leave loose ends")
     return finished(machine.pop())
@@ -183,8 +189,8 @@ def _decimal(machine: Machine) -> None:
 
 
 def _long(machine: Machine, n: int) -> None:
-    if not 0 <= n <= 8:
-        raise PlainPickleError("it holds a number of more than 64 bits")
+    if not 0 <= n <= 17:  # NumPy's generators have states of 128 bits without a sign
+        raise PlainPickleError("it holds a number of more than 128 bits")
     machine.push(int.from_bytes(machine.take(n), "little", signed=True))
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lresnet_utils.data import plain_pickle
 from lresnet_utils.data.plain_arrays import PlainPickleError
 from lresnet_utils.data.plain_pickle import load_plain
 
@@ -275,3 +276,13 @@ def test_an_array_in_the_place_of_a_shape_is_refused():
     head = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
     with pytest.raises(PlainPickleError, match="does not begin as NumPy's do"):
         load_plain(head + shape + b"U\x01b\x87R.")
+
+
+@pytest.mark.parametrize("instruction", [b"2", b"N"])
+def test_a_program_of_nothing_but_short_instructions_comes_to_an_end(instruction, monkeypatch):
+    """A set may have 2 GB: at a million instructions a second that is half an hour."""
+    monkeypatch.setattr(plain_pickle, "MAX_INSTRUCTIONS", 1000)
+    program = b"\x80\x04](K\x01" + instruction * 900
+    assert len(load_plain(program + b"e.")) == 901
+    with pytest.raises(PlainPickleError, match="over 1,000 instructions"):
+        load_plain(program + instruction * 1000 + b"e.")
