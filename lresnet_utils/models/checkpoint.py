@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lresnet_utils.data.plain_arrays import MoreThanDataError
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.models.container import Container, View
+from lresnet_utils.models.container import Container, Name, View
 from lresnet_utils.untrusted.whole_file import open_regular
 
 # Where training scripts put the network's weights inside a larger checkpoint.
@@ -26,6 +26,7 @@ _PREFIXES = ("module.", "backbone.")
 # The classifier that training adds behind the embedding: InsightFace_Pytorch's ArcFace and
 # Am_softmax (`kernel`), arcface_torch's partial FC, and what others call theirs.
 _HEADS = re.compile(r"(head|margin|classifier|arcface|softmax_fc|partial_fc|loss)\.|kernel$")
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # Files of PyTorch 0.4 have no such counters, and evaluation never reads them.
 _OPTIONAL_SUFFIX = "num_batches_tracked"
 MAX_HEADER_BYTES = 8 * 2**20
@@ -138,7 +139,15 @@ def load_into(
         fix = f"these weights fit architecture {' or '.join(fit)}" if fit else None
         what = f"The weights do not fit the network: {'; '.join(problems)}."
         raise CheckpointError(what, where=where, fix=fix)
-    broken = [key for key, tensor in state.items() if not torch.isfinite(tensor).all()]
+    floats = [key for key, old in module.state_dict().items() if old.is_floating_point()]
+    other = [f"{key} ({state[key].dtype})" for key in floats if state[key].dtype not in _FLOATS]
+    if other:
+        raise CheckpointError(
+            f"Weights are other numbers than floats of 16 bits or more: {_sample(other)}.",
+            where=where,
+            fix="save the network before it is quantised: quantised numbers mean nothing alone",
+        )
+    broken = [key for key in floats if not torch.isfinite(state[key].float()).all()]
     if broken:
         raise CheckpointError(
             f"Weights are NaN or infinite: {_sample(broken)}.",
@@ -182,6 +191,9 @@ def _load_tensors(path: Path) -> tuple[Any, list[str]]:
                 return load_file(path), []
             container = Container(file)
             state, ignored = _unwrapped(container.content)
+            for part in (state, *(state.values() if isinstance(state, Mapping) else ())):
+                if isinstance(part, Name):
+                    raise MoreThanDataError(f"it holds a {part.name} in place of weights")
             if _are(View, state):
                 state = container.tensors(state)
             return state, ignored

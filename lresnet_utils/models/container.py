@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lresnet_utils.data.plain_arrays import MoreThanDataError, PlainPickleError, word
+from lresnet_utils.data.plain_arrays import SYMBOLS, MoreThanDataError, PlainPickleError, word
 from lresnet_utils.data.plain_machine import Machine
 from lresnet_utils.data.plain_pickle import STEPS, interpret, one_pickle
 from lresnet_utils.untrusted.strict_arrays import read_member
@@ -53,18 +53,35 @@ _KINDS = {
     "torch._utils _rebuild_tensor": "tensor",
     "torch._utils _rebuild_tensor_v2": "tensor",
     "torch._utils _rebuild_parameter": "parameter",
+    "torch._utils _rebuild_parameter_with_state": "parameter",
     "collections OrderedDict": "dict",
     "collections defaultdict": "dict",
-    "torch Size": "size",
-    "torch device": "device",
     **{f"torch {name}": "storage" for name in _DTYPES},
-    **{f"torch.jit._pickle build_{of}list": "list" for of in ("int", "tensor", "double", "bool")},
+    # What stands beside the weights: schedules, scores, types, states of random numbers. None of
+    # it is made, so that a number can never become a length.
+    **dict.fromkeys(
+        (
+            *SYMBOLS,
+            "collections Counter",
+            *(f"__builtin__ {name}" for name in ("set", "complex")),
+            "torch Size",
+            "torch device",
+            *(
+                f"torch {name}"
+                for name in dir(torch)
+                if isinstance(getattr(torch, name), torch.dtype)
+            ),
+            *(f"torch.jit._pickle build_{of}list" for of in ("int", "tensor", "double", "bool")),
+            "torch.jit._pickle restore_type_tag",
+        ),
+        "other",
+    ),
 }
 
 
 @dataclass(eq=False)
-class _Name:
-    """A name the file refers to; only a name, never the object of that name."""
+class Name:
+    """A name the file refers to, or what it makes by it; never the object of that name."""
 
     kind: str
     name: str
@@ -185,7 +202,8 @@ class Container:
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
             raise PlainPickleError(f"it has no data.pkl of at most {MAX_PICKLE_BYTES:,} bytes")
         root = pickles[0].filename.removesuffix("data.pkl")
-        if f"{root}byteorder" in stored and record(f"{root}byteorder") != b"little":
+        orders = [info.filename for info in infos if info.filename == f"{root}byteorder"]
+        if any(record(name) != b"little" for name in orders):
             raise PlainPickleError("its numbers are in another order of bytes")
 
         def bytes_of(storage: _Storage) -> bytearray:
@@ -233,11 +251,11 @@ class Container:
 
 
 def _bytes_within(view: View) -> int:
-    """Return a view's bytes, which must lie in its storage, and not be fewer numbers repeated."""
+    """Return a view's bytes; each of its numbers must lie in its storage."""
     count = math.prod(view.size)
     steps = zip(view.size, view.stride, strict=True)
     last = view.offset + sum((n - 1) * step for n, step in steps)
-    if count > view.storage.numel or (count and last >= view.storage.numel):
+    if count and last >= view.storage.numel:
         raise PlainPickleError("it holds a tensor that does not lie in its storage")
     return count * view.storage.dtype.itemsize
 
@@ -269,7 +287,7 @@ def _global(machine: Machine) -> None:
     if kind is None:
         wanted = f"{module}.{name}".encode("ascii", "backslashreplace").decode()[:80]
         raise MoreThanDataError(f"it asks for {wanted}, which is not data")
-    machine.push(_Name(kind, name))
+    machine.push(Name(kind, name))
 
 
 def _new_object(machine: Machine) -> None:
@@ -285,7 +303,7 @@ def _build(machine: Machine) -> None:
     state, target = machine.pop(), machine.top()
     if isinstance(target, _Module) and type(state) is dict:
         target.attributes = state
-    elif type(target) is not dict:  # to an OrderedDict it gives attributes of no use here
+    elif not isinstance(target, (dict, Name, _Module)):  # to these it gives what is of no use here
         raise PlainPickleError("it sets the state of what is no module")
 
 
@@ -324,8 +342,10 @@ def _reduce(machine: Machine) -> None:
             for _ in pairs:  # one list can fill many dictionaries
                 machine.spend()
             _fill(machine.top(), pairs)
-    elif kind in ("list", "size", "parameter", "device") and arguments:
+    elif kind == "parameter" and arguments:
         machine.push(arguments[0])
+    elif kind == "other":
+        machine.push(function)
     else:
         raise PlainPickleError("it calls something that is not a known name")
 
@@ -335,6 +355,8 @@ def _view(arguments: tuple[Any, ...]) -> View:
     whole = isinstance(storage, _Storage) and type(size) is type(stride) is tuple
     if not (whole and len(size) == len(stride) <= 8 and _counts(offset, *size, *stride)):
         raise PlainPickleError("it is damaged: a tensor without a shape")
+    if len(arguments) > 6 and arguments[6]:
+        raise PlainPickleError("it holds a tensor whose signs are to be changed on reading")
     return View(storage, offset, size, stride)
 
 

@@ -2,6 +2,7 @@ import os
 import pathlib
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -60,6 +61,31 @@ def test_the_usual_forms_of_a_checkpoint_are_read(tmp_path, state, wrap, new_for
     path = tmp_path / "w.pth"
     torch.save(wrap(state), path, _use_new_zipfile_serialization=new_format)
     assert same(read_state_dict(path), dict(state))
+
+
+SCHEDULE = torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD([torch.ones(1)], 0.1), [3, 5])
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        SCHEDULE.state_dict(),
+        {"seen": {1, 2}, "raw": b"abc", "z": 1j, "type": torch.float16, "size": torch.Size([2])},
+        np.float64(0.998),
+        np.random.default_rng(1).bit_generator.state,
+        {"scores": np.arange(3.0), "legacy": np.random.RandomState(1).get_state()},
+    ],
+    ids=["steps", "python", "score", "generator", "arrays"],
+)
+def test_what_a_training_keeps_beside_its_weights_is_passed_over(tmp_path, state, kept, new_format):
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": state, "kept": kept}, path, _use_new_zipfile_serialization=new_format)
+    read = read_checkpoint(path)
+    assert same(read.state, dict(state)) and read.ignored == ("kept",)
+    torch.save({"state_dict": {**state, "kept": kept}}, path)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", *range(6)])
@@ -160,6 +186,20 @@ def test_one_message_names_missing_surplus_and_reshaped_weights(state):
 def test_weights_that_are_not_finite_are_refused(state, value):
     bad = dict(state)
     bad["0.bias"] = torch.full((4,), value)
+    with pytest.raises(CheckpointError, match=r"NaN or infinite: 0\.bias"):
+        load_into(small(), bad, where="w.pth")
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_quantised_and_complex_numbers_are_no_weights(state, dtype, assign):
+    bad = {**state, "0.bias": torch.ones(4).to(dtype)}
+    with pytest.raises(CheckpointError, match=rf"0\.bias \({dtype}\)"):
+        load_into(small(), bad, where="w.pth", assign=assign)
+
+
+def test_weights_that_float32_cannot_hold_are_refused(state):
+    bad = {**state, "0.bias": torch.full((4,), 1e200, dtype=torch.float64)}
     with pytest.raises(CheckpointError, match=r"NaN or infinite: 0\.bias"):
         load_into(small(), bad, where="w.pth")
 

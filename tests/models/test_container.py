@@ -52,6 +52,30 @@ def test_a_flipped_bit_of_a_weight_is_noticed(saved):
         read_state_dict(saved)
 
 
+def test_an_order_of_bytes_cannot_hide_in_a_compressed_record(saved):
+    """PyTorch would find it, and swap the bytes of every number."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            if name.endswith("/byteorder"):
+                new.writestr(name, b"big", zipfile.ZIP_DEFLATED)
+            else:
+                new.writestr(name, old.read(name))
+    saved.write_bytes(file.getvalue())
+    with pytest.raises(CheckpointError, match="byteorder is missing or compressed"):
+        read_state_dict(saved)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_tensor_to_be_negated_on_reading_is_never_read_with_the_wrong_sign(tmp_path, old):
+    path = tmp_path / "w.pth"
+    negated = torch.tensor([1 + 2j]).conj().imag
+    torch.save({"weight": negated}, path, _use_new_zipfile_serialization=not old)
+    assert torch.load(path, weights_only=True)["weight"].item() == -2
+    with pytest.raises(CheckpointError, match="signs are to be changed"):
+        read_state_dict(path)
+
+
 def test_a_storage_longer_than_its_record_is_refused(saved):
     """PyTorch would view bytes beyond the record: whatever lies there in memory."""
     six, many = b"K\x06", b"M\xff\xff"
@@ -63,8 +87,11 @@ def test_a_storage_longer_than_its_record_is_refused(saved):
 def test_one_number_repeated_a_billion_times_is_no_weight(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"weight": torch.ones(1).expand(2**15, 2**15)}, path)
-    with pytest.raises(CheckpointError, match="does not lie in its storage"):
+    with pytest.raises(CheckpointError, match="would take over 2 times the file's bytes"):
         read_state_dict(path)
+    few = torch.arange(3.0).expand(4, 3)  # what torch.save makes of these is no bomb
+    torch.save({"weight": few}, path)
+    assert torch.equal(read_state_dict(path)["weight"], few)
 
 
 def test_compressed_records_are_refused(saved):

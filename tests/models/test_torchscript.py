@@ -15,11 +15,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class Network(nn.Module):
     """Small, with everything that TorchScript stores in its own way."""
 
+    counts: dict[str, int]
+    words: list[str]
+
     def __init__(self):
         super().__init__()
         self.sizes = [1, 2, 3]
         self.rate = 0.5
         self.name = "face"
+        self.counts = {"a": 1}
+        self.words = ["a", "b"]
         self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4))
         self.shared = self.first[0]
         self.register_buffer("turned", torch.arange(12.0).reshape(3, 4).t())
@@ -135,7 +140,7 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, members, size, stride
     tensor += numbers(size) + numbers(stride) + b"\x89ccollections\nOrderedDict\n)RtR"
     body = b"\x80\x02c__torch__\nNet\n)\x81}(X\x01\0\0\0w" + tensor + b"ub."
     changed = members | {"m/data.pkl": body, "m/data/0": bytes(16)}
-    with pytest.raises(CheckpointError, match="does not lie in its storage"):
+    with pytest.raises(CheckpointError, match=r"not lie in its storage|2 times the file"):
         read_state_dict(packed(tmp_path / "v.pt", changed))
 
 
