@@ -15,13 +15,15 @@ from lresnet_utils.data.inside import inside
 from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.embed import Embedding, StageRates
 from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
-from lresnet_utils.files import read_json, sha256_file, to_json
+from lresnet_utils.files import read_json, to_json
 from lresnet_utils.perf.vendor_logs import PerfRecord, read_log
+from lresnet_utils.perf.vendor_logs.record import MAX_BYTES
 from lresnet_utils.run import resolve
 from lresnet_utils.strict_yaml import load_yaml
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
 from lresnet_utils.targets.tool import ToolTarget, UnavailableError
 from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of
+from lresnet_utils.untrusted.whole_file import read_bytes
 from lresnet_utils.verify.scores import unit_rows
 
 LABEL = "recorded.yaml"
@@ -233,7 +235,7 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
     UnavailableError
         When nothing was recorded at this batch size.
     DataError
-        When a link leads out of the folder: an error, and so a page, would show what is there.
+        When a link leads out of the folder, or a file is larger than any log.
     """
     inner = folder / f"bs{batch_size}"
     if not inner.is_dir():
@@ -244,11 +246,12 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
             fix=f"recorded: {', '.join(map(str, there)) or 'no batch size'}",
         )
     dump = sorted(path for path in (inner / "dump").glob("*") if path.is_file())
-    paths = [folder / LABEL, *_logs(inner), *dump]
-    for path in (inner, inner / "dump", *paths):
-        if path.is_symlink():
-            inside(folder, path.relative_to(folder).as_posix())
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
+    names = [path.relative_to(folder).as_posix() for path in (*_logs(inner), *dump)]
+    files = {name: inside(folder, name) for name in (LABEL, *names)}
+    return {
+        name: hashlib.sha256(read_bytes(path, most=MAX_BYTES)).hexdigest()
+        for name, path in files.items()
+    }
 
 
 def _logs(folder: Path) -> list[Path]:

@@ -122,6 +122,24 @@ def test_the_hash_is_of_the_files_and_their_names(recorded, model, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.parametrize("place", ["bs4/x.log", "bs4/dump/0_1.bin", "bs4/dump", "recorded.yaml"])
+def test_a_link_out_of_the_recording_is_not_followed(recorded, model, tmp_path, place):
+    linked = recorded() / place
+    elsewhere = tmp_path / "elsewhere"
+    linked.rename(elsewhere) if linked.exists() else elsewhere.write_text("root:x:0:0")
+    linked.symlink_to(elsewhere)
+    error = message(lambda: built(linked.parents[place.count("/")], model, tmp_path), DataError)
+    assert "leads out of the folder" in error.what
+
+
+def test_a_log_of_terabytes_is_refused_at_once(recorded, model, tmp_path):
+    folder = recorded()
+    with (folder / "bs4/x.log").open("wb") as log:
+        log.truncate(2**42)
+    error = message(lambda: built(folder, model, tmp_path), DataError)
+    assert "too large" in error.what and error.where.endswith("x.log")
+
+
 def test_results_that_change_after_the_build_are_refused(recorded, model, faces, tmp_path):
     folder = recorded()
     target, artefact = built(folder, model, tmp_path)
