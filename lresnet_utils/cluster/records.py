@@ -64,6 +64,10 @@ def open_records(source: Path) -> Records:
     DataError
         When it is none of these.
     """
+    try:
+        source.exists()
+    except OSError as error:  # a name that is too long
+        raise DataError(f"The set cannot be read: {error.strerror}.", where=str(source)) from error
     if (source / "faces" / "set.json").is_file():
         return _store(source / "faces")
     if (source / "set.json").is_file() and (source / "pairs.npz").is_file():

@@ -62,6 +62,12 @@ def list_pairs(path: Path) -> Listing:
         inside(path.parent, name)
     first, number = distinct(sides)
     left, right = number.reshape(2, -1)
+    codes = np.minimum(left, right) * np.int64(len(first)) + np.maximum(left, right)
+    torn = np.flatnonzero(np.isin(codes[table.same], codes[~table.same]))
+    if len(torn):
+        pair = np.flatnonzero(table.same)[torn[0]]
+        told = " and ".join(repr(sides[first[side[pair]]][:80]) for side in (left, right))
+        raise DataError(f"The pair {told} is given as the same person and as two.", where=str(path))
     people = None
     if table.people is not None:
         people = _one_each(number, table.people, [sides[i] for i in first], path)

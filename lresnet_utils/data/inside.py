@@ -58,6 +58,7 @@ def inside(folder: Path, name: str) -> Path:
     if odd or path.is_absolute() or ".." in path.parts:
         raise _leads_out(folder, name)
     try:
+        (folder / path).exists()  # for a name that is too long an error, which resolve() hides
         # The links are followed now; one that changes later is the user's own doing.
         within = (folder / path).resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a ring of links, or a name too long

@@ -261,3 +261,8 @@ def test_what_is_no_set_of_pictures_is_refused(tmp_path):
     ):
         with pytest.raises(DataError, match=said):
             open_records(path)
+
+
+def test_an_overlong_name_is_no_set():
+    with pytest.raises(DataError, match="File name too long"):
+        open_records(Path("a" * 300 + ".bin"))
