@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,6 +153,9 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
                 return _papermill(task, running)
         finally:
             if running.is_file():
+                # As Jupyter ends a notebook: one that is saved unchanged stays what it was.
+                with running.open("a") as file:
+                    file.write("\n")
                 sign(running)
                 running.replace(task.output)
     except LResNetError as error:

@@ -283,7 +283,9 @@ class RunFolder:
                     where=str(folder.absolute()),
                     fix=f"rename it, or choose another with {option}",
                 ) from error
-        outer = [folder for folder in self.folder.absolute().resolve().parents if is_run(folder)]
+        outer = [
+            folder for folder in Path(os.path.realpath(self.folder)).parents if is_run(folder)
+        ]
         if outer:
             raise RunError(
                 "The output folder lies inside another run's folder.",
@@ -379,10 +381,16 @@ def require_own(folder: Path, *, ours: bool) -> None:
             where=str(folder),
             fix="choose an empty or a new folder with --output",
         )
-    home = folder.resolve()
-    for path in _inside(folder):
+    # `Path.resolve` raises where links go round; the system says so when they are opened.
+    home = os.path.realpath(folder)
+    for path in (
+        Path(root) / name
+        for root, folders, names in os.walk(folder)
+        for name in (*folders, *names)
+    ):
         kind = path.lstat().st_mode
-        leads_out = stat.S_ISLNK(kind) and not path.resolve().is_relative_to(home)
+        real = Path(os.path.realpath(path))
+        leads_out = stat.S_ISLNK(kind) and (real.is_symlink() or not real.is_relative_to(home))
         if leads_out or not (stat.S_ISLNK(kind) or stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             raise RunError(
                 "The output folder holds a link to another place, or a pipe, socket or device.",
@@ -396,24 +404,22 @@ def sweep(folder: Path) -> None:
 
     Nobody else may be writing here.
     """
-    for path in _inside(folder):
-        if path.name.startswith(HALF_MADE):
+    for root, folders, names in os.walk(folder):
+        for path in (Path(root) / name for name in (*folders, *names)):
+            if not path.name.startswith(HALF_MADE):
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     path.unlink()
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    """Yield what is in a folder and below, but for folders that other work has locked or left."""
-    for root, folders, names in os.walk(folder):
-        yield from (Path(root) / name for name in (*folders, *names))
         inner = [Path(root) / name for name in folders]
         folders[:] = [
             path.name
             for path in inner
-            if not any((path / own).exists() for own in ("run.json", LOCK))
+            if not (path / LOCK).exists()
+            # The inventory in a run's own `resume/` is called so too.
+            and (path == RunFolder(folder).state or not (path / "run.json").exists())
         ]
 
 

@@ -64,3 +64,6 @@ def test_threads_wait_without_spinning_in_all_notebooks_but_timed_ones(
     output = tmp_path / "run" / "1_export.ipynb"
     said = executed(tmp_path, code, output, alone=alone, environment=environment)
     assert said == policy
+    written = output.read_bytes()
+    nbformat.write(nbformat.read(output, 4), output)
+    assert output.read_bytes() == written, "Jupyter saves it as another file"

@@ -132,6 +132,8 @@ def test_only_half_made_files_of_a_run_are_swept(somebodys, mark, text):
     (somebodys / mark).parent.mkdir(parents=True, exist_ok=True)
     (somebodys / mark).write_text(text)
     (somebodys / "bs4" / "models" / "t" / "search" / "x").unlink()
+    (somebodys / "resume").mkdir(exist_ok=True)
+    (somebodys / "resume" / "run.json").write_text("the inventory of a run that ended")
     before = contents(somebodys)
     for name in ("a.json", "bs4/b.npz", "resume/deep/c"):
         with pytest.raises(KeyboardInterrupt), atomic_path(somebodys / name) as half:
@@ -156,7 +158,8 @@ def test_what_a_run_leaves_that_is_killed_at_once_is_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", ["bs4", "resume", "faces", "bs4/models/t", "run.json", "bs4/x.log"]
+    "place",
+    ["bs4", "resume", "faces", "bs4/models/t", "run.json", "bs4/x.log", "resume/bs4", "held/x"],
 )
 def test_a_link_that_leads_out_of_a_run_is_refused(tmp_path, place):
     run, outside = RunFolder(tmp_path / "run"), tmp_path / "outside"
@@ -165,6 +168,8 @@ def test_a_link_that_leads_out_of_a_run_is_refused(tmp_path, place):
     outside.mkdir()
     path = run.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What makes a folder look like another run's, as the inventory does in `resume/`.
+    (path.parent / ("other" if place == "run.json" else "run.json")).write_text("{}")
     path.symlink_to(outside)
     with pytest.raises(RunError, match="link to another place") as refused:
         run.require_own()
@@ -194,3 +199,16 @@ def test_a_run_inside_another_runs_folder_is_refused_and_never_swept(tmp_path):
             outer.require_own()
             outer.sweep()
     assert half.read_text() == "being written"
+
+
+def test_a_folder_whose_links_go_round_is_refused(tmp_path):
+    round_ = tmp_path / "round"
+    round_.symlink_to(round_)
+    RunFolder(round_).require_own()
+    with pytest.raises(RunError, match="cannot be written"):
+        prepare_folder(round_)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).write_text('{"pid": 1}')
+    (tmp_path / "run" / "bs4").symlink_to("bs4")
+    with pytest.raises(RunError, match="link to another place"):
+        RunFolder(tmp_path / "run").require_own()
