@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -384,9 +383,7 @@ def require_own(folder: Path, *, ours: bool) -> None:
     # `Path.resolve` raises where links go round; the system says so when they are opened.
     home = os.path.realpath(folder)
     for path in (
-        Path(root) / name
-        for root, folders, names in os.walk(folder)
-        for name in (*folders, *names)
+        Path(root) / name for root, folders, names in os.walk(folder) for name in (*folders, *names)
     ):
         kind = path.lstat().st_mode
         real = Path(os.path.realpath(path))
