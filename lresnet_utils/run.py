@@ -282,9 +282,7 @@ class RunFolder:
                     where=str(folder.absolute()),
                     fix=f"rename it, or choose another with {option}",
                 ) from error
-        outer = [
-            folder for folder in Path(os.path.realpath(self.folder)).parents if is_run(folder)
-        ]
+        outer = [folder for folder in Path(os.path.realpath(self.folder)).parents if is_run(folder)]
         if outer:
             raise RunError(
                 "The output folder lies inside another run's folder.",

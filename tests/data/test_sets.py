@@ -266,7 +266,7 @@ def test_pairs_of_a_csv_go_fold_by_fold(tmp_path):
         ("left,right,same\n0.png,1.png,maybe\n", "'maybe'"),
         ("left,right,same\n/etc/passwd,1.png,1\n", "leads out"),
         ("left,right,same\n0.png,..\\1.png,1\n", "leads out"),
-        (f"left,right,same\n0.png,{'a' * 300}.png,1\n", "leads out.*overlong"),
+        (f"left,right,same\n0.png,{'a' * 300}.png,1\n", "leads out"),
         ("left,right,same\n0.png,1.png,1\n2.png,3.png,0\n1.png,0.png,0\n",
          "'0.png' and '1.png' is given as the same person and as two"),
         ("left,right,same\n0.png,9.png,1\n0.png,1.png,0\n", "1 of 3 pictures are missing.*'9.png'"),
