@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ from lresnet_utils.cluster.embed_set import embed_set
 from lresnet_utils.cluster.embedded import MANIFEST, EmbeddedSet
 from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.pairs import all_pairs_of
-from lresnet_utils.cluster.records import open_records
+from lresnet_utils.cluster.records import People, open_records
 from lresnet_utils.cluster.run_build import run_build
+from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.errors import ParamsError, print_line
 from lresnet_utils.files import write_json
 from lresnet_utils.lock import run_lock
@@ -52,6 +54,8 @@ def embed(
     shards = (folder / "shards").is_dir() and all(name[:6].isdecimal() for name in left)
     require_own(folder, ours=(folder / MANIFEST).is_file() or shards)
     prepare_folder(folder / "shards")
+    if isinstance(records, People) and records.passed_over["n_files"]:
+        print_line(f"{told_passed_over(records.passed_over)}.", file=sys.stderr)
     with (
         run_lock(folder),
         open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,

@@ -14,7 +14,7 @@ from lresnet_utils.data.bins import read_bin
 from lresnet_utils.data.collection import digests, distinct, face_of
 from lresnet_utils.data.face_set import PICTURE, open_store
 from lresnet_utils.data.images import MAX_BYTES, decode
-from lresnet_utils.data.inside import folders_in, pictures_in, read_picture
+from lresnet_utils.data.inside import people_in, read_picture
 from lresnet_utils.errors import DataError
 from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
 
@@ -175,7 +175,8 @@ def _distinct(path: Path, changed: int) -> list[bytes]:
 class People:
     """A folder with one folder of pictures per person, as :mod:`lresnet_utils.data.people` reads.
 
-    A picture of 112x112 is taken as aligned; in any other the largest face is found and aligned.
+    A picture of 112x112 is taken as aligned; in any other the face that is meant is found and
+    aligned.
     """
 
     folder: Path
@@ -183,6 +184,7 @@ class People:
     paths: list[str]
     identity: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
+    passed_over: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def found(cls, folder: Path) -> People:
@@ -193,17 +195,10 @@ class People:
         DataError
             When there are none, or a link leads out of the folder.
         """
-        people = [pictures_in(folder, person) for person in folders_in(folder)]
+        people, passed_over = people_in(folder)
         paths = [path for own in people for path in own]
-        people = [own for own in people if own]
         identity = np.repeat(np.arange(len(people), dtype=np.int32), [len(own) for own in people])
-        if not paths:
-            raise DataError(
-                "There are no pictures here.",
-                where=str(folder),
-                fix="one folder per person with .jpg, .png or .bmp pictures",
-            )
-        return cls(folder, folder.name, paths, identity)
+        return cls(folder, folder.name, paths, identity, passed_over=passed_over)
 
     @property
     def n(self) -> int:
@@ -221,7 +216,7 @@ class People:
 
     def stamp(self, start: int, stop: int) -> Any:
         pictures = [[path, *_stamp(self.folder / path)] for path in self.paths[start:stop]]
-        return ["faces found and aligned", pictures]
+        return ["the face that is meant, aligned", pictures]
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,13 @@ _LOCK = threading.Lock()
 
 
 def find_and_align(image: np.ndarray) -> np.ndarray | None:
-    """Find the largest face of a picture and bring it to the ArcFace template.
+    """Find the face that a picture is of and bring it to the ArcFace template.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3) in BGR or (height, width) in grey
         Any size. Small pictures are enlarged for the detector only; the face is always cut from
-        the picture as given.
+        the picture as given. Of several faces the first of :func:`find_faces` is taken.
 
     Returns
     -------
@@ -63,24 +63,31 @@ def find_and_align(image: np.ndarray) -> np.ndarray | None:
     DataError
         When the packaged detector is missing or is not the expected one.
     """
-    landmarks = find_landmarks(image)
-    if landmarks is None:
-        return None
+    faces = find_faces(image)
+    return bring_to_template(image, faces[0]) if len(faces) else None
+
+
+def bring_to_template(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Return a face as 112x112, from its picture and its landmarks in it."""
     matrix = similarity(landmarks, ARCFACE_TEMPLATE)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     return cv2.warpAffine(_three_channels(image), matrix, size, flags=cv2.INTER_LINEAR)
 
 
-def find_landmarks(image: np.ndarray) -> np.ndarray | None:
-    """Return the five landmarks of the largest face found, or ``None``.
+def find_faces(image: np.ndarray, central: bool = False) -> np.ndarray:
+    """Return the five landmarks of every face found, of the face that is meant first.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3) in BGR or (height, width) in grey
+    central : bool
+        Whether the face nearest to the picture's middle is meant, as in LFW. Otherwise size is
+        weighed against that distance as InsightFace's ``FaceAnalysis`` does: the area of the box
+        minus twice the squared distance of its middle.
 
     Returns
     -------
-    ndarray of float64, shape (5, 2), or None
+    ndarray of float64, shape (n, 5, 2)
         x and y in pixels of `image`, in the order of :data:`ARCFACE_TEMPLATE`.
 
     Raises
@@ -100,9 +107,12 @@ def find_landmarks(image: np.ndarray) -> np.ndarray | None:
         detector.setInputSize(size)
         _, faces = detector.detect(searched)
     if faces is None or not np.isfinite(faces).all():
-        return None
-    largest = max(faces, key=lambda face: float(face[2]) * float(face[3]))
-    landmarks = largest[4:14].astype(np.float64).reshape(5, 2)
+        return np.empty((0, 5, 2))
+    faces = faces.astype(np.float64)
+    sides = faces[:, 2:4]
+    from_middle = ((faces[:, :2] + sides / 2 - np.array(size) / 2) ** 2).sum(axis=1)
+    worth = -from_middle if central else sides.prod(axis=1) - 2 * from_middle
+    landmarks = faces[np.argsort(-worth, kind="stable"), 4:14].reshape(-1, 5, 2)
     # Pixel centres: the middle of pixel 0 lies half a pixel inside the picture at either size.
     ratio = np.array([width, height]) / np.array(size)
     return (landmarks + 0.5) * ratio - 0.5
@@ -129,8 +139,8 @@ def alignment(images: np.ndarray, most: int = 60) -> dict[str, Any]:
         interval.
     """
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
-    found = [find_landmarks(np.ascontiguousarray(images[row][..., ::-1])) for row in rows]
-    points = [landmarks for landmarks in found if landmarks is not None]
+    found = [find_faces(np.ascontiguousarray(images[row][..., ::-1])) for row in rows]
+    points = [faces[0] for faces in found if len(faces)]
     # The shape of a face differs from the template's; a similarity leaves that as it is.
     fits = [similarity(p, ARCFACE_TEMPLATE) for p in points]
     moved = [ARCFACE_TEMPLATE @ fit[:, :2].T + fit[:, 2] - ARCFACE_TEMPLATE for fit in fits]

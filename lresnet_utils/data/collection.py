@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from lresnet_utils.data.align import find_and_align
+from lresnet_utils.data.align import bring_to_template, find_faces
 from lresnet_utils.data.images import decode, decode_photograph, encode_png, picture_size
 from lresnet_utils.data.inside import inside, read_picture
 from lresnet_utils.data.network_input import IMAGE_SIZE
@@ -76,35 +76,46 @@ class FileFaces:
     names : list of str
         Relative paths with slashes.
     align : {"auto", "always", "never"}
-        With "auto" a picture of 112x112 is taken as aligned, and in any other the largest face is
-        found and brought to the template.
+        With "auto" a picture of 112x112 is taken as aligned, and in any other the face that is
+        meant is found and brought to the template.
+    central : bool
+        Which that is, see :func:`~lresnet_utils.data.align.find_faces`.
 
     Attributes
     ----------
-    aligned : set of int
-        Pictures in which a face was found and aligned, of those opened so far.
+    names : list of str
+    n_faces : dict of int to int
+        How many faces were found, in each picture of which one was aligned, so far.
+    failures : dict of int to str
+        Why there is no face, of the pictures opened so far.
     """
 
-    def __init__(self, folder: Path, names: list[str], align: Align = "auto") -> None:
-        self._folder, self._names, self._align = folder, names, align
-        self.aligned: set[int] = set()
+    def __init__(
+        self, folder: Path, names: list[str], align: Align = "auto", central: bool = False
+    ) -> None:
+        self.names = names
+        self._folder, self._align, self._central = folder, align, central
+        self.n_faces: dict[int, int] = {}
+        self.failures: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._names)
+        return len(self.names)
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each file; of its name where it cannot be read."""
-        return [self._digest(name) for name in self._names]
+        return [self._digest(name) for name in self.names]
 
     def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
         """Return 112x112 RGB, or ``None`` and the reason."""
-        content, reason = self._read(self._names[index])
-        if content is None:
-            return None, reason
-        face, reason, aligned = face_of(content, self._align)
-        if aligned:
-            self.aligned.add(index)
+        face, n_faces = None, 0
+        content, reason = self._read(self.names[index])
+        if content is not None:
+            face, reason, n_faces = face_of(content, self._align, self._central)
+        if n_faces:
+            self.n_faces[index] = n_faces
+        if reason is not None:
+            self.failures[index] = reason
         return face, reason
 
     def encoded(self, index: int) -> bytes:
@@ -112,7 +123,7 @@ class FileFaces:
         face, _ = self.face(index)
         if face is None:
             return b""
-        return encode_png(face) if index in self.aligned else self._read(self._names[index])[0]
+        return encode_png(face) if index in self.n_faces else self._read(self.names[index])[0]
 
     def _digest(self, name: str) -> bytes:
         content, _ = self._read(name)
@@ -122,26 +133,30 @@ class FileFaces:
         return read_picture(inside(self._folder, name))
 
 
-def face_of(content: bytes, align: Align = "auto") -> tuple[np.ndarray | None, str | None, bool]:
-    """Return a picture's face as 112x112 RGB or why there is none, and whether it was aligned.
+def face_of(
+    content: bytes, align: Align = "auto", central: bool = False
+) -> tuple[np.ndarray | None, str | None, int]:
+    """Return a picture's face as 112x112 RGB or why there is none, and how many were found.
 
     Parameters
     ----------
     content : bytes
         The picture's file.
-    align : {"auto", "always", "never"}
-        See :class:`FileFaces`.
+    align, central
+        See :class:`FileFaces`. Of a picture that is taken as aligned, 0 faces were found.
     """
     if align == "never" or (align == "auto" and _is_aligned(content)):
-        return *decode(content), False
+        return *decode(content), 0
     photograph, reason = decode_photograph(content)
     if photograph is None:
-        return None, reason, False
+        return None, reason, 0
     # The detector was trained on BGR; the result is turned back.
-    found = find_and_align(np.ascontiguousarray(photograph[..., ::-1]))
-    if found is None:
-        return None, NO_FACE, False
-    return np.ascontiguousarray(found[..., ::-1]), None, True
+    image = np.ascontiguousarray(photograph[..., ::-1])
+    found = find_faces(image, central)
+    if not len(found):
+        return None, NO_FACE, 0
+    face = bring_to_template(image, found[0])
+    return np.ascontiguousarray(face[..., ::-1]), None, len(found)
 
 
 def _is_aligned(content: bytes) -> bool:
@@ -172,6 +187,8 @@ class Listing:
         Where pairs are of templates; their images are indices of names.
     about : dict
         What the record says beside the counts, as plain values.
+    central : bool
+        Whether the face in the middle is meant where a picture holds several.
     """
 
     folder: Path
@@ -183,6 +200,7 @@ class Listing:
     folds: int | None = None
     templates: Templates | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    central: bool = False
 
     def check(self) -> None:
         """See that every file is there.
@@ -252,9 +270,12 @@ def collect(listing: Listing, align: Align) -> Collection:
     listing.check()
     found = FileFaces(listing.folder, listing.names, align).digests()
     first, image_of_name = distinct(found)
+    equal = _equal_files(listing, image_of_name)
     templates = listing.templates and listing.templates.renamed(image_of_name)
     return Collection(
-        faces=FileFaces(listing.folder, [listing.names[name] for name in first], align),
+        faces=FileFaces(
+            listing.folder, [listing.names[name] for name in first], align, listing.central
+        ),
         keys=[found[name] for name in first],
         left=image_of_name[listing.left],
         right=image_of_name[listing.right],
@@ -262,8 +283,26 @@ def collect(listing: Listing, align: Align) -> Collection:
         people=None if listing.people is None else listing.people[first],
         folds=listing.folds,
         templates=templates,
-        about=listing.about,
+        about=listing.about | ({"equal_files": equal} if equal else {}),
     )
+
+
+def _equal_files(listing: Listing, image_of_name: np.ndarray) -> dict[str, Any] | None:
+    """Count and name files of a listing whose content is the same, those of two people first."""
+    groups: dict[int, list[int]] = {}
+    for name, image in enumerate(image_of_name.tolist()):
+        groups.setdefault(image, []).append(name)
+    several = [own for own in groups.values() if len(own) > 1]
+    if not several:
+        return None
+    people = np.zeros(len(listing.names)) if listing.people is None else listing.people
+    of_two = [own for own in several if len(np.unique(people[own])) > 1]
+    shown = [*of_two, *(own for own in several if own not in of_two)][:3]
+    return {
+        "n_pictures": len(several),
+        "n_of_two_people": len(of_two),
+        "examples": [" = ".join(listing.names[name] for name in own[:3]) for own in shown],
+    }
 
 
 def distinct(keys: list[Any]) -> tuple[list[int], np.ndarray]:

@@ -16,12 +16,14 @@ import numpy as np
 from lresnet_utils.data.complaints import decoded_with_complaint
 from lresnet_utils.data.network_input import IMAGE_SIZE
 
-# A photograph of 50 megapixels is at most this large as JPEG, PNG or BMP; it takes 150 MB decoded.
+# A photograph of 50 megapixels is at most this large in any of the kinds; it takes 150 MB decoded.
 MAX_BYTES = 160 * 2**20
 MAX_PIXELS = 50_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _BMP = b"BM"
+_RIFF = b"RIFF"
+_WEBP_MOVES = 0x02
 _BMP_HEAD = 54
 # A picture's worth of numbers that PNG's compression can have made of so few bytes takes no time.
 _PNG_SMALL = 200_000
@@ -43,9 +45,10 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
     """Decode one picture of a set.
 
     The size is read from the header first, so that a small file announcing a huge picture costs
-    nothing. Only JPEG, PNG and BMP are handed to a decoder, and PNG only with right checksums. A
-    JPEG has none; it is refused when the decoder finds its data corrupt, which it would otherwise
-    fill with grey.
+    nothing. Only JPEG, PNG, BMP and WebP are handed to a decoder, and PNG only with right
+    checksums. A JPEG has none; it is refused when the decoder finds its data corrupt, which it
+    would otherwise fill with grey. BMP and WebP are refused where they are cut, while a wrong
+    byte inside may pass.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ def decode(encoded: bytes) -> tuple[np.ndarray | None, str | None]:
     Examples
     --------
     >>> decode(b"GIF89a...")
-    (None, 'not a JPEG, PNG or BMP picture')
+    (None, 'not a JPEG, PNG, BMP or WebP picture')
     >>> image, reason = decode(encode_png(np.zeros((112, 112, 3), np.uint8)))
     >>> image.shape, reason
     ((112, 112, 3), None)
@@ -142,7 +145,7 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
     Parameters
     ----------
     encoded : bytes
-        JPEG (ITU-T T.81), PNG (ISO/IEC 15948) or BMP.
+        JPEG (ITU-T T.81), PNG (ISO/IEC 15948), BMP or WebP (RFC 9649) of one picture.
 
     Raises
     ------
@@ -157,9 +160,11 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
         if encoded.startswith(_BMP):
             width, height = struct.unpack_from("<ii", encoded, 18)
             return width, abs(height)
+        if encoded.startswith(_RIFF) and encoded[8:12] == b"WEBP":
+            return _webp_size(encoded)
     except struct.error:
         raise ValueError("damaged: it ends too soon") from None
-    raise ValueError("not a JPEG, PNG or BMP picture")
+    raise ValueError("not a JPEG, PNG, BMP or WebP picture")
 
 
 def _png_size(encoded: bytes) -> tuple[int, int]:
@@ -178,6 +183,43 @@ def _png_size(encoded: bytes) -> tuple[int, int]:
         elif kind == b"IEND":
             return size
         position = end + 4
+
+
+def _webp_size(encoded: bytes) -> tuple[int, int]:
+    (length,) = struct.unpack_from("<I", encoded, 4)
+    if 8 + length > len(encoded):
+        raise ValueError("damaged: it ends too soon")
+    position, canvas = 12, None
+    while True:
+        kind, length = struct.unpack_from("<4sI", encoded, position)
+        start = position + 8
+        if start + length > len(encoded):
+            raise ValueError("damaged: it ends too soon")
+        chunk = encoded[start : start + min(length, 10)]
+        if kind == b"VP8X" and position == 12:
+            flags, wide, wider, high, higher = struct.unpack_from("<B3xHBHB", chunk)
+            if flags & _WEBP_MOVES:
+                raise ValueError("more than one picture")
+            canvas = (1 + wide + 65536 * wider, 1 + high + 65536 * higher)
+        elif kind in (b"VP8 ", b"VP8L"):
+            size = _webp_frame(kind, chunk)
+            # The decoder makes room for the frame, whatever stands before it.
+            if canvas not in (None, size):
+                raise ValueError("damaged: it states two sizes")
+            return size
+        position = start + length + length % 2
+
+
+def _webp_frame(kind: bytes, chunk: bytes) -> tuple[int, int]:
+    if kind == b"VP8 ":
+        start_code, width, height = struct.unpack_from("<3sHH", chunk, 3)
+        if start_code != b"\x9d\x01\x2a":
+            raise ValueError("damaged: its header is not where it belongs")
+        return width & 0x3FFF, height & 0x3FFF
+    signature, sizes = struct.unpack_from("<BI", chunk)
+    if signature != 0x2F:
+        raise ValueError("damaged: its header is not where it belongs")
+    return 1 + (sizes & 0x3FFF), 1 + (sizes >> 14 & 0x3FFF)
 
 
 def _lacks_rows(encoded: bytes) -> bool:

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from lresnet_utils.data.images import MAX_BYTES
-from lresnet_utils.errors import DataError
-from lresnet_utils.untrusted.whole_file import read_bytes
+from lresnet_utils.errors import DataError, one_line
+from lresnet_utils.untrusted.whole_file import open_regular, read_bytes
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_OTHER_KINDS = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".pgm", ".ppm")
+# How a picture of any common kind begins, whatever its name: also what cameras make of TIFF.
+_BEGINNING = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*|P[1-6]\s+[\d#]"
+    rb"|.{4}ftyp(hei|hev|mif|msf|avi)|\0{3}\x0c(jP|JXL)  |\xff\x0a|\xff\x4f\xff\x51",
+    re.DOTALL,
+)
+_ENDING = "pictures whose ending is not one of JPEG, PNG, BMP or WebP"
+_BELOW = "pictures in a folder below a person's"
+_BESIDE = "pictures beside the people's folders"
+_NO_FILE = "broken links, pipes or devices with a picture's ending"
+_EMPTY = "people without a picture that is read"
+_NO_PICTURE = "files that are no pictures"
+_LOST = (_ENDING, _BELOW, _BESIDE, _NO_FILE)
+_SHOWN = 3
 # About four million pairs; more would be gigabytes as Python objects.
 MAX_TEXT_BYTES = 64 * 2**20
 
@@ -83,29 +100,114 @@ def is_plain(name: str) -> bool:
     return not any(unicodedata.category(c) in unseen and c not in "\u200c\u200d" for c in name)
 
 
-def folders_in(folder: Path) -> list[str]:
-    """Return the names of the folders directly inside, in order of their characters.
+def people_in(folder: Path) -> tuple[list[list[str]], dict[str, Any]]:
+    """List each person's pictures in a folder of people, and what else lies there.
+
+    Hidden files are neither read nor counted, and folders that are links are not looked into.
+
+    Parameters
+    ----------
+    folder : Path
+        ``folder/<person>/<picture>``.
+
+    Returns
+    -------
+    people : list of list of str
+        The pictures, as ``person/name``, of everyone who has one; both in order of their
+        characters.
+    passed_over : dict
+        ``n_files``, pictures that are not read; ``examples``, the first of their names; and
+        ``reasons``, a list of ``{"reason", "n", "examples"}`` that also tells of people without
+        a picture and of files that are none.
 
     Raises
     ------
     DataError
-        When the folder cannot be read or a link leads out of it.
+        When a folder cannot be read, a link leads out of `folder`, or there are no people.
     """
-    return [e.name for e in _entries(folder) if inside(folder, e.name).is_dir()]
+    people: list[list[str]] = []
+    passed: dict[str, list[str]] = {reason: [] for reason in (*_LOST, _EMPTY, _NO_PICTURE)}
+    for entry in _entries(folder):
+        if not inside(folder, entry.name).is_dir():
+            passed[_BESIDE if _may_be_picture(entry) else _NO_PICTURE].append(entry.name)
+            continue
+        pictures = []
+        for own in _entries(folder / entry.name):
+            name = f"{entry.name}/{own.name}"
+            if _is_picture(own.name) and inside(folder, name).is_file():
+                pictures.append(name)
+            elif own.is_dir(follow_symlinks=False):
+                passed[_BELOW] += _pictures_below(folder, name)
+            elif _is_picture(own.name):
+                passed[_NO_FILE].append(name)
+            else:
+                passed[_ENDING if _may_be_picture(own) else _NO_PICTURE].append(name)
+        if pictures:
+            people.append(pictures)
+        else:
+            passed[_EMPTY].append(entry.name)
+    reasons = [
+        {"reason": reason, "n": len(names), "examples": [*map(one_line, names[:_SHOWN])]}
+        for reason, names in passed.items()
+        if names
+    ]
+    lost = [row for row in reasons if row["reason"] in _LOST]
+    examples = [
+        row["examples"][n] for n in range(_SHOWN) for row in lost if n < len(row["examples"])
+    ]
+    n_files = sum(row["n"] for row in lost)
+    passed_over = {"n_files": n_files, "examples": examples[:_SHOWN], "reasons": reasons}
+    if not people:
+        why = f": {told_passed_over(passed_over)}" if lost else ""
+        raise DataError(
+            f"The folder holds no people{why}.",
+            where=str(folder),
+            fix="one folder per person, with JPEG, PNG, BMP or WebP pictures directly in it",
+        )
+    return people, passed_over
 
 
-def pictures_in(folder: Path, sub: str) -> list[str]:
-    """Return the pictures in a folder of `folder` as ``sub/name``, in order of their characters.
+def told_passed_over(passed_over: Mapping[str, Any]) -> str:
+    """Say how many pictures were passed over, for what reasons, with an example of each.
 
-    Files of other kinds are passed over.
-
-    Raises
-    ------
-    DataError
-        When the folder cannot be read or a link leads out of `folder`.
+    Examples
+    --------
+    >>> row = {"reason": "pictures beside the people's folders", "n": 2, "examples": ["1.png"]}
+    >>> told_passed_over({"n_files": 2, "reasons": [row]})
+    "2 pictures are not read: 2 pictures beside the people's folders, such as 1.png"
     """
-    names = [f"{sub}/{e.name}" for e in _entries(inside(folder, sub)) if _is_picture(e.name)]
-    return [name for name in names if inside(folder, name).is_file()]
+    rows = (
+        f"{row['n']:,} {row['reason']}, such as {row['examples'][0]}"
+        for row in passed_over["reasons"]
+        if row["reason"] in _LOST
+    )
+    return f"{passed_over['n_files']:,} pictures are not read: {'; '.join(rows)}"
+
+
+def _pictures_below(folder: Path, name: str) -> list[str]:
+    """Return what may be pictures in a folder below a person's, in order."""
+    found, waiting = [], [name]
+    while waiting:
+        place = waiting.pop()
+        for entry in _entries(folder / place):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(f"{place}/{entry.name}")
+            elif _may_be_picture(entry):
+                found.append(f"{place}/{entry.name}")
+    return sorted(found)
+
+
+def _may_be_picture(entry: os.DirEntry) -> bool:
+    """Tell by its name, or else by its first bytes, whether a file is a picture of any kind."""
+    if entry.name.lower().endswith(PICTURES + _OTHER_KINDS):
+        return True
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            return False
+        with open_regular(entry.path) as file:
+            return _BEGINNING.match(file.read(12)) is not None
+    except OSError:
+        return False
 
 
 def read_picture(path: Path) -> tuple[bytes | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from lresnet_utils.data import orl, people
 from lresnet_utils.data.bins import BIN_START, read_bin, write_bin
-from lresnet_utils.data.collection import Align, collect
+from lresnet_utils.data.collection import Align, Collection, collect
+from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.data.source import (
     AUTO,
     DEFAULT_FOLDS,
@@ -21,6 +23,8 @@ from lresnet_utils.data.source import (
 )
 from lresnet_utils.errors import DataError
 from lresnet_utils.files import require_replaceable, sha256_file
+
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Packed:
         here, while a reader that cannot skip an empty picture stops at it.
     folds : int or None
         Contiguous folds of equal size that share no person, where the source knows people.
+    notes : tuple of str
+        Why places are empty, and what else of the source is not in the file or in it twice.
     """
 
     path: Path
@@ -51,23 +57,26 @@ class Packed:
     n_aligned: int
     n_empty_slots: int
     folds: int | None
+    notes: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """Say what the file holds.
 
         Examples
         --------
-        >>> print(Packed(Path("a.bin"), "0" * 64, 20, 10, 30, 30, 2, 10).sentence())
+        >>> lost = ("1 picture cannot be used (no face was found), such as ann/1.jpg",)
+        >>> print(Packed(Path("a.bin"), "0" * 64, 20, 10, 30, 30, 2, 10, lost).sentence())
         a.bin: 20 pairs, 10 genuine and 10 impostor, of 30 different pictures, in 10 equal folds;
-        30 faces found and aligned; 2 places empty, as no face was found; SHA-256 000000000000.
+        30 faces found and aligned; 2 places empty; 1 picture cannot be used (no face was found),
+        such as ann/1.jpg; SHA-256 000000000000.
         """
         folds = f", in {self.folds} equal folds" if self.folds else ""
-        empty = self.n_empty_slots
-        lost = f"{empty:,} places empty, as no face was found; " if empty else ""
+        empty = [f"{self.n_empty_slots:,} places empty"] if self.n_empty_slots else []
+        notes = "".join(f"{note}; " for note in (*empty, *self.notes))
         return (
             f"{self.path}: {self.n_pairs:,} pairs, {self.n_genuine:,} genuine and "
             f"{self.n_pairs - self.n_genuine:,} impostor, of {self.n_images:,} different "
-            f"pictures{folds}; {self.n_aligned:,} faces found and aligned; {lost}"
+            f"pictures{folds}; {self.n_aligned:,} faces found and aligned; {notes}"
             f"SHA-256 {self.sha256[:12]}."
         )
 
@@ -139,9 +148,33 @@ def pack(
         out,
         [faces[slot] for slot in slots],
         collection.same,
-        n_aligned=len(collection.faces.aligned),
+        n_aligned=len(collection.faces.n_faces),
         folds=collection.folds,
+        notes=tuple(_noted(collection)),
     )
+
+
+def _noted(collection: Collection) -> Iterator[str]:
+    """Say what a maker of a set may not know of it."""
+    faces, about = collection.faces, collection.about
+    lost: dict[str, list[str]] = {}
+    for image, reason in faces.failures.items():
+        lost.setdefault(reason, []).append(faces.names[image])
+    for reason, names in sorted(lost.items(), key=lambda found: -len(found[1]))[:_MOST_REASONS]:
+        pictures = "picture" if len(names) == 1 else "pictures"
+        yield f"{len(names):,} {pictures} cannot be used ({reason}), such as {names[0]}"
+    if len(lost) > _MOST_REASONS:
+        yield f"{len(lost) - _MOST_REASONS:,} more reasons"
+    if about.get("passed_over", {}).get("n_files"):
+        yield told_passed_over(about["passed_over"])
+    if several := sum(n > 1 for n in faces.n_faces.values()):
+        yield f"{several:,} pictures hold several faces"
+    if equal := about.get("equal_files"):
+        two = f"{equal['n_of_two_people']:,} of them under two people"
+        yield (
+            f"{equal['n_pictures']:,} pictures are there in equal files, {two}, such as "
+            f"{equal['examples'][0]}"
+        )
 
 
 def _write(
@@ -150,9 +183,10 @@ def _write(
     same: np.ndarray,
     n_aligned: int = 0,
     folds: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Packed:
     path = write_bin(out, encoded, same)
-    pictures = set(encoded)
+    pictures = set(encoded) - {b""}
     return Packed(
         path=path,
         sha256=sha256_file(path),
@@ -162,4 +196,5 @@ def _write(
         n_aligned=n_aligned,
         n_empty_slots=sum(not picture for picture in encoded),
         folds=folds,
+        notes=notes,
     )

@@ -8,8 +8,7 @@ import numpy as np
 
 from lresnet_utils.data.collection import Listing
 from lresnet_utils.data.draw import deal_people, draw_folds
-from lresnet_utils.data.inside import folders_in, pictures_in
-from lresnet_utils.errors import DataError
+from lresnet_utils.data.inside import people_in
 
 BALANCED = "balanced"
 ALL = "all"
@@ -21,7 +20,7 @@ def list_people(folder: Path, pairs: str, folds: int) -> Listing:
     Parameters
     ----------
     folder : Path
-        ``folder/<person>/<picture>``, JPEG, PNG or BMP.
+        ``folder/<person>/<picture>``, JPEG, PNG, BMP or WebP.
     pairs : {"balanced", "all"}
         Both draw as many genuine as impostor pairs in folds that share no person. "all" keeps
         every picture as well, so that error rates over every pair can be computed.
@@ -36,21 +35,15 @@ def list_people(folder: Path, pairs: str, folds: int) -> Listing:
     DataError
         When there are no such folders, too few people, or a link leads out.
     """
-    found = [(person, pictures_in(folder, person)) for person in folders_in(folder)]
-    people = [(person, pictures) for person, pictures in found if pictures]
-    if not people:
-        raise DataError(
-            "The folder holds no people.",
-            where=str(folder),
-            fix="put each person's JPEG, PNG or BMP pictures into a folder of their own",
-        )
-    names = [name for _, pictures in people for name in pictures]
-    ends = np.cumsum([len(pictures) for _, pictures in people]).tolist()
-    of_person = [range(end - len(own), end) for end, (_, own) in zip(ends, people, strict=True)]
+    people, passed_over = people_in(folder)
+    names = [name for pictures in people for name in pictures]
+    ends = np.cumsum([len(pictures) for pictures in people]).tolist()
+    of_person = [range(end - len(own), end) for end, own in zip(ends, people, strict=True)]
     fold = deal_people([len(own) for own in of_person], folds)
     left, right, same = draw_folds(of_person, fold, folds, str(folder))
     person = np.repeat(np.arange(len(people), dtype=np.int32), [len(own) for own in of_person])
     about = {"kind": "folder of people", "pairs": pairs, "n_people": len(people)}
+    about["passed_over"] = passed_over
     whole = Listing(folder, names, left, right, same, person, folds, None, about)
     return whole if pairs == ALL else used_only(whole)
 

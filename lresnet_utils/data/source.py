@@ -267,7 +267,7 @@ def _first(source: Source, n: int) -> Faces:
     if source.kind == "csv" and csv_sets.is_templates(source.path):
         return FileFaces(source.path.parent, csv_sets.template_pictures(source.path)[:n])
     listing = list_source(source, folds=2)
-    return FileFaces(listing.folder, listing.names[:n])
+    return FileFaces(listing.folder, listing.names[:n], central=listing.central)
 
 
 def _is_lfw(folder: Path) -> bool:

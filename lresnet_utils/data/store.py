@@ -218,7 +218,9 @@ def _about(collection: Collection) -> dict[str, Any]:
     if collection.folds is not None:
         about["folds"] = collection.folds
     if isinstance(collection.faces, FileFaces):
-        about["n_aligned"] = len(collection.faces.aligned)
+        n_faces = collection.faces.n_faces
+        about["n_aligned"] = len(n_faces)
+        about["n_several_faces"] = sum(n > 1 for n in n_faces.values())
     if collection.templates is not None:
         about["n_templates"] = collection.templates.count
     return about
@@ -262,7 +264,8 @@ def _write_images(
         for index in range(len(faces)):
             pictures, reason = _pictures(chosen, faces, plain, index)
             if reason:
-                failures.append({"image": index, "reason": reason})
+                name = {"name": faces.names[index]} if isinstance(faces, FileFaces) else {}
+                failures.append({"image": index, "reason": reason} | name)
             for file, picture in zip(files, pictures, strict=True):
                 file.write(np.ascontiguousarray(picture).data)
             if progress:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from lresnet_utils.data import align, packaged
-from lresnet_utils.data.align import ARCFACE_TEMPLATE, find_and_align, find_landmarks, similarity
+from lresnet_utils.data.align import ARCFACE_TEMPLATE, find_and_align, find_faces, similarity
 
 
 def matrix_of(scale, angle, x, y):
@@ -71,7 +71,7 @@ def test_aligned_faces_have_their_landmarks_on_the_template(faces):
         aligned = find_and_align(grey)
         assert aligned.shape == (112, 112, 3) and aligned.dtype == np.uint8
         assert (aligned == aligned[..., :1]).all()
-        distance = np.linalg.norm(find_landmarks(aligned) - ARCFACE_TEMPLATE, axis=1)
+        distance = np.linalg.norm(find_faces(aligned)[0] - ARCFACE_TEMPLATE, axis=1)
         assert distance.mean() < 6
 
 
@@ -79,18 +79,67 @@ def test_landmarks_follow_a_shifted_and_enlarged_face(faces):
     grey = faces[0]
     shifted = np.zeros((300, 260), np.uint8)
     shifted[100:212, 80:172] = grey
-    here, there = find_landmarks(grey), find_landmarks(shifted)
+    here, there = find_faces(grey)[0], find_faces(shifted)[0]
     assert abs(there - [80, 100] - here).mean() < 2
     enlarged = cv2.resize(grey, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
-    bigger = find_landmarks(enlarged)
+    bigger = find_faces(enlarged)[0]
     assert abs((bigger + 0.5) / 16 - 0.5 - here).mean() < 2
 
 
-def test_the_largest_face_is_taken(faces):
-    scene = np.full((240, 400), 90, np.uint8)
-    scene[60:172, 10:102] = faces[0]
-    scene[8:232, 200:384] = cv2.resize(faces[1], (184, 224))
-    assert find_landmarks(scene)[:, 0].min() > 200
+def scene_of(faces):
+    """A large face at the left edge, a smaller one in the middle of 500x300."""
+    scene = np.full((300, 500), 90, np.uint8)
+    scene[40:264, :184] = cv2.resize(faces[1], (184, 224))
+    scene[80:220, 195:310] = cv2.resize(faces[0], (115, 140))
+    return scene
+
+
+def test_all_faces_are_found_and_which_is_meant_is_asked(faces):
+    scene = scene_of(faces)
+    for central in (False, True):
+        found = find_faces(scene, central=central)
+        assert found.shape == (2, 5, 2)
+        assert 195 < found[0, :, 0].min() < found[0, :, 0].max() < 310, "the one in the middle"
+    assert len(find_faces(np.full((60, 60), 128, np.uint8))) == 0
+    face = find_and_align(scene)
+    assert np.linalg.norm(find_faces(face)[0] - ARCFACE_TEMPLATE, axis=1).mean() < 6
+
+
+def insightface_choice(boxes, width, height):
+    """As ``FaceAnalysis.get`` of InsightFace 0.7 with ``max_num=1`` chooses by its default."""
+    det = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes])
+    area = (det[:, 2] - det[:, 0]) * (det[:, 3] - det[:, 1])
+    across = (det[:, 0] + det[:, 2]) / 2 - width / 2, (det[:, 1] + det[:, 3]) / 2 - height / 2
+    return int(np.argmax(area - 2.0 * (across[0] ** 2 + across[1] ** 2)))
+
+
+@given(
+    st.lists(
+        st.tuples(*(st.integers(*ends) for ends in ((0, 300), (0, 200), (5, 300), (5, 200)))),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    )
+)
+def test_the_face_that_is_meant_is_the_one_that_insightface_takes(boxes):
+    """The detector's own boxes are replaced; each face's landmarks all hold its number."""
+
+    class Detector:
+        def setInputSize(self, size):  # noqa: N802 - OpenCV's name
+            assert size == (400, 300)
+
+        def detect(self, image):
+            rows = [[*box, *[number] * 10, 0.9] for number, box in enumerate(boxes)]
+            return 1, np.array(rows, np.float32)
+
+    scene = np.zeros((300, 400), np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(align, "_detector", Detector)
+        weighed, central = find_faces(scene), find_faces(scene, central=True)
+    assert sorted(weighed[:, 0, 0]) == sorted(central[:, 0, 0]) == list(range(len(boxes)))
+    assert weighed[0, 0, 0] == insightface_choice(boxes, 400, 300)
+    away = [(x + w / 2 - 200) ** 2 + (y + h / 2 - 150) ** 2 for x, y, w, h in boxes]
+    assert away[int(central[0, 0, 0])] == min(away)
 
 
 def test_same_picture_same_result_in_grey_or_colour(faces):

@@ -1,5 +1,6 @@
 """Decoding against what was encoded; pictures that must not reach a decoder."""
 
+import io
 import struct
 import zlib
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from lresnet_utils.data import images
 from lresnet_utils.data.images import decode, decode_photograph, encode_png, picture_size
@@ -51,7 +53,7 @@ def test_jpeg_is_decoded_as_the_guide_decodes_it_but_rgb():
     np.testing.assert_array_equal(decode(encoded)[0][..., ::-1], guide)
 
 
-@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp", ".webp"])
 @pytest.mark.parametrize("size", [(1, 1), (112, 111), (92, 112), (300, 400)])
 def test_sizes_are_read_from_headers(kind, size):
     height, width = size
@@ -76,7 +78,7 @@ def test_jpegs_with_every_kind_of_header():
     assert "too soon" in decode(whole[: len(whole) // 2])[1]
 
 
-@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp", ".webp"])
 def test_cut_anywhere_has_a_reason_and_says_nothing(kind, capfd):
     encoded = encoded_by_opencv(kind, face())
     for end in range(0, len(encoded) - 1, max(1, len(encoded) // 60)):
@@ -90,6 +92,47 @@ def test_a_damaged_png_is_refused_before_decoding(monkeypatch):
     encoded = bytearray(encode_png(face()))
     encoded[len(encoded) // 2] ^= 1
     assert decode(bytes(encoded)) == (None, "damaged: a checksum is wrong")
+
+
+def webp(picture=None, **how):
+    """A WebP by another encoder; 90x70 where nothing else is said."""
+    picture = face()[:70, :90] if picture is None else picture
+    whole = io.BytesIO()
+    Image.fromarray(picture).save(whole, "WebP", **how)
+    return whole.getvalue()
+
+
+def with_alpha():
+    return np.dstack([face()[:70, :90], np.full((70, 90), 255, np.uint8)])
+
+
+@pytest.mark.parametrize(
+    "encoded, first",
+    [
+        (webp(quality=90), b"VP8 "),
+        (webp(lossless=True), b"VP8L"),
+        (webp(with_alpha(), quality=90), None),
+        (webp(quality=90, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"), b"VP8X"),
+        (webp(with_alpha(), lossless=True, icc_profile=b"a profile, of odd length"), b"VP8X"),
+    ],
+)
+def test_every_form_of_webp_is_read_as_another_decoder_reads_it(encoded, first):
+    assert first in (None, encoded[12:16]) and picture_size(encoded) == (90, 70)
+    image, reason = decode_photograph(encoded)
+    assert reason is None
+    other = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"), int)
+    assert np.abs(image - other).max() <= 2, "of lossy pictures colour is interpolated"
+
+
+def test_a_webp_that_moves_or_states_two_sizes_is_refused():
+    frames = [Image.fromarray(face(seed)) for seed in (0, 1)]
+    whole = io.BytesIO()
+    frames[0].save(whole, "WebP", save_all=True, append_images=frames[1:])
+    assert decode(whole.getvalue()) == (None, "more than one picture")
+    extended = bytearray(webp(quality=90, icc_profile=b"some"))
+    assert extended[12:16] == b"VP8X" and decode_photograph(bytes(extended))[1] is None
+    extended[24:27] = (5000).to_bytes(3, "little")
+    assert decode_photograph(bytes(extended)) == (None, "damaged: it states two sizes")
 
 
 def chunk(kind, content):
@@ -111,7 +154,10 @@ def test_bombs_never_reach_the_decoder(monkeypatch):
     jpeg[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
     bmp = bytearray(encoded_by_opencv(".bmp", face()))
     bmp[18:26] = struct.pack("<ii", 2**31 - 1, -(2**31))
-    for bomb in (png(60_000, 60_000), png(2**31 - 1, 1), bytes(jpeg), bytes(bmp)):
+    webps = [bytearray(webp(quality=90)), bytearray(webp(lossless=True))]
+    webps[0][26:30] = b"\xff\x3f\xff\x3f"
+    webps[1][21:25] = b"\xff\xff\xff\x0f"
+    for bomb in (png(60_000, 60_000), png(2**31 - 1, 1), *map(bytes, (jpeg, bmp, *webps))):
         image, reason = decode(bomb)
         assert image is None and "instead of 112x112" in reason
 
@@ -120,7 +166,7 @@ def test_bombs_never_reach_the_decoder(monkeypatch):
     "encoded, reason",
     [
         (b"", "empty"),
-        (b"\x93NUMPY", "not a JPEG, PNG or BMP picture"),
+        (b"\x93NUMPY", "not a JPEG, PNG, BMP or WebP picture"),
         (b"\x89PNG\r\n\x1a\n", "damaged: it ends too soon"),
         (b"\x89PNG\r\n\x1a\n" + chunk(b"IEND", b""), "damaged: its header is not where it belongs"),
         (b"\xff\xd8\xff\xd9", "damaged: it has no header"),

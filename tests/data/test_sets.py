@@ -1,6 +1,7 @@
 """Sets from folders and lists: which pairs they hold, and what is refused."""
 
 import io
+import os
 import pickle
 
 import cv2
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
+from lresnet_utils.data.align import find_and_align
 from lresnet_utils.data.collection import NO_FACE, FileFaces, collect
 from lresnet_utils.data.draw import deal_people, draw_folds
 from lresnet_utils.data.images import MAX_PIXELS, decode_photograph, encode_png
@@ -382,3 +384,164 @@ def test_what_a_bin_cannot_hold_is_refused(tmp_path):
         pack(folder, tmp_path / "a.bin", pairs="all", folds=2)
     with pytest.raises(DataError, match="holds no people"):
         pack(tmp_path / "faces" / "p00", tmp_path / "a.bin")
+
+
+# What a reader passes over
+
+
+def heic():
+    """The first bytes of a HEIC, as phones write them."""
+    return b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_what_a_folder_holds_beside_is_counted_with_its_reason(tmp_path):
+    folder = people_folder(tmp_path / "faces", [3, 3, 3, 3, 1])
+    webp = cv2.imencode(".webp", np.full((112, 112, 3), 90, np.uint8))[1].tobytes()
+    (folder / "p00" / "3.webp").write_bytes(webp)
+    for name, content in {
+        "p00/a.heic": heic(),
+        "p00/b.JPG.txt": cv2.imencode(".jpg", np.zeros((9, 9, 3), np.uint8))[1].tobytes(),
+        "p01/without": picture(5),
+        "p01/c.tif": b"cut",
+        "p01/2019/d.png": picture(6),
+        "p01/2019/may/e.gif": b"GIF89a",
+        "p01/2019/may/notes.txt": b"BM is not always a picture",
+        "loose.png": picture(7),
+        "README.txt": b"P5 or not",
+        "p02/Thumbs.db": b"\xd0\xcf\x11\xe0",
+        "p02/.hidden.gif": b"GIF89a",
+        ".DS_Store/x.png": picture(8),
+        "nobody/a.csv": b"a,b",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "p03" / "gone.png").symlink_to("0.gif")
+    listing = list_source(describe_source(folder), "all", 2)
+    assert "p00/3.webp" in listing.names and len(listing.names) == 14
+    found = listing.about["passed_over"]
+    assert {row["reason"]: (row["n"], row["examples"]) for row in found["reasons"]} == {
+        "pictures whose ending is not one of JPEG, PNG, BMP or WebP": (
+            4, ["p00/a.heic", "p00/b.JPG.txt", "p01/c.tif"]),
+        "pictures in a folder below a person's": (2, ["p01/2019/d.png", "p01/2019/may/e.gif"]),
+        "pictures beside the people's folders": (1, ["loose.png"]),
+        "broken links, pipes or devices with a picture's ending": (1, ["p03/gone.png"]),
+        "people without a picture that is read": (1, ["nobody"]),
+        "files that are no pictures": (3, ["README.txt", "nobody/a.csv", "p02/Thumbs.db"]),
+    }  # fmt: skip
+    assert found["n_files"] == 8, "pictures only"
+    assert found["examples"] == ["p00/a.heic", "p01/2019/d.png", "loose.png"]
+    store = build_source(folder, tmp_path / "store", folds=2)
+    assert store.record["passed_over"] == found
+    told = pack(folder, tmp_path / "a.bin", folds=2).sentence()
+    assert "; 8 pictures are not read: 4 pictures whose ending" in told and "p00/a.heic" in told
+
+
+def test_a_folder_that_holds_all_and_reads_all_passes_nothing_over(tmp_path):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    listing = list_source(describe_source(folder), "all", 2)
+    assert listing.about["passed_over"] == {"n_files": 0, "examples": [], "reasons": []}
+    told = pack(folder, tmp_path / "a.bin", folds=2).sentence()
+    assert "not read" not in told and "equal" not in told.replace("equal folds", "")
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [("train/p00/", "8 pictures in a folder below a person's, such as train/p00/0.png"),
+     ("", "8 pictures beside the people's folders, such as 0.png")],
+)  # fmt: skip
+def test_a_folder_one_level_off_says_where_its_pictures_are(tmp_path, below, said):
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    for number in range(8):
+        (tmp_path / f"{below}{number}.png").write_bytes(picture(number))
+    with pytest.raises(DataError, match="holds no people: 8 pictures are not read: ") as caught:
+        check_source(tmp_path, folds=2)
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) <= 3
+
+
+def test_names_that_no_terminal_should_see_and_deep_folders_are_counted(tmp_path):
+    folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
+    deep = folder / "p00"
+    for _ in range(300):
+        deep = deep / "d"
+        deep.mkdir()
+    (folder / "p01" / "\x1b[31mred.gif").write_bytes(b"GIF89a")
+    (folder / "p01" / os.fsdecode(b"\xff.gif")).write_bytes(b"GIF89a")
+    os.mkfifo(folder / "p02" / "pipe.png")
+    os.mkfifo(folder / "p02" / "pipe")
+    found = list_source(describe_source(folder), "all", 2).about["passed_over"]
+    assert found["n_files"] == 3
+    told = "".join(name for row in found["reasons"] for name in row["examples"])
+    assert told.isprintable() and told.encode("utf-8")
+
+
+def test_files_with_one_content_are_named_and_of_two_people_first(tmp_path):
+    folder = people_folder(tmp_path / "faces", [3, 3, 3, 3])
+    (folder / "p02" / "copy.png").write_bytes((folder / "p02" / "1.png").read_bytes())
+    (folder / "p03" / "9.png").write_bytes((folder / "p01" / "0.png").read_bytes())
+    store = build_source(folder, tmp_path / "store", pairs="all", folds=2)
+    assert store.record["equal_files"] == {
+        "n_pictures": 2,
+        "n_of_two_people": 1,
+        "examples": ["p01/0.png = p03/9.png", "p02/1.png = p02/copy.png"],
+    }
+    told = pack(folder, tmp_path / "a.bin", folds=2).sentence()
+    assert (
+        "; 2 pictures are there in equal files, 1 of them under two people, such as p01/0" in told
+    )
+
+
+# Which face, and how many
+
+
+def scene_of(small, large, without=None):
+    """A small face in the middle of 400x300 and a large one at its left."""
+    scene = np.full((300, 400), 90, np.uint8)
+    if without != "large":
+        scene[40:264, 34:218] = cv2.resize(large, (184, 224))
+    if without != "small":
+        scene[119:180, 175:225] = cv2.resize(small, (50, 61))
+    return scene
+
+
+def test_lfw_means_the_face_in_the_middle_and_others_weigh_size_against_distance(tmp_path):
+    faces = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for _, path in orl_files()[:360:20]]
+    home = lfw_folder(tmp_path / "home")
+    pictures = sorted(home.rglob("*.jpg"))
+    for number, path in enumerate(pictures):
+        without = "large" if number % 3 == 2 else None
+        content = encode_png(np.dstack([scene_of(faces[number], faces[number - 1], without)] * 3))
+        path.write_bytes(content)
+    of_lfw = build_source(home, tmp_path / "of_lfw", pairs="unrestricted")
+    of_people = build_source(home / "lfw", tmp_path / "of_people", pairs="all", folds=2)
+    for store, missing in ((of_lfw, "large"), (of_people, "small")):
+        assert store.failures == () and store.n_images == 18
+        assert store.record["n_aligned"] == 18 and store.record["n_several_faces"] == 12
+        for number in range(0, 18, 3):
+            found = store.images()[number].astype(int)
+            away = {
+                other: np.abs(found - find_and_align(
+                    scene_of(faces[number], faces[number - 1], other)))[30:100, 30:82].mean()
+                for other in ("small", "large")
+            }  # fmt: skip
+            assert min(away, key=away.get) == missing
+
+
+# What could not be used
+
+
+def test_pack_and_the_store_name_the_file_and_its_true_reason(tmp_path):
+    folder = people_folder(tmp_path / "faces", [3, 3, 3, 3])
+    cut = (folder / "p00" / "1.png").read_bytes()
+    (folder / "p00" / "1.png").write_bytes(cut[: len(cut) // 2])
+    (folder / "p01" / "0.png").write_bytes(encode_png(np.zeros((60, 50, 3), np.uint8)))
+    packed = pack(folder, tmp_path / "a.bin", folds=2)
+    told = packed.sentence()
+    assert "; 1 picture cannot be used (damaged: it ends too soon), such as p00/1.png" in told
+    assert f"; 1 picture cannot be used ({NO_FACE}), such as p01/0.png" in told
+    store = build_source(folder, tmp_path / "store", folds=2)
+    assert {(row["name"], row["reason"]) for row in store.record["failures"]} == {
+        ("p00/1.png", "damaged: it ends too soon"), ("p01/0.png", NO_FACE)}  # fmt: skip
+    assert packed.n_images == store.n_images - 2, "an empty place is no picture"
+    slots = np.stack([store.left, store.right], axis=1).ravel()
+    lost = [row["image"] for row in store.record["failures"]]
+    assert packed.n_empty_slots == np.isin(slots, lost).sum() > 0

@@ -153,7 +153,7 @@ def test_a_failure_of_the_plain_picture_fails_the_picture(sets, tmp_path):
     broken = write_bin(tmp_path / "p.bin", [b"GIF" if i == 0 else encode_png(faces(2)[i])
                                             for i in SLOTS], SAME)  # fmt: skip
     store = build_store(sets[0], tmp_path / "store", variants=["plain"], plain_bin=broken)
-    assert store.failures[0] == (0, "not aligned: not a JPEG, PNG or BMP picture")
+    assert store.failures[0] == (0, "not aligned: not a JPEG, PNG, BMP or WebP picture")
     assert not store.images("aligned")[0].any()
 
 
