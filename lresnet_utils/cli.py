@@ -116,7 +116,10 @@ def run(
     from lresnet_utils.progress import execute_with_progress, print_plan
 
     if dry_run:
+        from lresnet_utils import preflight
+
         print_plan(checked, folder, fresh=fresh)
+        preflight.check_sets(checked)
         return
 
     def check() -> None:

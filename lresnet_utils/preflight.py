@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.known_files import known_sources
 from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
-from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest
+from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest, print_line
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
 from lresnet_utils.params import DatasetParams, MoreSet, Params
@@ -60,11 +61,19 @@ def check(params: Params, run: RunFolder) -> None:
             where="dataset.variants",
             fix="leave 'plain' out, for example dataset.variants: [res28, noise40]",
         )
-    if params.dataset.source != NO_FACES:
-        for given in (params.dataset, *params.dataset.more):
-            _check_set(given, params.folds)
+    check_sets(params)
     require_free(run.folder, room_for(params))
     prepare_folder(run.folder)
+
+
+def check_sets(params: Params) -> None:
+    """Refuse sets whose lists, labels or files do not fit; warn where much would be passed over."""
+    if params.dataset.source == NO_FACES:
+        return
+    for given in (params.dataset, *params.dataset.more):
+        warning = _check_set(given, params.folds)
+        if warning:
+            print_line(f"Warning: {warning}", file=sys.stderr)
 
 
 def room_for(params: Params) -> int:
@@ -209,7 +218,7 @@ def _check_weights(params: Params) -> None:
     load_into(module, read_state_dict(path), where=str(path), assign=True)
 
 
-def _check_set(given: DatasetParams | MoreSet, folds: int) -> None:
+def _check_set(given: DatasetParams | MoreSet, folds: int) -> str | None:
     """See that a set's lists, labels and files are there and fit together."""
     source = given.source if given.source == ORL else resolve(given.source)
     pairs = given.pairs if given.pairs in PAIR_WORDS else str(resolve(given.pairs))
@@ -219,4 +228,4 @@ def _check_set(given: DatasetParams | MoreSet, folds: int) -> None:
             where="dataset.pairs",
             fix=nearest(given.pairs, PAIR_WORDS),
         )
-    check_source(source, pairs, given.align, folds)
+    return check_source(source, pairs, given.align, folds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -118,13 +118,15 @@ def find_faces(image: np.ndarray, central: bool = False) -> np.ndarray:
     return (landmarks + 0.5) * ratio - 0.5
 
 
-def alignment(images: np.ndarray, most: int = 60) -> dict[str, Any]:
+def alignment(images: np.ndarray, failed: Iterable[int] = (), most: int = 60) -> dict[str, Any]:
     """Return how far faces that should be aligned lie from the template.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, 112, 112, 3), RGB
         At most `most` of them, evenly spaced, are looked at.
+    failed : iterable of int
+        Those that hold no picture.
     most : int
         About 10 ms each.
 
@@ -138,7 +140,9 @@ def alignment(images: np.ndarray, most: int = 60) -> dict[str, Any]:
         both None where no face was found. A part of the faces stands for the set, so there is no
         interval.
     """
-    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
+    usable = np.setdiff1d(np.arange(len(images)), np.array(list(failed), np.intp))
+    places = np.linspace(0, len(usable) - 1, min(len(usable), most)).astype(int)
+    rows = usable[np.unique(places)]
     found = [find_faces(np.ascontiguousarray(images[row][..., ::-1])) for row in rows]
     points = [faces[0] for faces in found if len(faces)]
     # The shape of a face differs from the template's; a similarity leaves that as it is.

@@ -22,12 +22,12 @@ _BEGINNING = re.compile(
     rb"|.{4}ftyp(hei|hev|mif|msf|avi)|\0{3}\x0c(jP|JXL)  |\xff\x0a|\xff\x4f\xff\x51",
     re.DOTALL,
 )
-_ENDING = "pictures whose ending is not one of JPEG, PNG, BMP or WebP"
-_BELOW = "pictures in a folder below a person's"
-_BESIDE = "pictures beside the people's folders"
-_NO_FILE = "broken links, pipes or devices with a picture's ending"
-_EMPTY = "people without a picture that is read"
-_NO_PICTURE = "files that are no pictures"
+_ENDING = "the ending is not that of a JPEG, PNG, BMP or WebP"
+_BELOW = "in a folder below a person's"
+_BESIDE = "beside the people's folders"
+_NO_FILE = "a broken link, a pipe or a device"
+_EMPTY = "a person's folder without a picture that is read"
+_NO_PICTURE = "not a picture"
 _LOST = (_ENDING, _BELOW, _BESIDE, _NO_FILE)
 _SHOWN = 3
 # About four million pairs; more would be gigabytes as Python objects.
@@ -116,7 +116,7 @@ def people_in(folder: Path) -> tuple[list[list[str]], dict[str, Any]]:
         The pictures, as ``person/name``, of everyone who has one; both in order of their
         characters.
     passed_over : dict
-        ``n_files``, pictures that are not read; ``examples``, the first of their names; and
+        ``n_files``, pictures that are not read; ``examples``, some with their reasons; and
         ``reasons``, a list of ``{"reason", "n", "examples"}`` that also tells of people without
         a picture and of files that are none.
 
@@ -153,7 +153,10 @@ def people_in(folder: Path) -> tuple[list[list[str]], dict[str, Any]]:
     ]
     lost = [row for row in reasons if row["reason"] in _LOST]
     examples = [
-        row["examples"][n] for n in range(_SHOWN) for row in lost if n < len(row["examples"])
+        f"{row['examples'][n]}: {row['reason']}"
+        for n in range(_SHOWN)
+        for row in lost
+        if n < len(row["examples"])
     ]
     n_files = sum(row["n"] for row in lost)
     passed_over = {"n_files": n_files, "examples": examples[:_SHOWN], "reasons": reasons}
@@ -172,12 +175,12 @@ def told_passed_over(passed_over: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> row = {"reason": "pictures beside the people's folders", "n": 2, "examples": ["1.png"]}
+    >>> row = {"reason": "beside the people's folders", "n": 2, "examples": ["1.png", "2.png"]}
     >>> told_passed_over({"n_files": 2, "reasons": [row]})
-    "2 pictures are not read: 2 pictures beside the people's folders, such as 1.png"
+    "2 pictures are not read: 2 (beside the people's folders), such as 1.png"
     """
     rows = (
-        f"{row['n']:,} {row['reason']}, such as {row['examples'][0]}"
+        f"{row['n']:,} ({row['reason']}), such as {row['examples'][0]}"
         for row in passed_over["reasons"]
         if row["reason"] in _LOST
     )

@@ -21,6 +21,7 @@ from lresnet_utils.data.collection import (
     distinct,
 )
 from lresnet_utils.data.face_set import PICTURE, FaceSet
+from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.data.store import build_store, write_store
 from lresnet_utils.errors import DataError, ParamsError, nearest
 
@@ -30,6 +31,7 @@ DEFAULT_FOLDS = 10
 _OF_FOLDERS = (people.BALANCED, people.ALL, *lfw.LISTS)
 # Words for `pairs`; beside them, a CSV of templates takes the path of its pairs.
 PAIR_WORDS = (AUTO, *_OF_FOLDERS)
+_MOST_PASSED_OVER = 0.05
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,20 @@ def list_source(source: Source, pairs: str = AUTO, folds: int = DEFAULT_FOLDS) -
 
 def check_source(
     source: str | Path, pairs: str = AUTO, align: str = AUTO, folds: int = DEFAULT_FOLDS
-) -> None:
+) -> str | None:
     """See that a set can be read: lists, labels and files, before any picture is opened.
+
+    Returns
+    -------
+    str or None
+        What to warn of: that much of a folder would be passed over.
 
     Raises
     ------
     ParamsError, DataError
         As :func:`build_source` would; also when there are fewer pairs than folds.
     """
+    warning = None
     described = describe_source(source)
     if described.kind in (ORL, "bin"):
         check_fixed(described, pairs, align)
@@ -147,12 +155,17 @@ def check_source(
         listing = list_source(described, pairs, folds)
         listing.check()
         n_pairs, folds = len(listing.same), listing.folds or folds
+        passed_over = listing.about.get("passed_over", {"n_files": 0})
+        n_read = len(listing.names) + listing.about.get("n_files_in_no_pair", 0)
+        if passed_over["n_files"] > _MOST_PASSED_OVER * (n_read + passed_over["n_files"]):
+            warning = f"{described.source}: {told_passed_over(passed_over)}."
     if folds > n_pairs:
         raise ParamsError(
             f"{folds} folds need at least as many pairs; the set has {n_pairs}.",
             where=f"folds, {described.source}",
             fix="ask for fewer folds",
         )
+    return warning
 
 
 def check_fixed(source: Source, pairs: str, align: str) -> None:

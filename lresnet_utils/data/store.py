@@ -34,6 +34,7 @@ from lresnet_utils.files import (
 )
 
 _SCHEMA = 1
+_SHOWN = 3
 
 
 def build_store(
@@ -220,7 +221,9 @@ def _about(collection: Collection) -> dict[str, Any]:
     if isinstance(collection.faces, FileFaces):
         n_faces = collection.faces.n_faces
         about["n_aligned"] = len(n_faces)
-        about["n_several_faces"] = sum(n > 1 for n in n_faces.values())
+        several = [image for image, n in n_faces.items() if n > 1]
+        about["n_several_faces"] = len(several)
+        about["several_faces"] = [collection.faces.names[image] for image in several[:_SHOWN]]
     if collection.templates is not None:
         about["n_templates"] = collection.templates.count
     return about

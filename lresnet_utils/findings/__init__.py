@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     accuracy.passed_for_few_pairs,
     accuracy.saturated,
     timing.wide_intervals,
+    state.several_faces,
     state.set_health,
 )
 """In the order in which a reader meets what they say."""

@@ -191,7 +191,9 @@ def _complete(results: Results, base: Cell | None) -> Finding | None:
         "passed_over": "; ".join(passed_over.get("examples", [])),
         "n_several_faces": dataset.get("n_several_faces") or 0,
     }
-    if lost > MOST_LOST * n_pairs or evidence["n_passed_over"] > MOST_LOST * dataset["n_images"]:
+    # Of the pairs that could be drawn not all are; pictures in none of them are there all the same.
+    n_there = dataset["n_images"] + dataset.get("n_files_in_no_pair", 0)
+    if lost > MOST_LOST * n_pairs or evidence["n_passed_over"] > MOST_LOST * n_there:
         kind = FAILS
     elif lost or evidence["n_passed_over"]:
         kind = UNKNOWN

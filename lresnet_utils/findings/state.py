@@ -7,6 +7,7 @@ from typing import Any
 
 from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, UNKNOWN, Cell, Finding, Results
+from lresnet_utils.findings.preconditions import MOST_LOST
 from lresnet_utils.stages.status import FAILED, UNAVAILABLE
 
 
@@ -40,6 +41,21 @@ def unjudged_cells(results: Results) -> list[Finding]:
             evidence = {"targets": model.targets(cells), "items": items}
             found.append(Finding("unjudged-cells", UNKNOWN, evidence, model.names(cells), case))
     return found
+
+
+def several_faces(results: Results) -> list[Finding]:
+    """Say where so many pictures held several faces that the wrong one may have been taken."""
+    dataset = results["dataset"]
+    n_several = dataset.get("n_several_faces") or 0
+    if n_several <= MOST_LOST * dataset.get("n_images", 0):
+        return []
+    evidence = {
+        "n_several_faces": n_several,
+        "n_images": dataset["n_images"],
+        "several_faces": "; ".join(dataset.get("several_faces", [])),
+    }
+    cells = model.names(model.judged_cells(results))
+    return [Finding("several-faces", UNKNOWN, evidence, cells)]
 
 
 def _by_reason(stopped: Iterable[tuple[Cell, str, str | None]]) -> list[dict[str, Any]]:

@@ -233,6 +233,14 @@ _STATE = {
     ("unjudged-cells", "speed"): Words(
         "Speed cannot be told: {targets}.", "{items}.", "", "{cells}: {reason}"
     ),
+    ("several-faces", ""): Words(
+        "Many pictures hold several faces, of which another person's may have been taken: "
+        "{n_several_faces} of {n_images}.",
+        "Of a picture of LFW the face in the middle is taken, elsewhere the largest, weighed "
+        "against its distance from the middle.",
+        "Look at the faces on the Preprocess page, or crop the pictures around whom they are of.",
+        also=(("several_faces", "evidence", "Such pictures: {several_faces}."),),
+    ),
     ("set-health", ""): Words("{finding}: {evidence}", "{consequence}"),
 }
 

@@ -60,8 +60,7 @@ def preprocess(
 
     def make() -> dict[str, Any]:
         faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
-        record = faces.describe() | {"licence": licence_of(dataset)}
-        record |= {"alignment": alignment(faces.images())}
+        record = _described(faces, dataset)
         if guide_files != "no":
             record |= {"guide_files": _guide_files(run, faces, guide_files)}
         record |= {"custody": of_faces(run, faces), "sets": {}}
@@ -69,7 +68,7 @@ def preprocess(
             folder = run.more_faces(item.key)
             own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
             record["custody"] += of_faces(run, own)
-            record["sets"][item.key] = own.describe() | {"licence": licence_of(item.source)}
+            record["sets"][item.key] = _described(own, item.source)
         return record
 
     def files() -> list[Path]:
@@ -104,6 +103,15 @@ def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:
         align=align,
         folds=folds,
     )
+
+
+def _described(faces: FaceSet, source: str) -> dict[str, Any]:
+    """Return a store's record with its terms, and how faces lie that were given as aligned."""
+    failed = [image for image, _ in faces.failures]
+    record = faces.describe() | {"licence": licence_of(source), "alignment": None}
+    if record.get("n_aligned", 0) < faces.n_images - len(failed):
+        record["alignment"] = alignment(faces.images(), failed)
+    return record
 
 
 def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "absolute"]) -> dict:

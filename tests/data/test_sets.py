@@ -420,20 +420,24 @@ def test_what_a_folder_holds_beside_is_counted_with_its_reason(tmp_path):
     assert "p00/3.webp" in listing.names and len(listing.names) == 14
     found = listing.about["passed_over"]
     assert {row["reason"]: (row["n"], row["examples"]) for row in found["reasons"]} == {
-        "pictures whose ending is not one of JPEG, PNG, BMP or WebP": (
+        "the ending is not that of a JPEG, PNG, BMP or WebP": (
             4, ["p00/a.heic", "p00/b.JPG.txt", "p01/c.tif"]),
-        "pictures in a folder below a person's": (2, ["p01/2019/d.png", "p01/2019/may/e.gif"]),
-        "pictures beside the people's folders": (1, ["loose.png"]),
-        "broken links, pipes or devices with a picture's ending": (1, ["p03/gone.png"]),
-        "people without a picture that is read": (1, ["nobody"]),
-        "files that are no pictures": (3, ["README.txt", "nobody/a.csv", "p02/Thumbs.db"]),
+        "in a folder below a person's": (2, ["p01/2019/d.png", "p01/2019/may/e.gif"]),
+        "beside the people's folders": (1, ["loose.png"]),
+        "a broken link, a pipe or a device": (1, ["p03/gone.png"]),
+        "a person's folder without a picture that is read": (1, ["nobody"]),
+        "not a picture": (3, ["README.txt", "nobody/a.csv", "p02/Thumbs.db"]),
     }  # fmt: skip
     assert found["n_files"] == 8, "pictures only"
-    assert found["examples"] == ["p00/a.heic", "p01/2019/d.png", "loose.png"]
+    assert found["examples"] == [
+        "p00/a.heic: the ending is not that of a JPEG, PNG, BMP or WebP",
+        "p01/2019/d.png: in a folder below a person's",
+        "loose.png: beside the people's folders",
+    ]
     store = build_source(folder, tmp_path / "store", folds=2)
     assert store.record["passed_over"] == found
     told = pack(folder, tmp_path / "a.bin", folds=2).sentence()
-    assert "; 8 pictures are not read: 4 pictures whose ending" in told and "p00/a.heic" in told
+    assert "; 8 pictures are not read: 4 (the ending is not" in told and "p00/a.heic" in told
 
 
 def test_a_folder_that_holds_all_and_reads_all_passes_nothing_over(tmp_path):
@@ -446,8 +450,8 @@ def test_a_folder_that_holds_all_and_reads_all_passes_nothing_over(tmp_path):
 
 @pytest.mark.parametrize(
     ("below", "said"),
-    [("train/p00/", "8 pictures in a folder below a person's, such as train/p00/0.png"),
-     ("", "8 pictures beside the people's folders, such as 0.png")],
+    [("train/p00/", "8 (in a folder below a person's), such as train/p00/0.png"),
+     ("", "8 (beside the people's folders), such as 0.png")],
 )  # fmt: skip
 def test_a_folder_one_level_off_says_where_its_pictures_are(tmp_path, below, said):
     (tmp_path / below).mkdir(parents=True, exist_ok=True)

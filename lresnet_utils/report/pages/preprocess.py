@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from lresnet_utils.data.align import looks_off
 from lresnet_utils.data.draw import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.report.displays import FaceSheetDisplay
@@ -11,6 +15,7 @@ from lresnet_utils.report.style import fmt_count
 from lresnet_utils.report.words import recorded, tr
 
 _SHOWN_FAILURES = 10
+_ALIGNMENT = ("median_px", "median_degrees", "n_off", "limit_px", "n_no_face")
 
 
 def contents(faces: FaceSet) -> None:
@@ -26,6 +31,8 @@ def contents(faces: FaceSet) -> None:
         more.append((tr("Templates"), fmt_count(about["n_templates"])))
     if "n_aligned" in about:
         more.append((tr("Faces found and aligned here"), fmt_count(about["n_aligned"])))
+    if "n_several_faces" in about:
+        more.append((tr("Pictures with several faces"), fmt_count(about["n_several_faces"])))
     if faces.folds is not None:
         more.append((tr("Folds"), tr("{folds}, the set's own", folds=faces.folds)))
     properties(
@@ -77,9 +84,61 @@ def failures(faces: FaceSet) -> None:
         ),
         "warning",
     )
-    rows = [{"image": image, "reason": why} for image, why in faces.failures[:_SHOWN_FAILURES]]
+    rows = faces.record["failures"][:_SHOWN_FAILURES]
     more = len(faces.failures) - len(rows)
     caption = tr("Failures to acquire") + (
         tr(", the first {n}; {more} more", n=len(rows), more=more) if more else ""
     )
-    table(rows, [Column("image", "Image"), Column("reason", "Reason")], caption)
+    columns = [Column("image", "Image"), Column("name", "File"), Column("reason", "Reason")]
+    table(rows, columns if "name" in rows[0] else columns[::2], caption)
+
+
+def doubts(record: Mapping[str, Any]) -> None:
+    """Show what was not read, what is there twice, and how faces lie that were not aligned here.
+
+    Parameters
+    ----------
+    record : mapping
+        Of the stage.
+    """
+    passed_over = record.get("passed_over")
+    if passed_over and passed_over["reasons"]:
+        rows = [row | {"examples": ", ".join(row["examples"])} for row in passed_over["reasons"]]
+        columns = [Column("reason", "Reason"), Column("n", "Files"), Column("examples", "Such as")]
+        table(rows, columns, tr("What of the folder was passed over"))
+    elif passed_over:
+        say(tr("Nothing of the folder was passed over."))
+    equal = record.get("equal_files")
+    if equal:
+        text = tr(
+            "{n} pictures are there in equal files, {n_of_two} of them under two people, such as "
+            "{example}. The pairs on the Evaluate page take each for one picture, and for the "
+            "first of these people.",
+            n=equal["n_pictures"],
+            n_of_two=equal["n_of_two_people"],
+            example=equal["examples"][0],
+        )
+        note(text, "warning" if equal["n_of_two_people"] else "info")
+    if record.get("n_several_faces"):
+        note(
+            tr(
+                "In {n} pictures several faces were found, such as {examples}. Of a picture of LFW "
+                "the face in the middle is taken, elsewhere the largest, weighed against its "
+                "distance from the middle.",
+                n=record["n_several_faces"],
+                examples=", ".join(record["several_faces"]),
+            )
+        )
+    found = record.get("alignment")
+    if found and found["n"]:
+        text = tr(
+            "Of {n_looked} faces that were looked at, aligning once more would move half by "
+            "{median_px:.1f} pixels and {median_degrees:.1f} degrees or more, and {n_off} by more "
+            "than {limit_px:g} pixels; in {n_no_face} no face was found.",
+            n_looked=found["n"] + found["n_no_face"],
+            **{key: found[key] for key in _ALIGNMENT},
+        )
+        note(text, "warning" if looks_off(found) else "info")
+    elif found:
+        n = found["n_no_face"]
+        note(tr("In none of {n} pictures that were looked at was a face found.", n=n), "warning")

@@ -28,6 +28,9 @@ def contents(run: RunFolder) -> None:
             "folds": own.get("folds") or tr("the run's"),
             "aligned": own.get("n_aligned", 0),
             "failed": len(own["failures"]),
+            "passed_over": own.get("passed_over", {}).get("n_files"),
+            "several": own.get("n_several_faces"),
+            "off": own["alignment"] and own["alignment"]["median_px"],
         }
         for own in record["sets"].values()
     ]
@@ -39,6 +42,9 @@ def contents(run: RunFolder) -> None:
         Column("impostor", "Impostor pairs"),
         Column("folds", "Folds"),
         Column("aligned", "Faces found and aligned here"),
+        Column("several", "Pictures with several faces"),
+        Column("off", "Off the template", "pixels, median of others", ".1f"),
+        Column("passed_over", "Pictures passed over"),
         Column("failed", "Failures to acquire"),
     ]
     if rows:
