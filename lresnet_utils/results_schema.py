@@ -84,10 +84,39 @@ def _dataset() -> Schema:
         "pairs_sha256": _said(_STRING, "fingerprint of pictures, pairs and labels"),
         "licence": _or_null(_terms()),
     } | counts
+    one |= _doubts()
     return _object(
         one | {"sets": _object({}, said="further sets by key", others=_object(one))},
         said="the set of pairs; empty where there is none",
     )
+
+
+def _doubts() -> dict[str, Schema]:
+    names = _array(_STRING, "the first of their names")
+    lost = {
+        "image": _COUNT,
+        "reason": _STRING,
+        "name": _said(_STRING, "of its file, if it has one"),
+    }
+    row = _object({"reason": _STRING, "n": _COUNT, "examples": names}, required=("reason", "n"))
+    passed_over = {"n_files": _said(_COUNT, "pictures"), "examples": names}
+    passed_over["reasons"] = _array(row, "also folders without a picture, and no pictures")
+    equal = {"n_pictures": _COUNT, "n_of_two_people": _COUNT, "examples": names}
+    counts = dict.fromkeys(("n", "n_no_face", "n_off"), _COUNT)
+    far = dict.fromkeys(("median_px", "median_degrees"), _or_null(_NUMBER))
+    return {
+        "failures": _array(_object(lost), "pictures that cannot be used"),
+        "passed_over": _object(passed_over, said="what of a folder is not read"),
+        "equal_files": _object(equal, said="files with the same content; absent if none"),
+        "n_files_in_no_pair": _COUNT,
+        "n_aligned": _said(_COUNT, "faces found and aligned here"),
+        "n_several_faces": _said(_COUNT, "pictures in which several faces were found"),
+        "several_faces": names,
+        "alignment": _said(
+            _or_null(_object(counts | far | {"limit_px": _NUMBER}, required=tuple(counts))),
+            "how far given faces lie from the template; null where all were aligned here",
+        ),
+    }
 
 
 def _input_test() -> Schema:

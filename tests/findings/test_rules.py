@@ -354,7 +354,8 @@ def troubled():
     odd = {"finding": "Class balance", "evidence": "x", "consequence": "y", "harmless": False}
     base["failures"] = failures(n_genuine_lost=3)
     cells = (base, cell("a-int8", 4, **low), int8 | low, wide, stopped("failed"))
-    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd], "dataset": FACES}
+    faces = FACES | {"n_several_faces": 90, "several_faces": ["s01/1.png"]}
+    extra = {"timing": [{"batch_size": 16, "load": load}], "set_health": [odd], "dataset": faces}
     return results(*cells) | extra
 
 
@@ -551,3 +552,25 @@ def test_several_reasons_and_conditions_are_listed_each_with_what_to_do():
     assert first.startswith("The fastest build") and "condition" not in first
     assert lead == "On condition that these 2 things are meant:"
     assert len(soup.select("li")) == 2 and rest == ["Ship a-fp32 at batch size 16."]
+
+
+def test_several_faces_are_said_where_they_are_many():
+    """Another person's face may have been taken: it cannot be told, and withholds nothing."""
+    several = {"n_several_faces": 60, "several_faces": ["Ann_A/1.jpg", "Bob_B/2.jpg"]}
+    run = sound(dataset=several)
+    (found,) = told(state.several_faces, run)
+    assert (found.rule, found.kind) == ("several-faces", "cannot tell")
+    said = say(found)
+    assert "60 of 400" in said.finding and "Ann_A/1.jpg; Bob_B/2.jpg" in said.evidence
+    (answer,) = told(speed.fastest_accurate, run)
+    assert answer.case == "faster" and "condition" not in say(answer).finding
+    for few in ({"n_several_faces": 20}, {}):
+        assert told(state.several_faces, sound(dataset=few)) == []
+
+
+def test_few_files_among_many_in_no_pair_are_a_condition_and_many_withhold():
+    passed = {"n_files": 30, "examples": ["s01/1.gif: an ending"]}
+    for in_no_pair, case in ((0, "fails"), (4000, "part")):
+        run = sound(dataset={"passed_over": passed, "n_files_in_no_pair": in_no_pair})
+        (found,) = told(preconditions.unmet, run)
+        assert (found.rule, found.case) == ("set-complete", case)

@@ -1,16 +1,25 @@
 """Several sets in one run: each is judged as it would be alone, templates are pooled."""
 
+import cv2
 import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
 
+from lresnet_utils.cli import app
+from lresnet_utils.data.align import find_and_align
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
+from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.errors import DataError
 from lresnet_utils.files import write_arrays
+from lresnet_utils.params import Params
+from lresnet_utils.preflight import check_sets
 from lresnet_utils.report.pages import preprocess as preprocess_page
 from lresnet_utils.report.pages import sets as page
+from lresnet_utils.results_schema import results_schema
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.infer import set_variant
@@ -208,3 +217,89 @@ def test_the_guides_files_cannot_hold_templates(sources, tmp_path):
             pairs=str(sources / "pairs.csv"),
             guide_files="relative",
         )
+
+
+@pytest.fixture(scope="module")
+def crooked(tmp_path_factory):
+    """Eight people with three faces each, turned by 20 degrees, and much beside them."""
+    root = tmp_path_factory.mktemp("crooked") / "people"
+    turn = cv2.getRotationMatrix2D((56, 56), 20, 1)
+    for index, (person, path) in enumerate(orl_files()):
+        if person < 8 and index % 10 < 3:
+            face = find_and_align(cv2.imread(str(path)))
+            name = root / f"p{person}" / f"{index % 10}.png"
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.write_bytes(encode_png(cv2.warpAffine(face, turn, (112, 112))))
+    (root / "p0" / "cut.png").write_bytes((root / "p0" / "0.png").read_bytes()[:900])
+    (root / "p1" / "again.png").write_bytes((root / "p0" / "0.png").read_bytes())
+    for number in range(3):
+        (root / "p2" / f"{number}.heic").write_bytes(b"x")
+    scene = np.full((300, 500, 3), 90, np.uint8)
+    for left, (_, path) in zip((60, 260), orl_files()[200:220:10], strict=True):
+        scene[40:264, left : left + 184] = cv2.resize(cv2.imread(str(path)), (184, 224))
+    (root / "p3" / "two.png").write_bytes(encode_png(scene))
+    return root
+
+
+def test_the_preprocess_page_says_what_the_set_is_not(crooked, tmp_path):
+    further = [{"name": "Again", "source": str(crooked), "align": "always"}]
+    run = RunFolder(tmp_path / "run")
+    faces = preprocess(run, dataset=str(crooked), pairs="all", folds=2, more=further)
+    record = run.record("3_preprocess")
+    assert record["alignment"]["n"] == 25 and record["alignment"]["n_off"] >= 20
+    assert record["alignment"]["n_no_face"] == 0, "the picture that cannot be used is none"
+    assert abs(record["alignment"]["median_degrees"] - 20) < 4
+    again = record["sets"]["again"]
+    assert again["alignment"] is None, "all were aligned here"
+    assert again["n_several_faces"] == record["n_several_faces"] == 1
+    told = shown(preprocess_page.doubts, record)
+    for words in (
+        "p2/0.heic, p2/1.heic, p2/2.heic",
+        "the ending is not that of a JPEG",
+        "1 of them under two people, such as p0/0.png = p1/again.png",
+        "In 1 pictures several faces were found, such as p3/two.png",
+        "Of 25 faces that were looked at",
+    ):
+        assert words in told, words
+    assert "p0/cut.png" in shown(preprocess_page.failures, faces)
+    assert "passed over" in shown(page.contents, run)
+    schema = results_schema()
+    schema = {"$defs": schema["$defs"]} | schema["properties"]["dataset"]
+    wrong = [found.message for found in Draft202012Validator(schema).iter_errors(record)]
+    assert wrong == []
+
+
+def test_of_a_set_that_is_what_it_seems_the_page_says_so(run):
+    told = shown(preprocess_page.doubts, run.record("3_preprocess"))
+    assert "Nothing of the folder was passed over." in told
+    assert "several" not in told and "equal" not in told
+
+
+def params_of(folder, **changes):
+    return Params.model_validate(
+        {"name": "t", "dataset": {"source": str(folder), "variants": []} | changes,
+         "batch_sizes": [4], "targets": ["torch-fp32"], "folds": 2}
+    )  # fmt: skip
+
+
+def test_before_work_starts_it_is_said_that_much_would_be_passed_over(crooked, sources, capsys):
+    check_sets(params_of(crooked))
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("Warning: ") and "3 pictures are not read: 3 (the ending" in line
+    check_sets(params_of(sources / "people"))
+    check_sets(params_of(sources / "agedb_30.bin"))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_dry_run_warns_too(crooked, tmp_path, monkeypatch):
+    params = tmp_path / "t.yaml"
+    params.write_text(
+        f"name: t\ndataset: {{source: {crooked}, variants: []}}\nbatch_sizes: [4]\n"
+        "targets: [torch-fp32]\nfolds: 2\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["run", str(params), "--dry-run"])
+    assert found.exit_code == 0 and "3_preprocess" in found.stdout
+    assert "3 pictures are not read" in found.stderr
