@@ -55,7 +55,7 @@ def embed(
     require_own(folder, ours=(folder / MANIFEST).is_file() or shards)
     prepare_folder(folder / "shards")
     if isinstance(records, People) and records.passed_over["n_files"]:
-        print_line(f"{told_passed_over(records.passed_over)}.", file=sys.stderr)
+        print_line(f"{records.name}: {told_passed_over(records.passed_over)}.", file=sys.stderr)
     with (
         run_lock(folder),
         open_engine(workers=workers, scheduler=scheduler, files=files, folder=folder) as engine,

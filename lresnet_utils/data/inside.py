@@ -171,20 +171,20 @@ def people_in(folder: Path) -> tuple[list[list[str]], dict[str, Any]]:
 
 
 def told_passed_over(passed_over: Mapping[str, Any]) -> str:
-    """Say how many pictures were passed over, for what reasons, with an example of each.
+    """Say how many pictures were passed over for each reason, with an example.
 
     Examples
     --------
     >>> row = {"reason": "beside the people's folders", "n": 2, "examples": ["1.png", "2.png"]}
     >>> told_passed_over({"n_files": 2, "reasons": [row]})
-    "2 pictures are not read: 2 (beside the people's folders), such as 1.png"
+    "pictures that are not read: 2 (beside the people's folders), such as 1.png"
     """
     rows = (
         f"{row['n']:,} ({row['reason']}), such as {row['examples'][0]}"
         for row in passed_over["reasons"]
         if row["reason"] in _LOST
     )
-    return f"{passed_over['n_files']:,} pictures are not read: {'; '.join(rows)}"
+    return f"pictures that are not read: {'; '.join(rows)}"
 
 
 def _pictures_below(folder: Path, name: str) -> list[str]:

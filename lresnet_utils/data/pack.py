@@ -168,12 +168,11 @@ def _noted(collection: Collection) -> Iterator[str]:
     if about.get("passed_over", {}).get("n_files"):
         yield told_passed_over(about["passed_over"])
     if several := sum(n > 1 for n in faces.n_faces.values()):
-        yield f"{several:,} pictures hold several faces"
+        yield f"pictures with several faces: {several:,}"
     if equal := about.get("equal_files"):
-        two = f"{equal['n_of_two_people']:,} of them under two people"
         yield (
-            f"{equal['n_pictures']:,} pictures are there in equal files, {two}, such as "
-            f"{equal['examples'][0]}"
+            f"pictures in two files or more: {equal['n_pictures']:,}, under two people: "
+            f"{equal['n_of_two_people']:,}, such as {equal['examples'][0]}"
         )
 
 

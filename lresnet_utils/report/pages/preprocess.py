@@ -111,9 +111,8 @@ def doubts(record: Mapping[str, Any]) -> None:
     equal = record.get("equal_files")
     if equal:
         text = tr(
-            "{n} pictures are there in equal files, {n_of_two} of them under two people, such as "
-            "{example}. The pairs on the Evaluate page take each for one picture, and for the "
-            "first of these people.",
+            "Pictures that are there in two files or more: {n}, under two people: {n_of_two}, "
+            "such as {example}. Pairs take each for one picture, of the first of these people.",
             n=equal["n_pictures"],
             n_of_two=equal["n_of_two_people"],
             example=equal["examples"][0],
@@ -122,9 +121,9 @@ def doubts(record: Mapping[str, Any]) -> None:
     if record.get("n_several_faces"):
         note(
             tr(
-                "In {n} pictures several faces were found, such as {examples}. Of a picture of LFW "
-                "the face in the middle is taken, elsewhere the largest, weighed against its "
-                "distance from the middle.",
+                "Pictures in which several faces were found: {n}, such as {examples}. Of a picture "
+                "of LFW the face in the middle is taken, elsewhere the largest, weighed against "
+                "its distance from the middle.",
                 n=record["n_several_faces"],
                 examples=", ".join(record["several_faces"]),
             )
