@@ -64,9 +64,13 @@ def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
         "model:",
         "  architecture: onnx",
         _yaml("weights", str(path)),
-        "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
+        "  channel_order: bgr  # or rgb: it exchanges them, mostly for OpenCV's; 5_evaluate tests it"
+        if told["exchanged"]
+        else "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
     ]
-    if told["normalisation"] is None:
+    if not told["followed"]:
+        lines.append("  # normalisation: as its maker scaled the pixels; 5_evaluate tests it")
+    elif told["normalisation"] is None:
         lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
     if output != "auto":
         lines.append(_yaml("output", output))

@@ -10,13 +10,13 @@ import onnxruntime as ort
 _LOG_NOTHING_BUT_FATAL = 4
 
 
-def cpu_session(path: Path | str, *, as_written: bool = False) -> ort.InferenceSession:
+def cpu_session(path: Path | str | bytes, *, as_written: bool = False) -> ort.InferenceSession:
     """Load an ONNX file to see what it computes, not how fast.
 
     Parameters
     ----------
-    path : Path or str
-        The file.
+    path : Path, str or bytes
+        The file, or what a file would hold.
     as_written : bool
         True to run the nodes that the file holds; otherwise ONNX Runtime fuses and folds them
         first, and differences between two files may be of its own making.
@@ -32,4 +32,6 @@ def cpu_session(path: Path | str, *, as_written: bool = False) -> ort.InferenceS
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if as_written:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
+    )

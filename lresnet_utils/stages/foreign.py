@@ -110,8 +110,8 @@ def foreign_input(
         raise ParamsError(
             f"How pixels must be scaled cannot be read from the graph: {because}.",
             where=where,
-            fix="set model.normalisation as its maker scaled them: minus1_1 (most), centred_128, "
-            "zero_1 or raw",
+            fix="set model.normalisation as its maker scaled them: minus1_1"
+            f"{' (most)' if told['followed'] else ''}, centred_128, zero_1 or raw",
         )
     if normalisation not in (AUTO, known or normalisation):
         raise ParamsError(

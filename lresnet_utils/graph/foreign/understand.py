@@ -70,7 +70,7 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
         counts = {name: REPAIRS[name](model.graph) for name in first}
         ports = find_ports(model.graph, output)
         counts |= {n: fix(model.graph) for n, fix in REPAIRS.items() if n not in counts}
-        told = told_pixels(model.graph, ports)
+        told = told_pixels(model, ports)
         values = model.graph.initializers.values()
         parameters = sum(v.const_value.size for v in values if v.dtype == ir.DataType.FLOAT)
     needed = {name: count for name, count in counts.items() if count}
