@@ -64,7 +64,7 @@ def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
         "model:",
         "  architecture: onnx",
         _yaml("weights", str(path)),
-        "  channel_order: bgr  # or rgb: it exchanges them, mostly for OpenCV's; 5_evaluate tests it"
+        "  channel_order: bgr  # or rgb: it exchanges them; 5_evaluate tests it"
         if told["exchanged"]
         else "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
     ]

@@ -14,9 +14,8 @@ import onnxsim
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import atomic_path
-from lresnet_utils.graph.parity import run_onnx
+from lresnet_utils.graph.parity import run_onnx, unit_difference
 from lresnet_utils.graph.reading import found, read_message, stored_bytes
-from lresnet_utils.verify.scores import unit_rows
 
 # Measured on SFace and IR-SE100: right folds change a component of a unit embedding by up to 3e-6;
 # one of hundreds of channels wrong by a fifth changes it by 3e-4 and more, a whole layer by 7e-3.
@@ -154,9 +153,8 @@ def _simplified(
 def _difference(before: Path | str, after: Path, batches: np.ndarray) -> float:
     # Both node by node: left to itself, ONNX Runtime makes the same folds as onnxsim, so both would
     # share a wrong one, and rounds a quantised graph otherwise, which onnxsim would be blamed for.
-    expected = unit_rows(run_onnx(before, batches, as_written=True))
-    simple = unit_rows(run_onnx(after, batches, as_written=True))
-    difference = float(np.abs(expected - simple).max())
+    how = {"as_written": True}
+    difference = unit_difference(run_onnx(before, batches, **how), run_onnx(after, batches, **how))
     if not difference <= TOLERANCE:
         raise GraphError(
             f"The simplified graph computes something else: unit embeddings differ by "

@@ -15,6 +15,7 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.channels import input_name, judge_inputs, judge_order
 from lresnet_utils.stages.infer import CLEAN, open_faces, set_variant
 from lresnet_utils.stages.judge import Judge, changed_sides, fixed_threshold, health, judge_sets
+from lresnet_utils.stages.parity import n_distinct
 from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.stages.scored import Scored
 from lresnet_utils.stages.status import OK, attempt, carried, not_ok
@@ -26,7 +27,6 @@ SEEDED = "the weights are random (seeded), so accuracy means nothing and is not 
 IS_REFERENCE = "this is the reference itself"
 NONE_IN_BOTH = "no image has an embedding from both"
 NO_REFERENCE = "the reference target has no embeddings here"
-_ALIKE_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,9 @@ def _entry(
         run, batch_size = judge.run, judge.batch_size
         own = _vectors(run, batch_size, name)
         reasons = embedded.get("variants", {}).get(CLEAN, {}).get("failures", {})
-        entry["embeddings"] = _health_of(own, reasons)
+        # A build may fail where the network does not; the layer is known of the network alone.
+        layer = (run.record("1_export", batch_size).get("embeddings") or {}).get("layer")
+        entry["embeddings"] = _health_of(own, reasons) | ({"layer": layer} if layer else {})
         entry["parity"] = _parity(own, reference, base, name, judge.scored, judge.faces)
         if entry.get("refused"):
             entry["parity"].setdefault("refused", entry["refused"])
@@ -179,15 +181,12 @@ def _entry(
 
 def _health_of(own: dict[str, np.ndarray], reasons: dict[str, str]) -> dict[str, Any]:
     """Count the images whose embedding is no use, and how many embeddings differ at all."""
-    vectors = own["vectors"][~own["failed"]]
-    # Digits that rounding leaves apart do not make two embeddings of a constant.
-    distinct = {row.tobytes() for row in np.round(vectors, _ALIKE_DIGITS)}
     why = Counter(reasons.values())
     return {
         "n_images": len(own["failed"]),
         "n_not_finite": why[NOT_FINITE],
         "n_zero": why[ZERO],
-        "n_distinct": len(distinct),
+        "n_distinct": n_distinct(own["vectors"][~own["failed"]]),
     }
 
 

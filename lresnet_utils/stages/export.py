@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.data.source import ORL
@@ -18,7 +21,7 @@ from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
 from lresnet_utils.stages.foreign import export_foreign
 from lresnet_utils.stages.links import of_export
-from lresnet_utils.stages.parity import agreement, sample_batches
+from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"
@@ -54,7 +57,8 @@ def export(
     -------
     dict
         The stage's record: network, both graphs' summaries, the simplifier's check, the
-        agreement of PyTorch, ONNX and simplified ONNX on real faces, and the chain of custody.
+        agreement of PyTorch, ONNX and simplified ONNX on real faces, what those embeddings are
+        worth, and the chain of custody.
         With weights ``recorded`` there is no graph here, and the record holds the network's
         description alone.
     """
@@ -107,8 +111,7 @@ def _exported(
         "onnx": dataclasses.asdict(summarise(raw)),
         "simplified": dataclasses.asdict(summarise(simple)),
         "simplify": dataclasses.asdict(check),
-        "parity": _parity(network, raw, simple, spec, dataset, batch_size),
-    }
+    } | _compared(network, raw, simple, sample_batches(dataset, spec, batch_size))
     return record | {"custody": of_export(run, batch_size, record)}
 
 
@@ -152,14 +155,13 @@ def _describe(network: Network) -> dict[str, Any]:
     }
 
 
-def _parity(network, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
+def _compared(network: Network, raw: Path, simple: Path, batches: np.ndarray) -> dict[str, Any]:
     """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
-    batches = sample_batches(dataset, spec, batch_size)
-    return agreement(
-        {
-            "PyTorch": run_network(network.module, batches),
-            # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
-            "ONNX": run_onnx(raw, batches, as_written=True),
-            "simplified ONNX": run_onnx(simple, batches),
-        }
-    )
+    given = run_network(network.module, batches)
+    outputs = {
+        "PyTorch": given,
+        # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
+        "ONNX": run_onnx(raw, batches, as_written=True),
+        "simplified ONNX": run_onnx(simple, batches),
+    }
+    return {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}

@@ -26,7 +26,7 @@ from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.isolation import LimitOptions, apart
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.links import of_foreign
-from lresnet_utils.stages.parity import agreement, sample_batches
+from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
 AUTO = "auto"
 
@@ -182,8 +182,7 @@ def _adopted(
         "onnx": dataclasses.asdict(summarise(raw)),
         "simplified": dataclasses.asdict(summarise(simple)),
         "simplify": dataclasses.asdict(check),
-        "parity": _parity(foreign, raw, simple, spec, dataset, batch_size),
-    }
+    } | _compared(foreign, raw, simple, sample_batches(dataset, spec, batch_size))
     return record | {"custody": of_foreign(run, batch_size, record)}
 
 
@@ -214,14 +213,12 @@ def _told(foreign: Foreign) -> dict[str, Any]:
     }
 
 
-def _parity(foreign, raw, simple, spec, dataset, batch_size) -> list[dict[str, Any]]:
+def _compared(foreign: Foreign, raw: Path, simple: Path, batches: np.ndarray) -> dict[str, Any]:
     """Compare unit embeddings of real faces: the file, the adopted graph, the simplified one."""
-    batches = sample_batches(dataset, spec, batch_size)
-    faces = np.concatenate(list(batches))
-    return agreement(
-        {
-            "the file": baseline(foreign, faces)[0],
-            "ONNX": run_onnx(raw, batches, as_written=True),
-            "simplified ONNX": run_onnx(simple, batches),
-        }
-    )
+    given = baseline(foreign, np.concatenate(list(batches)))[0]
+    outputs = {
+        "the file": given,
+        "ONNX": run_onnx(raw, batches, as_written=True),
+        "simplified ONNX": run_onnx(simple, batches),
+    }
+    return {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import numpy as np
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.data.source import ORL, sample_faces
+from lresnet_utils.graph.parity import dead_layer
 from lresnet_utils.run import NO_FACES, RunFolder, resolve
 from lresnet_utils.verify.compare import embedding_agreement
 from lresnet_utils.verify.scores import unit_rows
 
 # Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
 PARITY_FACES = 16
+_ALIKE_DIGITS = 6
 
 
 def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np.ndarray:
@@ -74,9 +77,50 @@ def agreement(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Names ``a`` and ``b``, and :func:`lresnet_utils.verify.compare.embedding_agreement`.
+        Names ``a`` and ``b``, and :func:`lresnet_utils.verify.compare.embedding_agreement` of the
+        faces that have an embedding; none where no face has one in any form.
     """
     unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
+    # What none of the forms can embed tells no difference; a face that only some can does.
+    some = np.logical_or.reduce([np.nan_to_num(rows).any(axis=1) for rows in unit.values()])
     names = list(unit)
-    pairs = [*pairwise(names), (names[0], names[-1])]
-    return [{"a": a, "b": b} | embedding_agreement(unit[a], unit[b]) for a, b in pairs]
+    pairs = [*pairwise(names), (names[0], names[-1])] if some.any() else []
+    return [{"a": a, "b": b} | embedding_agreement(unit[a][some], unit[b][some]) for a, b in pairs]
+
+
+def sample_health(rows: np.ndarray, graph: Path, batches: np.ndarray) -> dict[str, Any]:
+    """Count the faces of the sample that get no embedding of use, and say where that begins.
+
+    Parameters
+    ----------
+    rows : float32 array, shape (n, d)
+        Their embeddings as the network gives them.
+    graph : Path
+        The exported graph.
+    batches : float32 array
+        The faces, as :func:`sample_batches` gave them.
+
+    Returns
+    -------
+    dict
+        ``n_images``, ``n_not_finite``, ``n_zero``, ``n_distinct``; and ``layer``, the node from
+        which it is so, None where all is well or that cannot be found.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    zero = finite & ~rows.any(axis=1)
+    counts = {
+        "n_images": len(rows),
+        "n_not_finite": int((~finite).sum()),
+        "n_zero": int(zero.sum()),
+        "n_distinct": n_distinct(unit_rows(rows[finite & ~zero])),
+    }
+    lost = next((bad for bad in (~finite, zero) if bad.any()), finite)
+    unwell = not finite.all() or zero.any() or counts["n_distinct"] <= 1
+    faces = batches.reshape(-1, *batches.shape[2:])[lost]
+    return counts | {"layer": dead_layer(graph, faces) if unwell else None}
+
+
+def n_distinct(vectors: np.ndarray) -> int:
+    """Return how many unit embeddings differ by more than rounding."""
+    # Adding zero makes one of both zeros, whose bytes differ.
+    return len({row.tobytes() for row in np.round(vectors, _ALIKE_DIGITS) + 0.0})

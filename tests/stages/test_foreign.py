@@ -11,8 +11,11 @@ from torch import nn
 from lresnet_utils.custody import broken, recorded
 from lresnet_utils.errors import GraphError, ParamsError
 from lresnet_utils.files import read_arrays
+from lresnet_utils.findings.preconditions import preconditions
+from lresnet_utils.findings.say import say
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.foreign import open_foreign
+from lresnet_utils.graph.parity import unit_difference
 from lresnet_utils.inspection import inspect_file
 from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.models.seeding import seeded_state_dict
@@ -23,6 +26,7 @@ from lresnet_utils.report.pages import export as page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages import foreign as stage
 from lresnet_utils.stages.compile import compile_targets
+from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.export import export
 from lresnet_utils.stages.foreign import foreign_input, look_at
 from lresnet_utils.stages.infer import infer
@@ -229,3 +233,86 @@ def test_a_pipe_is_no_graph(tmp_path):
     for look in (inspect_file, lambda path: checked(path, tmp_path)):
         with pytest.raises(GraphError, match="it is a pipe"):
             look(tmp_path / "x.onnx")
+
+
+# --- networks without embeddings of use --------------------------------------------------------
+
+
+def broken_network(path, kind):
+    """Let a network end in a node that takes all that tells faces apart, and another behind it."""
+    model = onnx.load(path)
+    graph, last = model.graph, model.graph.node[-1]
+    out, last.output[0] = last.output[0], "before"
+    numbers = {
+        "nan": (("Mul", 0.0), ("Div", 0.0)),
+        "inf": (("Mul", 1e30), ("Mul", 1e30)),
+        "zero": (("Mul", 0.0), ("Mul", 2.0)),
+        "constant": (("Mul", 0.0), ("Add", 1.0)),
+    }[kind]
+    values = ["before", "broken", out]
+    for k, (operator, number) in enumerate(numbers):
+        weight = onnx.numpy_helper.from_array(np.full(32, number, np.float32), f"number{k}")
+        graph.initializer.append(weight)
+        node = onnx.helper.make_node(operator, [values[k], weight.name], [values[k + 1]])
+        node.name = f"break{k}"
+        graph.node.append(node)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts", "layer"),
+    [
+        ("nan", (16, 0, 0), "break1 (Div)"),
+        ("inf", (16, 0, 0), "break1 (Mul)"),
+        ("zero", (0, 16, 0), "break0 (Mul)"),
+        ("constant", (0, 0, 1), "break0 (Mul)"),
+    ],
+)
+def test_a_network_without_embeddings_of_use_is_called_that(
+    graph, small_lfw, tmp_path, monkeypatch, kind, counts, layer
+):
+    path = broken_network(graph[1], kind)
+    run = RunFolder(tmp_path / "run")
+    preprocess(run, dataset=str(small_lfw))
+    options = {"channel_order": "bgr", "normalisation": "minus1_1", "dataset": str(small_lfw)}
+    record = export(run, architecture="onnx", weights=str(path), batch_size=4, **options)
+    found = record["embeddings"]
+    assert (found["n_not_finite"], found["n_zero"], found["n_distinct"]) == counts
+    assert found["n_images"] == 16 and found["layer"] == layer
+    shown = []
+    monkeypatch.setattr(show, "_display", lambda data, **_: shown.append(data["text/html"]))
+    page.network(record)
+    page.parity(record)
+    assert layer in "".join(shown) and "nan" not in "".join(shown).replace(kind, "")
+    build = {"search_seconds": 0, "prepare": "all"}
+    targets = ["onnxruntime-fp32"]
+    compile_targets(run, batch_size=4, targets=targets, threads=1, build=build)
+    infer(run, batch_size=4, targets=targets, flip=False)
+    how = {"reference": targets[0], "folds": 2, "far_targets": [0.1], "bootstrap": 20}
+    judged = evaluate(run, batch_size=4, targets=targets, **how).record
+    entry = judged["targets"][targets[0]]
+    assert entry["embeddings"]["layer"] == layer
+    cell = {"batch_size": 4, "target": targets[0], "accuracy": None} | entry
+    cell |= {"accuracy_refused": entry.get("refused") or entry["reason"]}
+    faces = run.record("3_preprocess")
+    results = {"cells": [cell], "dataset": faces, "input_test": None, "run": {"params": None}}
+    said = {f.rule: say(f) for f in preconditions(results) if f.kind != "holds"}
+    assert layer in said["finite-embeddings"].evidence
+
+
+def test_a_sound_network_has_no_such_layer(graph, small_lfw, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    options = {"channel_order": "bgr", "normalisation": "minus1_1", "dataset": str(small_lfw)}
+    record = export(run, architecture="onnx", weights=str(graph[1]), batch_size=4, **options)
+    found = record["embeddings"]
+    assert (found["n_not_finite"], found["n_zero"], found["layer"]) == (0, 0, None)
+    assert found["n_distinct"] > 1
+
+
+def test_not_finite_in_one_graph_alone_is_a_difference():
+    rows = np.ones((2, 4), np.float32)
+    broken = rows.copy()
+    broken[1, 2] = np.nan
+    assert unit_difference(rows, rows) == unit_difference(broken, broken) == 0
+    assert unit_difference(rows, broken) == unit_difference(broken, rows) == np.inf

@@ -16,9 +16,9 @@ from lresnet_utils.graph.foreign.ports import Ports
 from lresnet_utils.graph.foreign.repairs import ROUNDING
 from lresnet_utils.graph.foreign.running import baseline, batch_fix, run_graph, write_model
 from lresnet_utils.graph.foreign.understand import Foreign
+from lresnet_utils.graph.parity import unit_difference
 from lresnet_utils.graph.rewrite.batch import rebatch
 from lresnet_utils.graph.rewrite.values import located, put_before, unused_name
-from lresnet_utils.verify.scores import unit_rows
 
 TOLERANCE = 1e-5
 """Largest difference of a component of the unit embeddings that rounding in float32 explains."""
@@ -43,8 +43,9 @@ class Adopted:
         What the adopted graph was compared with, face by face.
     max_abs_difference : float
         Largest difference of a component of the unit embeddings.
-    length : float
-        Mean length of the embeddings before normalisation; 1 where the graph normalises them.
+    length : float or None
+        Mean length of the embeddings before normalisation; 1 where the graph normalises them,
+        None where it is not finite.
     """
 
     batch_size: int
@@ -52,7 +53,7 @@ class Adopted:
     changes: dict[str, int]
     compared_with: str
     max_abs_difference: float
-    length: float
+    length: float | None
 
 
 def adopt_onnx(
@@ -100,9 +101,9 @@ def adopt_onnx(
         except GraphError as error:  # the file itself ran
             raise GraphError(error.what, fix=batch_fix(foreign.ports.batch)) from error
         difference = _compare(expected, found[rows], foreign, batch_size)
-    lengths = np.linalg.norm(found.astype(np.float64), axis=1)
-    size = found.shape[1]
-    return Adopted(batch_size, size, changes, compared_with, difference, float(lengths.mean()))
+    length = float(np.linalg.norm(found.astype(np.float64), axis=1).mean())
+    known = length if np.isfinite(length) else None
+    return Adopted(batch_size, found.shape[1], changes, compared_with, difference, known)
 
 
 def _compare(expected: np.ndarray, found: np.ndarray, foreign: Foreign, batch_size: int) -> float:
@@ -113,7 +114,7 @@ def _compare(expected: np.ndarray, found: np.ndarray, foreign: Foreign, batch_si
             fix="see that model.normalisation is as its maker scaled the pixels",
         )
     limit = TOLERANCE_HALF if ROUNDING & foreign.repairs.keys() else TOLERANCE
-    difference = float(np.abs(unit_rows(expected) - unit_rows(found)).max())
+    difference = unit_difference(expected, found)
     if not difference <= limit:
         raise GraphError(
             f"At batch size {batch_size} the graph computes something else than the file: unit "

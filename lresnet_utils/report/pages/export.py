@@ -107,7 +107,9 @@ def _foreign(foreign: dict[str, Any]) -> None:
             ),
             (
                 tr("Output"),
-                tr(
+                foreign["output"]
+                if foreign["length"] is None
+                else tr(
                     "{output}, mean length {length:.3g}",
                     output=foreign["output"],
                     length=foreign["length"],
@@ -170,6 +172,9 @@ def parity(record: dict[str, Any]) -> None:
     """Show how far the network, its graph and its simplified graph are apart on real faces."""
     if record["onnx"] is None:
         return
+    _embeddings(record.get("embeddings"))
+    if not record["parity"]:
+        return
     rows = [row | {"pair": tr("{a} and {b}", a=row["a"], b=row["b"])} for row in record["parity"]]
     columns = [
         Column("pair", "Compared"),
@@ -190,3 +195,21 @@ def parity(record: dict[str, Any]) -> None:
         limit=PARITY_LIMIT,
     )
     note(text, "info" if within else "warning")
+
+
+def _embeddings(found: dict[str, Any] | None) -> None:
+    """Warn where faces of the sample get no embedding of use, and say where that begins."""
+    if not found:
+        return
+    alike = found["n_distinct"] <= 1 < found["n_images"]
+    if not (alike or found["n_not_finite"] or found["n_zero"]):
+        return
+    counts = {key: value for key, value in found.items() if key != "layer"}
+    text = tr(
+        "Of {n_images} real faces {n_not_finite} give embeddings that are not finite, {n_zero} "
+        "give zeros only, and {n_distinct} embeddings differ.",
+        **counts,
+    )
+    if found["layer"]:
+        text += " " + tr("It begins at {layer}.", layer=found["layer"])
+    note(text, "warning")
