@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lresnet_utils.errors import one_line
+from lresnet_utils.models.architectures import ARCHITECTURES
 from lresnet_utils.models.checkpoint import fitting_architectures, read_checkpoint
 from lresnet_utils.stages.foreign import look_at
 
@@ -46,16 +47,34 @@ def _weights(path: Path) -> list[str]:
         lines.append(f"  left out      {_named(checkpoint.ignored[:_SHOWN])}{more}")
     if not fitting:
         return [*lines, "  They fit no network known here; docs/add_a_network.md says what to do."]
+    lines += _inputs(fitting)
     said = {"architecture": " or ".join(fitting), "weights": str(path)}
     return [*lines, "model:", *(_yaml(*item) for item in said.items())]
+
+
+def _inputs(fitting: list[str]) -> list[str]:
+    """Say which input is assumed of these architectures, and whose weights want another."""
+    known = [ARCHITECTURES[name] for name in fitting]
+    assumed = dict.fromkeys(f"{k.channel_order.upper()}, {k.normalisation}" for k in known)
+    lines = [
+        f"  input         {' or '.join(assumed)}, as its maker trained it; 5_evaluate tests it"
+    ]
+    others = dict.fromkeys(other for k in known for other in k.others)
+    return lines + [
+        f"  but           {maker}'s weights have the same names: for them set "
+        f"channel_order: {order}, normalisation: {scale}"
+        for maker, order, scale in others
+    ]
 
 
 def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
     told, size = seen["told"], seen["batch"]
     batch = "any batch size" if size is None else f"batches of {size}"
+    quantised = seen["quantised"]
     repairs = [f"{name} ({count})" for name, count in seen["repairs"].items()]
     lines = [
         f"{path.name}: an ONNX graph, opset {seen['opset']}, {seen['n_parameters']:,} parameters",
+        *([_quantised(quantised)] if quantised else []),
         f"  input         {_named([seen['input']])}, {seen['layout'].upper()}, "
         f"{seen['input_type']}, {batch}",
         f"  output        {_named([seen['output']])}",
@@ -75,6 +94,13 @@ def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
     if output != "auto":
         lines.append(_yaml("output", output))
     return lines
+
+
+def _quantised(found: dict[str, Any]) -> str:
+    return (
+        f"  quantised     {found['what']} already, in {', '.join(found['types'])}; "
+        "int8 targets cannot quantise it again"
+    )
 
 
 def _named(names: list[str]) -> str:

@@ -72,7 +72,9 @@ class MoreSet(_Strict):
 class DatasetParams(_Strict):
     """The faces and pairs that decide accuracy."""
 
-    name: str = Field("ORL", max_length=40, description="what the report calls the set")
+    name: str = Field(
+        "auto", max_length=40, description="what the report calls the set; auto: as its file"
+    )
     source: str = Field(
         "orl",
         description="'orl' (packaged faces), 'none', a .bin, a folder of people or LFW, or a .csv",

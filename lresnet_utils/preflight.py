@@ -204,7 +204,14 @@ def _check_weights(params: Params) -> None:
         return
     path = resolve(weights)
     if params.model.architecture == ONNX:
-        told = look_at(path, output=params.model.output)["told"]
+        seen = look_at(path, output=params.model.output)
+        told = seen["told"]
+        if seen["quantised"] and get_target(params.reference).precision == "int8":
+            raise ParamsError(
+                f"The graph is already quantised, and {params.reference} would quantise it again.",
+                where="reference",
+                fix="set reference to a target that runs it as it is, such as onnxruntime-fp32",
+            )
         foreign_input(told, path.name, params.model.channel_order, params.model.normalisation)
         return
     if path.suffix == ".onnx":

@@ -31,6 +31,7 @@ def results_schema() -> Schema:
             "set_health": _array(_health(), "what is odd about the set"),
             "timing": _array(_timing(), "how each batch size was timed, on what, what else ran"),
             "input_test": _said(_or_null(_input_test()), "order and scale of the pixels, tried"),
+            "network": _said(_or_null(_network()), "what it is, and what input was assumed"),
             "preconditions": _array(
                 _ref("finding"), "what must hold before a build is recommended; kind is its state"
             ),
@@ -125,6 +126,22 @@ def _input_test() -> Schema:
     right = {"right": _said({"enum": ["used", "other"]}, "other: another way is better")}
     difference = {"difference": _said(_ref("interval"), "accuracy of the best other way, minus")}
     return _object(words | counts | right | difference)
+
+
+def _network() -> Schema:
+    who = {"enum": ["params", "graph", "maker"]}
+    order = dict.fromkeys(("channel_order", "normalisation"), _STRING)
+    types = {"types": _array(_STRING), "nodes": _COUNT, "precision": _or_null(_STRING)}
+    quantised = _object({"what": {"enum": ["weights", "weights and activations"]}} | types)
+    return _object(
+        {
+            "architecture": _STRING,
+            "n_parameters": _or_null(_COUNT),
+            "quantised": _said(_or_null(quantised), "what was quantised before it came here"),
+            "input": _object(order | {"size": _COUNT}),
+            "input_said_by": _or_null(_object(dict.fromkeys(order, who))),
+        }
+    )
 
 
 def _terms() -> Schema:
@@ -300,6 +317,7 @@ def _cell() -> Schema:
     numbers = _judged() | _timed()
     extra = {
         "remedy": _or_null(_STRING),
+        "quantised": _said(_or_null(_STRING), "what of the network came quantised"),
         "published": _array(_published(), "published accuracies of this network on this set"),
         "every_pair": _said(_or_null(_object({})), "rates over every pair of pictures"),
         "sets": _object({}, said="further sets of pairs, by key", others=_on_set()),

@@ -1,3 +1,4 @@
+import re
 import unicodedata
 
 import onnx
@@ -74,3 +75,31 @@ def test_what_is_suggested_reads_back_as_what_the_file_says(tmp_path, monkeypatc
     (tmp_path / "p.yaml").write_text(told[told.index("\nmodel:") :], encoding="utf-8")
     said = load_yaml(tmp_path / "p.yaml")["model"]
     assert (said["output"], said["weights"]) == (name, str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "assumed", "other"),
+    [
+        (
+            "iresnet18",
+            "RGB, minus1_1",
+            "MagFace's .*order: bgr, normalisation: zero_1",
+        ),
+        (
+            "ir50",
+            "BGR, minus1_1",
+            "face.evoLVe's .*order: rgb, normalisation: minus1_1",
+        ),
+        ("mobilefacenet", "BGR, minus1_1", None),
+    ],
+)
+def test_the_input_that_is_assumed_is_said_with_the_makers_who_differ(
+    tmp_path, name, assumed, other
+):
+    with torch.device("meta"):
+        shapes = ARCHITECTURES[name].build().state_dict()
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in shapes.items()}
+    torch.save(state, tmp_path / "w.pth")
+    text = "\n".join(inspect_file(tmp_path / "w.pth"))
+    assert f"input         {assumed}" in text
+    assert bool(re.search(other or "weights have the same names", text)) == bool(other)

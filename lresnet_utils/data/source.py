@@ -23,9 +23,10 @@ from lresnet_utils.data.collection import (
 from lresnet_utils.data.face_set import PICTURE, FaceSet
 from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.data.store import build_store, write_store
-from lresnet_utils.errors import DataError, ParamsError, nearest
+from lresnet_utils.errors import DataError, ParamsError, nearest, one_line
 
 ORL = "orl"
+_LONGEST_NAME = 40
 AUTO = "auto"
 DEFAULT_FOLDS = 10
 _OF_FOLDERS = (people.BALANCED, people.ALL, *lfw.LISTS)
@@ -78,7 +79,7 @@ def describe_source(source: str | Path) -> Source:
     """
     if str(source) == ORL:
         packaged.orl_files()
-        return Source(ORL, "ORL Database of Faces", orl.CREDIT, None, ORL)
+        return Source(ORL, "ORL", orl.CREDIT, None, ORL)
     path = Path(source)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -87,7 +88,7 @@ def describe_source(source: str | Path) -> Source:
         raise DataError(what, where=str(path)) from error
     if is_folder:
         credit = lfw.CREDIT if _is_lfw(path) else ""
-        return Source(path.as_posix(), path.name, credit, path, "folder")
+        return Source(path.as_posix(), path.name or path.resolve().name, credit, path, "folder")
     if not is_file:
         raise DataError("The set does not exist.", where=str(path), fix=_where_to_get(path))
     kind = "csv" if path.suffix.lower() == ".csv" else "bin"
@@ -204,7 +205,7 @@ def build_source(
     folder : path
         The store. The demo's two ``.bin`` files are put there too.
     name : str, optional
-        The set's name in reports.
+        The set's name in reports; without one, that of its file or folder.
     variants : tuple of str
         Beside ``'aligned'``; ``'plain'`` exists for ``'orl'`` only.
     pairs, folds
@@ -227,7 +228,11 @@ def build_source(
         When a variant or `pairs` is not known or not possible.
     """
     described = describe_source(source)
-    about = {"name": name, "source": described.source, "credit": described.credit}
+    about = {
+        "name": name or one_line(described.title, _LONGEST_NAME),
+        "source": described.source,
+        "credit": described.credit,
+    }
     about |= {"variants": variants, "progress": progress}
     if described.kind in (ORL, "bin"):
         check_fixed(described, pairs, align)
@@ -237,7 +242,7 @@ def build_source(
             bin_path, plain_bin, people_in = made.aligned, made.plain, orl.orl_people()
         return build_store(bin_path, folder, plain_bin=plain_bin, people=people_in, **about)
     collection = collect(list_source(described, pairs, folds), align)
-    return write_store(collection, folder, **about | {"name": name or described.title})
+    return write_store(collection, folder, **about)
 
 
 def sample_faces(source: str | Path, n: int) -> np.ndarray:

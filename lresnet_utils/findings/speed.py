@@ -74,6 +74,7 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
         "n_batches": latency.get("n"),
         "reference": name,
         "not_told_apart": model.names(near),
+        "quantised": best.get("quantised"),
     }
     case = "reference"
     if base is not None and best["target"] != name and model.gate(best, "paired"):

@@ -31,6 +31,12 @@ class Words(NamedTuple):
 _CONDITIONS = ("conditions", "finding", "On condition that this is meant: {conditions}.")
 _FASTEST_ALSO = (
     _CONDITIONS,
+    (
+        "quantised",
+        "evidence",
+        "The network came quantised ({quantised}): the precision in a build's name is how its "
+        "runtime was asked to run it.",
+    ),
     ("end_to_end", "evidence", "With reading and preparing of faces: {end_to_end}."),
     (
         "p50_ms",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from lresnet_utils.errors import GraphError
@@ -15,6 +15,38 @@ from lresnet_utils.files import sha256_file
 from lresnet_utils.graph.reading import read_graph
 
 Shape = tuple[int | str, ...]
+
+# Where operators on integers have their weights, biases included.
+_INTEGER_WEIGHTS = {
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3,),
+    "ConvInteger": (1,),
+    "MatMulInteger": (1,),
+    "DequantizeLinear": (0,),
+}
+# The rest of their constants tell what an integer means, and are no parameters.
+_MEANINGS = {
+    "QLinearConv": (1, 2, 4, 5, 6, 7),
+    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "ConvInteger": (2, 3),
+    "MatMulInteger": (2, 3),
+    "DequantizeLinear": (1, 2),
+    "QuantizeLinear": (1, 2),
+}
+_ZERO_POINTS = {"QuantizeLinear": (2,), "DequantizeLinear": (2,)}
+# Which input of a convolution is its weight.
+_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_PRODUCTS = {*_CONVOLUTIONS, "Gemm", "MatMul", "QLinearMatMul", "MatMulInteger"}
+_OF_ACTIVATIONS = {
+    *("QuantizeLinear", "DynamicQuantizeLinear"),
+    *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+}
+_FLOATS = {
+    *(onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16),
+    *(onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE),
+}
+WEIGHTS = "weights"
+WEIGHTS_AND_ACTIVATIONS = "weights and activations"
 
 
 @dataclass(frozen=True)
@@ -38,6 +70,33 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """What of a graph was made integers before it came here.
+
+    Attributes
+    ----------
+    what : {"weights and activations", "weights"}
+        Whether products are of integers, or integers are only how the weights are stored.
+    types : tuple of str
+        Of the integers, such as ``int8``; sorted.
+    nodes : int
+        That quantise, take back, or compute with integers.
+    """
+
+    what: str
+    types: tuple[str, ...]
+    nodes: int
+
+    @property
+    def precision(self) -> str | None:
+        """In which products are computed, such as ``int8``; None: as in any other graph."""
+        if self.what == WEIGHTS:
+            return None
+        bits = [int(kind.removeprefix("u")[3:]) for kind in self.types if "int" in kind]
+        return f"int{max(bits)}" if bits else self.types[0]
+
+
+@dataclass(frozen=True)
 class GraphSummary:
     """An ONNX file in numbers.
 
@@ -46,11 +105,11 @@ class GraphSummary:
     operators : dict of str to int
         Nodes of each operator, most frequent first.
     n_parameters : int
-        Floating-point numbers stored as weights, means and variances of batch normalisation
-        included.
+        Numbers stored as weights, means and variances of batch normalisation included; what
+        integers stand for is not counted again.
     flops : int
-        Two operations per multiply-add of Conv, Gemm and MatMul, per image. Biases,
-        activations, normalisation and pooling (below 1 % here) are not counted.
+        Two operations per multiply-add of Conv, Gemm and MatMul, of integers too, per image.
+        Biases, activations, normalisation and pooling (below 1 % here) are not counted.
     file_bytes : int
         Size of the file.
     sha256 : str
@@ -61,6 +120,8 @@ class GraphSummary:
         Names and shapes.
     layers : tuple of Layer
         In the order of execution.
+    quantised : Quantised or None
+        None where all products are of floating-point numbers.
     """
 
     operators: dict[str, int]
@@ -72,6 +133,7 @@ class GraphSummary:
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
     layers: tuple[Layer, ...]
+    quantised: Quantised | None = None
 
 
 def summarise(path: Path | str) -> GraphSummary:
@@ -108,7 +170,7 @@ def summarise(path: Path | str) -> GraphSummary:
     counts = Counter(layer.op for layer in layers)
     return GraphSummary(
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        n_parameters=sum(_floats(tensor) for tensor in graph.initializer),
+        n_parameters=count_parameters(graph),
         flops=sum(layer.flops for layer in layers),
         file_bytes=path.stat().st_size,
         sha256=sha256_file(path),
@@ -116,7 +178,56 @@ def summarise(path: Path | str) -> GraphSummary:
         inputs=inputs,
         outputs={value.name: shapes[value.name] for value in graph.output},
         layers=layers,
+        quantised=find_quantised(graph),
     )
+
+
+def count_parameters(graph: onnx.GraphProto) -> int:
+    """Return how many numbers a graph stores as weights, as floating-point numbers or integers."""
+    stored = _stored(graph)
+    integers = set(_constants_of(graph, _INTEGER_WEIGHTS, stored))
+    others = {t.name for t in graph.initializer if t.data_type in _FLOATS}
+    others -= set(_constants_of(graph, _MEANINGS, stored))
+    return sum(math.prod(stored[name].dims) for name in integers | others)
+
+
+def find_quantised(graph: onnx.GraphProto) -> Quantised | None:
+    """Return what of a graph is quantised already, or None."""
+    nodes = [node for node in graph.node if node.op_type in _MEANINGS.keys() | _OF_ACTIVATIONS]
+    if not nodes:
+        return None
+    stored = _stored(graph)
+    # A weight may be stored as it was trained, and quantised where it is used.
+    computed = any(n.op_type in _OF_ACTIVATIONS and n.input[0] not in stored for n in nodes)
+    given = {*_constants_of(graph, _INTEGER_WEIGHTS, stored)}
+    given |= {*_constants_of(graph, _ZERO_POINTS, stored)}
+    kinds = {onnx.TensorProto.DataType.Name(stored[name].data_type).lower() for name in given}
+    # Biases are wider than what they are added to.
+    types = tuple(sorted(kinds - {"int32", "float"})) or ("uint8",)
+    return Quantised(WEIGHTS_AND_ACTIVATIONS if computed else WEIGHTS, types, len(nodes))
+
+
+def _stored(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Return the numbers that a graph holds, by the names that its nodes read them by."""
+    made = {
+        node.output[0]: found.t
+        for node in graph.node
+        if node.op_type == "Constant" and node.output
+        for found in node.attribute
+        if found.name == "value"
+    }
+    return made | {tensor.name: tensor for tensor in graph.initializer}
+
+
+def _constants_of(
+    graph: onnx.GraphProto,
+    places: Mapping[str, tuple[int, ...]],
+    stored: Mapping[str, onnx.TensorProto],
+) -> Iterator[str]:
+    """Yield the names of stored numbers at these places of these operators."""
+    for node in graph.node:
+        read = (node.input[k] for k in places.get(node.op_type, ()) if k < len(node.input))
+        yield from (name for name in read if name in stored)
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
@@ -138,7 +249,7 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where:
         raise GraphError(f"A node of type {node.op_type[:60]!r} has no output.", where=where)
     output = shapes.get(node.output[0], ("?",))
     flops = 0
-    if node.op_type in ("Conv", "Gemm", "MatMul"):
+    if node.op_type in _PRODUCTS:
         total = _elements(output) * _reduced(node, shapes)
         if total < 1:
             raise GraphError(
@@ -152,9 +263,10 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where:
 
 def _reduced(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
     """Multiply-adds per output element."""
-    if node.op_type == "Conv":
+    if node.op_type in _CONVOLUTIONS:
         # (out, in / groups, kernel height, kernel width)
-        return _elements(("", *shapes.get(node.input[1], ("?", "?"))[1:]))
+        weight = node.input[_CONVOLUTIONS[node.op_type]]
+        return _elements(("", *shapes.get(weight, ("?", "?"))[1:]))
     axis = -1
     if node.op_type == "Gemm":
         axis = 0 if any(a.name == "transA" and a.i for a in node.attribute) else 1
@@ -169,8 +281,3 @@ def _elements(shape: Shape) -> int:
     if any(not isinstance(axis, int) for axis in rest):
         return 0
     return (first if isinstance(first, int) else 1) * math.prod(rest)
-
-
-def _floats(tensor: onnx.TensorProto) -> int:
-    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return math.prod(tensor.dims) if np.issubdtype(kind, np.floating) else 0

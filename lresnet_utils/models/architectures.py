@@ -32,6 +32,9 @@ class Architecture:
         A key of :data:`lresnet_utils.data.network_input.PIXEL_SCALES`.
     source : str
         Where the definition comes from.
+    others : tuple of (str, str, str)
+        Makers whose weights have the same names and shapes but want another input: maker, channel
+        order and normalisation.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Architecture:
     channel_order: Literal["rgb", "bgr"]
     normalisation: Normalisation
     source: str
+    others: tuple[tuple[str, str, Normalisation], ...] = ()
 
 
 _IR_SOURCE = (
@@ -68,6 +72,8 @@ def _ir(mode: str, layers: int) -> Architecture:
         channel_order="bgr",
         normalisation="minus1_1",
         source=_IR_SOURCE,
+        # It reads its images with Pillow, which gives RGB.
+        others=(("face.evoLVe", "rgb", "minus1_1"),),
     )
 
 
@@ -80,6 +86,8 @@ def _iresnet(layers: int) -> Architecture:
         channel_order="rgb",
         normalisation="minus1_1",
         source=_IRESNET_SOURCE,
+        # It reads its images with OpenCV, and leaves them between 0 and 1.
+        others=(("MagFace", "bgr", "zero_1"),),
     )
 
 

@@ -41,6 +41,18 @@ NO_MODULE = (
     "the network was given as an ONNX graph, and PyTorch runs modules",
     "compare with reference: onnxruntime-fp32, or bring the network's checkpoint",
 )
+QUANTISED = (
+    "the given graph is already quantised, and quantising it again would judge neither",
+    "leave this target out, or bring the graph as it was before it was quantised",
+)
+OF_INTEGERS = (
+    "the given graph was quantised before it came here: the precision in this name is how the "
+    "runtime was asked to run it, and what it computes are integers"
+)
+INTEGERS_STORED = (
+    "the given graph was quantised before it came here: its weights are stored as integers and "
+    "turned back before they are used"
+)
 BEFORE_INT8 = (
     "the fp32 build of the same runtime, from the graph as simplified, run the default way"
 )
@@ -124,6 +136,8 @@ def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
     if target.needs_module and work.exported["network"]["architecture"] == ONNX:
         able = Availability(False, *NO_MODULE)
+    if target.precision == INT8 and work.exported["network"].get("quantised"):
+        able = Availability(False, *QUANTISED)
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
     chosen = work.choose(target) if target.tunable else _Chosen(work.files, {}, {})
@@ -132,7 +146,7 @@ def _build(target: Target, work: _Work) -> dict[str, Any]:
     return {
         "artefact": artefact.to_json(),
         "versions": target.versions(),
-        "note": able.note,
+        "note": work.note(able),
         "custody": work.custody(target, chosen, artefact),
     } | chosen.record
 
@@ -160,6 +174,14 @@ class _Work:
         if self.run.onnx(self.batch_size, simplified=True).is_file():
             self.graphs.settle()
 
+    def note(self, able: Availability) -> str | None:
+        """Return what a reader of a build's numbers should know."""
+        quantised = self.exported["network"].get("quantised")
+        if not quantised:
+            return able.note
+        own = OF_INTEGERS if quantised["precision"] else INTEGERS_STORED
+        return f"{own}; {able.note}" if able.note else own
+
     def made_from(self, target: Target, parts: Parts) -> dict[str, Any]:
         """Return what a target's build depends on."""
         faces = open_store(self.run.faces) if (self.run.faces / "set.json").is_file() else None
@@ -169,6 +191,7 @@ class _Work:
             "weights": parts.sha256(self.run.network),
             "onnx": parts.sha256(self.files.onnx),
             "input": self.exported["input"],
+            "quantised": self.exported["network"].get("quantised"),
             "trained": self.exported["network"]["trained"],
             "batch_size": self.batch_size,
             "threads": self.threads or usable_cores(),

@@ -19,7 +19,7 @@ from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
-from lresnet_utils.stages.foreign import export_foreign
+from lresnet_utils.stages.foreign import MAKER, export_foreign, said_by
 from lresnet_utils.stages.links import of_export
 from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
@@ -81,7 +81,8 @@ def export(
             path = resolve(weights)
             return export_foreign(run, path, output=output, limits=bounds, **spec, **how)
         network = load_network(architecture, _weights(weights), seed=seed)
-        return _exported(run, network, input_spec(architecture, **spec), **how)
+        record = _exported(run, network, input_spec(architecture, **spec), **how)
+        return record | {"input_said_by": said_by(**spec, otherwise=MAKER)}
 
     # An adopted graph has no weights of ours beside it.
     record = parts.kept(WHOLE, made_from | how, make, lambda: [p for p in files if p.is_file()])
@@ -135,7 +136,9 @@ def _recorded(architecture: str) -> dict[str, Any]:
         "weights": RECORDED,
         "trained": True,
     }
-    return {"network": network, "input": input_spec(architecture, "auto", "auto"), "onnx": None}
+    spec = {"channel_order": "auto", "normalisation": "auto"}
+    said = {"input_said_by": said_by(**spec, otherwise=MAKER)}
+    return {"network": network, "input": input_spec(architecture, **spec), "onnx": None} | said
 
 
 def _weights(weights: str) -> str:

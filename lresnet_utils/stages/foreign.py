@@ -29,6 +29,7 @@ from lresnet_utils.stages.links import of_foreign
 from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
 AUTO = "auto"
+PARAMS, GRAPH, MAKER = "params", "graph", "maker"
 
 # To read a file takes a few times its size beside the libraries, and seconds rather than minutes.
 _READING_S = 300
@@ -49,7 +50,7 @@ def look_at(path: Path, *, output: str) -> dict[str, Any]:
     -------
     dict
         ``input``, ``output``, ``layout``, ``input_type`` and ``batch``; ``told``, ``repairs``,
-        ``opset`` and ``n_parameters``.
+        ``opset``, ``n_parameters`` and ``quantised``.
 
     Raises
     ------
@@ -76,8 +77,8 @@ def _apart(
 
 def _seen(path: Path, output: str) -> dict[str, Any]:
     foreign = open_foreign(path, output=output)
-    about = {"opset": foreign.file.opset, "n_parameters": foreign.n_parameters}
-    return _told(foreign) | {"repairs": foreign.repairs} | about
+    about = {"opset": foreign.file.opset, "repairs": foreign.repairs}
+    return _told(foreign) | about | _weights_of(foreign)
 
 
 def foreign_input(
@@ -126,6 +127,18 @@ def foreign_input(
     }
 
 
+def said_by(channel_order: str, normalisation: str, otherwise: str) -> dict[str, str]:
+    """Return who said what the pixels must be: "params", or `otherwise` where those are silent.
+
+    Examples
+    --------
+    >>> said_by("bgr", "auto", otherwise="graph")
+    {'channel_order': 'params', 'normalisation': 'graph'}
+    """
+    given = {"channel_order": channel_order, "normalisation": normalisation}
+    return {key: otherwise if value == AUTO else PARAMS for key, value in given.items()}
+
+
 def export_foreign(
     run: RunFolder,
     path: Path,
@@ -169,6 +182,7 @@ def _adopted(
 ) -> dict[str, Any]:
     foreign = open_foreign(path, output=spec["output"])
     told = dataclasses.asdict(foreign.told)
+    said = said_by(spec["channel_order"], spec["normalisation"], GRAPH)
     spec = foreign_input(told, path.name, spec["channel_order"], spec["normalisation"])
     pixels = pixel_range(spec["normalisation"])
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
@@ -177,6 +191,7 @@ def _adopted(
     record = {
         "network": _describe(foreign, adopted.embedding_size),
         "input": spec,
+        "input_said_by": said,
         "seed": seed,
         "foreign": _told(foreign) | dataclasses.asdict(adopted),
         "onnx": dataclasses.asdict(summarise(raw)),
@@ -196,9 +211,15 @@ def _describe(foreign: Foreign, embedding_size: int) -> dict[str, Any]:
         "weights": foreign.file.path.name,
         "weights_sha256": foreign.file.sha256,
         "trained": True,
-        "n_parameters": foreign.n_parameters,
         "ignored": [],
-    }
+    } | _weights_of(foreign)
+
+
+def _weights_of(foreign: Foreign) -> dict[str, Any]:
+    """Return how many numbers are stored as weights, and what of the graph is quantised."""
+    found = foreign.quantised
+    quantised = found and dataclasses.asdict(found) | {"precision": found.precision}
+    return {"n_parameters": foreign.n_parameters, "quantised": quantised}
 
 
 def _told(foreign: Foreign) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class _Work:
             "images": parts.sha256(images) if images.is_file() else NO_FACES,
             "input": exported["input"],
             "flops": (exported.get("simplified") or {}).get("flops"),
+            "quantised": exported["network"].get("quantised"),
             "times": self.times,
         }
 
@@ -178,9 +179,12 @@ class _Work:
             found = apart(_machine_limits, seconds, **self._how("ceilings"))
         except TargetError as error:
             return {"limits_refused": error.what, "layers": {"refused": error.what}}
-        flops = self.run.record("1_export", self.batch_size)["simplified"]["flops"]
+        exported = self.run.record("1_export", self.batch_size)
+        flops = exported["simplified"]["flops"]
+        # A graph that came quantised computes in integers, whatever its runtime was asked for.
+        given = (exported["network"].get("quantised") or {}).get("precision")
         for name, entry in timed.items():
-            precision, rate = get_target(name).precision, entry["throughput_ips"]
+            precision, rate = given or get_target(name).precision, entry["throughput_ips"]
             entry["ceiling"] = ceiling_fraction(flops, rate, precision, found["ceilings"])
         layers = _layers(timed, artefacts, batch, seconds, self._how)
         return {"flops_per_image": flops} | found | {"layers": layers}

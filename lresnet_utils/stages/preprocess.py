@@ -25,7 +25,7 @@ def preprocess(
     run: RunFolder,
     *,
     dataset: str = ORL,
-    dataset_name: str | None = None,
+    dataset_name: str = AUTO,
     pairs: str = AUTO,
     align: Align = AUTO,
     folds: int = DEFAULT_FOLDS,
@@ -97,7 +97,7 @@ def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:
     return build_source(
         source if source == ORL else resolve(source),
         folder,
-        name=name,
+        name=None if name == AUTO else name,
         variants=variants,
         pairs=pairs if pairs in PAIR_WORDS else str(resolve(pairs)),
         align=align,

@@ -48,6 +48,9 @@ class Results:
         Terms of the weights and sets whose names tell what they are.
     preconditions : list of Finding
         What must hold before a build is recommended, with its state as the kind.
+    network : dict or None
+        ``architecture``, ``n_parameters``, ``quantised``, the ``input`` that was assumed, and
+        ``input_said_by``, who said so: "params", "graph" or the network's "maker".
     """
 
     run: dict[str, Any]
@@ -58,6 +61,7 @@ class Results:
     custody: list[dict[str, Any]] = field(default_factory=list)
     licences: list[dict[str, Any]] = field(default_factory=list)
     preconditions: list[Finding] = field(default_factory=list)
+    network: dict[str, Any] | None = None
 
     def ok(self) -> list[dict[str, Any]]:
         """Return the cells that have results."""
@@ -103,7 +107,8 @@ def summarise(run: RunFolder, *, batch_sizes: list[int], targets: list[str]) -> 
     write_json(run.results, results)
     kept = (results[key] for key in ("timing", "custody", "licences"))
     needed = preconditions(results)
-    return Results(about, results["cells"], results["dataset"], findings, *kept, needed)
+    told = (needed, results["network"])
+    return Results(about, results["cells"], results["dataset"], findings, *kept, *told)
 
 
 def gathered(
@@ -135,6 +140,9 @@ def gathered(
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
     results["licences"] = _licences(about, dataset)
     results["input_test"] = _input_test(run, batch_sizes)
+    results["network"] = _network(run, batch_sizes)
+    for cell in cells:
+        cell["quantised"] = ((results["network"] or {}).get("quantised") or {}).get("what")
     results["preconditions"] = [said_json(found) for found in preconditions(results)]
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}
@@ -151,6 +159,16 @@ def _input_test(run: RunFolder, batch_sizes: list[int]) -> dict[str, Any] | None
     """Return what the evaluation found out about channel order and scale of the pixels."""
     records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
     return next((r["input_test"] for r in records if r and r.get("input_test")), None)
+
+
+def _network(run: RunFolder, batch_sizes: list[int]) -> dict[str, Any] | None:
+    """Return what the network is, what input was assumed, and who said so."""
+    record = next((r for b in batch_sizes if (r := _read(run.stage("1_export", b)))), None)
+    if not record or "input" not in record:
+        return None
+    about = {key: record["network"].get(key) for key in ("architecture", "quantised")}
+    about["n_parameters"] = record["network"].get("n_parameters")
+    return about | {"input": record["input"], "input_said_by": record.get("input_said_by")}
 
 
 def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:

@@ -9,12 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.export import export_onnx
-from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.inspect import (
+    WEIGHTS,
+    WEIGHTS_AND_ACTIVATIONS,
+    count_parameters,
+    find_quantised,
+    summarise,
+)
 from lresnet_utils.models.network import load_network
 
 
@@ -110,3 +117,80 @@ def test_unreadable_files_and_unknown_shapes_are_refused(tmp_path):
     path = save(tmp_path / "u.onnx", nodes, [value("x", ["n", "k"])], [value("y", ["n", "k"])])
     with pytest.raises(GraphError, match="cannot be inferred"):
         summarise(path)
+
+
+# --- quantised already -------------------------------------------------------------------------
+
+
+def convolution(path):
+    """A graph of one convolution and one product, with 3 * 8 * 9 + 8 and 8 * 4 weights."""
+    rng = np.random.default_rng(0)
+    numbers = {"w": (8, 3, 3, 3), "b": (8,), "g": (8, 4)}
+    weights = [
+        onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in numbers.items()
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"]),
+        onnx.helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        onnx.helper.make_node("Flatten", ["p"], ["f"]),
+        onnx.helper.make_node("MatMul", ["f", "g"], ["y"]),
+    ]
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info("x", kind, [1, 3, 16, 16])],
+        [onnx.helper.make_tensor_value_info("y", kind, [1, 4])],
+        weights,
+    )
+    imports = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    return path
+
+
+class Faces(CalibrationDataReader):
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.left = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(2)]
+
+    def get_next(self):
+        return self.left.pop() if self.left else None
+
+
+def test_a_graph_that_came_quantised_is_called_that_and_its_integers_are_counted(tmp_path):
+    plain = convolution(tmp_path / "plain.onnx")
+    whole = summarise(plain)
+    assert whole.quantised is None and whole.n_parameters == 8 * 27 + 8 + 32
+    quantised = {
+        "qdq": lambda out: quantize_static(plain, out, Faces(), quant_format=QuantFormat.QDQ),
+        "operators": lambda out: quantize_static(
+            plain,
+            out,
+            Faces(),
+            quant_format=QuantFormat.QOperator,
+            op_types_to_quantize=["Conv", "MatMul"],
+        ),
+    }
+    for name, quantise in quantised.items():
+        out = tmp_path / f"{name}.onnx"
+        quantise(out)
+        found = summarise(out)
+        assert found.quantised.what == WEIGHTS_AND_ACTIVATIONS, name
+        assert (found.quantised.precision, found.n_parameters) == ("int8", whole.n_parameters)
+        assert found.flops == whole.flops
+
+
+def test_weights_that_are_only_stored_as_integers_leave_the_products_as_they_are(tmp_path):
+    model = onnx.load(convolution(tmp_path / "plain.onnx"))
+    given = next(t for t in model.graph.initializer if t.name == "g")
+    stored = onnx.numpy_helper.from_array(np.ones((8, 4), np.int8), "g_int")
+    scale = onnx.numpy_helper.from_array(np.float32(0.5), "g_scale")
+    model.graph.initializer.remove(given)
+    model.graph.initializer.extend([stored, scale])
+    model.graph.node.insert(
+        0, onnx.helper.make_node("DequantizeLinear", ["g_int", "g_scale"], ["g"])
+    )
+    found = find_quantised(model.graph)
+    assert (found.what, found.types, found.precision) == (WEIGHTS, ("int8",), None)
+    assert count_parameters(model.graph) == 8 * 27 + 8 + 32

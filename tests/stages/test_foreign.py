@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
 from lresnet_utils.custody import broken, recorded
@@ -22,15 +23,19 @@ from lresnet_utils.models.seeding import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.preflight import check
 from lresnet_utils.report import show
+from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import export as page
+from lresnet_utils.report.pages import findings as first_page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages import foreign as stage
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.export import export
-from lresnet_utils.stages.foreign import foreign_input, look_at
+from lresnet_utils.stages.foreign import foreign_input, look_at, said_by
 from lresnet_utils.stages.infer import infer
+from lresnet_utils.stages.perf import measure_speed
 from lresnet_utils.stages.preprocess import preprocess
+from lresnet_utils.stages.summary import summarise
 from lresnet_utils.verify.scores import unit_rows
 
 TARGETS = ["torch-fp32", "onnxruntime-fp32", "openvino-fp32"]
@@ -81,6 +86,7 @@ def test_a_graph_goes_the_whole_road(graph, small_lfw, tmp_path, monkeypatch):
 
 def checked(path, tmp_path, **model):
     """Do what ``lresnet run`` does before it starts."""
+    whole = model.pop("whole", {})
     values = {
         "name": "x",
         "model": {"architecture": "onnx", "weights": str(path), "channel_order": "rgb"}
@@ -89,7 +95,7 @@ def checked(path, tmp_path, **model):
         "dataset": {"source": "none"},
         "targets": ["onnxruntime-fp32", "torch-fp32"],
         "reference": "onnxruntime-fp32",
-    } | model.pop("whole", {})
+    } | whole
     check(check_params(values, where="x.yaml"), RunFolder(tmp_path / "run"))
 
 
@@ -316,3 +322,77 @@ def test_not_finite_in_one_graph_alone_is_a_difference():
     broken[1, 2] = np.nan
     assert unit_difference(rows, rows) == unit_difference(broken, broken) == 0
     assert unit_difference(rows, broken) == unit_difference(broken, rows) == np.inf
+
+
+# --- networks that came quantised --------------------------------------------------------------
+
+
+class Faces(CalibrationDataReader):
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.left = [
+            {"image": rng.uniform(-1, 1, (1, 3, 112, 112)).astype(np.float32)} for _ in range(4)
+        ]
+
+    def get_next(self):
+        return self.left.pop() if self.left else None
+
+
+@pytest.fixture
+def quantised(graph, tmp_path):
+    path = tmp_path / "int8.onnx"
+    quantize_static(graph[1], path, Faces(), quant_format=QuantFormat.QDQ)
+    return path
+
+
+def test_a_graph_that_came_quantised_is_called_that_wherever_it_is_told(
+    graph, quantised, small_lfw, tmp_path, monkeypatch
+):
+    run = RunFolder(tmp_path / "run")
+    preprocess(run, dataset=str(small_lfw))
+    options = {"channel_order": "bgr", "normalisation": "minus1_1", "dataset": str(small_lfw)}
+    record = export(run, architecture="onnx", weights=str(quantised), batch_size=4, **options)
+    about = record["network"]["quantised"]
+    assert (about["what"], about["precision"]) == ("weights and activations", "int8")
+    floats = open_foreign(graph[1]).n_parameters
+    assert record["network"]["n_parameters"] == floats
+    assert record["input_said_by"] == {"channel_order": "params", "normalisation": "params"}
+    assert any("quantised     weights and activations" in line for line in inspect_file(quantised))
+    assert not any("quantised" in line for line in inspect_file(graph[1]))
+    targets = ["onnxruntime-fp32", "openvino-int8", "onnxruntime-int8"]
+    build = {"search_seconds": 0, "prepare": "all"}
+    built = compile_targets(run, batch_size=4, targets=targets, threads=1, build=build)["targets"]
+    for target in targets[1:]:
+        assert built[target]["status"] == "unavailable"
+        assert "already quantised" in built[target]["reason"] and built[target]["remedy"]
+    assert "integers" in built[targets[0]]["note"]
+    infer(run, batch_size=4, targets=targets, flip=False)
+    how = {"reference": targets[0], "folds": 2, "far_targets": [0.1], "bootstrap": 20}
+    evaluate(run, batch_size=4, targets=targets, **how)
+    times = {"warmup": 1, "seconds": 0.02, "repeats": 2}
+    speed = measure_speed(run, batch_size=4, targets=targets, **times)["targets"]
+    ceiling = speed[targets[0]]["ceiling"]
+    assert ceiling.get("precision") == "int8" or "int8" in ceiling["refused"]
+    results = summarise(run, batch_sizes=[4], targets=targets)
+    assert results.cells[0]["quantised"] == results.network["quantised"]["what"]
+    assert results.network["input_said_by"] == record["input_said_by"]
+    shown = []
+    monkeypatch.setattr(show, "_display", lambda data, **_: shown.append(data["text/html"]))
+    page.network(record)
+    first_page.answer(results, targets[0])
+    cells_page.cells(run, results)
+    told = "".join(shown)
+    assert "Already quantised" in told and "onnxruntime-fp32 (quantised graph)" in told
+    assert "BGR (by the params)" in told
+
+
+def test_a_reference_that_would_quantise_again_is_refused(quantised, tmp_path):
+    whole = {"targets": ["onnxruntime-fp32", "openvino-int8"], "reference": "openvino-int8"}
+    with pytest.raises(ParamsError, match="already quantised") as caught:
+        checked(quantised, tmp_path, whole=whole)
+    assert "onnxruntime-fp32" in caught.value.fix
+
+
+def test_who_said_what_the_input_is():
+    known = said_by("auto", "raw", otherwise="maker")
+    assert known == {"channel_order": "maker", "normalisation": "params"}

@@ -13,9 +13,10 @@ from lresnet_utils.data.align import find_and_align
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.data.source import describe_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.files import write_arrays
-from lresnet_utils.params import Params
+from lresnet_utils.params import Params, check_params
 from lresnet_utils.preflight import check_sets
 from lresnet_utils.report.pages import preprocess as preprocess_page
 from lresnet_utils.report.pages import sets as page
@@ -303,3 +304,13 @@ def test_a_dry_run_warns_too(crooked, tmp_path, monkeypatch):
     found = CliRunner().invoke(app, ["run", str(params), "--dry-run"])
     assert found.exit_code == 0 and "3_preprocess" in found.stdout
     assert "pictures that are not read: 3" in found.stderr
+
+
+@pytest.mark.parametrize(("source", "name"), [("agedb_30.bin", "agedb_30"), ("people", "people")])
+def test_a_set_without_a_name_is_called_as_its_file_or_folder(sources, tmp_path, source, name):
+    params = check_params({"name": "x", "dataset": {"source": "any"}}, where="x.yaml")
+    run = RunFolder(tmp_path / "run")
+    how = {"dataset_name": params.dataset.name, "folds": 4}
+    faces = preprocess(run, dataset=str(sources / source), **how)
+    assert faces.name == run.record("3_preprocess")["name"] == name
+    assert describe_source("orl").title == "ORL"

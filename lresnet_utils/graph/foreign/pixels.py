@@ -22,7 +22,17 @@ _UNIT_STEP = (0.1, 1.0)
 # What ends the arithmetic on pixels; a convolution that only exchanges or scales colours does not.
 _LAYERS = (
     *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "Gemm", "Einsum"),
-    *("MatMul", "MatMulInteger", "QLinearMatMul", "LSTM", "GRU", "RNN", "AveragePool", "MaxPool"),
+    *(
+        "MatMul",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "DynamicQuantizeLinear",
+        "LSTM",
+        "GRU",
+        "RNN",
+        "AveragePool",
+        "MaxPool",
+    ),
     *("LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"),
 )
 # Black, full red, green and blue, and colours between: what is a straight line passes through them.

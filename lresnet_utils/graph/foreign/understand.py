@@ -12,6 +12,7 @@ from lresnet_utils.graph.foreign.pixels import Told, told_pixels
 from lresnet_utils.graph.foreign.ports import AUTO, Ports, find_ports
 from lresnet_utils.graph.foreign.read import ForeignFile, read_foreign
 from lresnet_utils.graph.foreign.repairs import REPAIRS
+from lresnet_utils.graph.inspect import Quantised, count_parameters, find_quantised
 from lresnet_utils.graph.rewrite.values import located
 
 _IR_VERSION_OF_CONSTANTS = 4
@@ -35,7 +36,9 @@ class Foreign:
         How often each repair of :data:`~lresnet_utils.graph.foreign.repairs.REPAIRS` was needed;
         only those that were.
     n_parameters : int
-        Numbers stored as weights.
+        Numbers stored as weights, as floating-point numbers or integers.
+    quantised : Quantised or None
+        What of it was made integers before it came here.
     """
 
     file: ForeignFile
@@ -44,6 +47,7 @@ class Foreign:
     told: Told
     repairs: dict[str, int]
     n_parameters: int
+    quantised: Quantised | None
 
 
 def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
@@ -71,7 +75,7 @@ def open_foreign(path: Path | str, *, output: str = AUTO) -> Foreign:
         ports = find_ports(model.graph, output)
         counts |= {n: fix(model.graph) for n, fix in REPAIRS.items() if n not in counts}
         told = told_pixels(model, ports)
-        values = model.graph.initializers.values()
-        parameters = sum(v.const_value.size for v in values if v.dtype == ir.DataType.FLOAT)
+        proto = file.model.graph
+        about = count_parameters(proto), find_quantised(proto)
     needed = {name: count for name, count in counts.items() if count}
-    return Foreign(file, model, ports, told, needed, parameters)
+    return Foreign(file, model, ports, told, needed, *about)

@@ -59,11 +59,14 @@ def _row(run: RunFolder, cell: dict[str, Any]) -> dict[str, Any]:
 
 def _linked(run: RunFolder, cell: dict[str, Any]) -> str | dict[str, str]:
     """Return a target with the page that explains its gates, where there is one."""
+    name = cell["target"]
+    if cell.get("quantised"):
+        name = tr("{target} (quantised graph)", target=name)
     page = run.stage("5_evaluate", cell["batch_size"], ".html")
     # The page is published when its notebook has run; one that is run by hand leaves none.
     if not page.is_file():
-        return cell["target"]
-    return {"text": cell["target"], "href": page.relative_to(run.folder).as_posix()}
+        return name
+    return {"text": name, "href": page.relative_to(run.folder).as_posix()}
 
 
 def _gates(cell: dict[str, Any]) -> dict[str, str] | None:

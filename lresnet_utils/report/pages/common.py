@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lresnet_utils.report.show import Column, note, table
-from lresnet_utils.report.words import recorded, tr
+from lresnet_utils.report.words import mark, recorded, tr
 from lresnet_utils.stages.status import OK
 
 Entries = Mapping[str, Mapping[str, Any]]
+
+WHAT = {
+    "weights and activations": mark("weights and activations"),
+    "weights": mark("weights alone"),
+}
+WHO = {
+    "params": mark("the params"),
+    "graph": mark("the graph"),
+    "maker": mark("the network's maker"),
+}
 
 
 def ok_targets(entries: Entries) -> dict[str, Mapping[str, Any]]:

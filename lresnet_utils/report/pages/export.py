@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.displays import OperatorDisplay, ParityDisplay
-from lresnet_utils.report.pages.common import properties, short_hash
+from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_count
 from lresnet_utils.report.words import mark, recorded, tr
@@ -32,6 +32,7 @@ def network(record: dict[str, Any]) -> None:
         [
             (tr("Architecture"), f"{net['architecture']} ({recorded(net['source'])})"),
             (tr("Parameters"), fmt_count(net["n_parameters"])),
+            *_quantised(net.get("quantised")),
             (tr("Embedding"), tr("{embedding_size} numbers", embedding_size=net["embedding_size"])),
             (
                 tr("Weights"),
@@ -50,6 +51,7 @@ def network(record: dict[str, Any]) -> None:
                     scale=_SCALES[pixels["normalisation"]],
                 ),
             ),
+            *_said_by(record.get("input_said_by")),
         ],
         tr("The exported network"),
     )
@@ -64,6 +66,23 @@ def network(record: dict[str, Any]) -> None:
             ),
             "warning",
         )
+
+
+def _quantised(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if not found:
+        return []
+    types = ", ".join(found["types"])
+    what = tr(WHAT[found["what"]])
+    return [(tr("Already quantised"), tr("{what}, in {types}", what=what, types=types))]
+
+
+def _said_by(who: dict[str, str] | None) -> list[tuple[str, str]]:
+    """Say who told order and scale of the pixels."""
+    if not who:
+        return []
+    order, scale = (tr(WHO[who[key]]) for key in ("channel_order", "normalisation"))
+    text = tr("order by {order}, scale by {scale}", order=order, scale=scale)
+    return [(tr("Input told by"), text)]
 
 
 _SCALES = {
@@ -194,6 +213,8 @@ def parity(record: dict[str, Any]) -> None:
         verdict=tr("within") if within else tr("beyond"),
         limit=PARITY_LIMIT,
     )
+    if not within and (record["network"].get("quantised") or {}).get("precision"):
+        text += " " + tr("The kernels for integers round otherwise than its nodes one by one.")
     note(text, "info" if within else "warning")
 
 

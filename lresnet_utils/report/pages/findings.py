@@ -7,6 +7,7 @@ from typing import Any
 from lresnet_utils.findings.model import HOLDS, Finding
 from lresnet_utils.findings.say import say
 from lresnet_utils.report.finding_list import answer_html, checked_html, findings_html
+from lresnet_utils.report.pages.common import WHAT, WHO
 from lresnet_utils.report.show import facts, show_html
 from lresnet_utils.report.show import say as show_text
 from lresnet_utils.report.style import fmt_percent, fmt_rate
@@ -99,6 +100,21 @@ def _cells(results: Results) -> tuple[str, str, str]:
     return (tr("Cells with results"), value, tr("one per batch size and target"))
 
 
+def _assumed(network: dict[str, Any]) -> str:
+    """Say what input was assumed and who said so, and whether the network came quantised."""
+    spec, who = network["input"], network["input_said_by"] or {}
+    text = tr(
+        "Input: {order} (by {order_by}), {scale} (by {scale_by}). ",
+        order=spec["channel_order"].upper(),
+        order_by=tr(WHO[who.get("channel_order", "maker")]),
+        scale=spec["normalisation"],
+        scale_by=tr(WHO[who.get("normalisation", "maker")]),
+    )
+    if network["quantised"]:
+        text += tr("Already quantised: {what}. ", what=tr(WHAT[network["quantised"]["what"]]))
+    return text
+
+
 def _about(results: Results) -> str:
     params, data = results.run["params"] or {}, results.dataset
     model = params.get("model", {})
@@ -111,6 +127,8 @@ def _about(results: Results) -> str:
         if model
         else ""
     )
+    if results.network:
+        text += _assumed(results.network)
     if data:
         text += tr(
             "Faces: {name}, {n_images} distinct images in {n_pairs} pairs, {n_genuine} genuine "
