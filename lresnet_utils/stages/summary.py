@@ -141,8 +141,9 @@ def gathered(
     results["licences"] = _licences(about, dataset)
     results["input_test"] = _input_test(run, batch_sizes)
     results["network"] = _network(run, batch_sizes)
-    for cell in cells:
-        cell["quantised"] = ((results["network"] or {}).get("quantised") or {}).get("what")
+    if quantised := (results["network"] or {}).get("quantised"):
+        for cell in cells:
+            cell["quantised"] = quantised["what"]
     results["preconditions"] = [said_json(found) for found in preconditions(results)]
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}

@@ -119,8 +119,8 @@ def _unfollowed(before: list[ir.Node], why: str) -> Told:
 def _named(before: list[ir.Node]) -> str:
     doing = [node for node in before if not is_op(node, *_PASSING)] or before
     shown = [f"{node.op_type} {name_of(node)}" for node in doing[:_SHOWN]]
-    more = ", ..." if len(doing) > _SHOWN else ""
-    return f"the graph's first nodes ({', '.join(shown)}{more})"
+    shown += ["..."] if len(doing) > _SHOWN else []
+    return f"the graph's first nodes ({', '.join(shown)})"
 
 
 def _before_layers(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Value]]:
@@ -221,14 +221,14 @@ def _is_exchanged(colour: np.ndarray) -> bool:
 def _told(line: _Line, before: list[ir.Node]) -> Told:
     if line.why_not:
         return _unfollowed(before, line.why_not)
-    also = "; it exchanges red and blue" if line.exchanged else ""
     if line.centre == 0 and abs(line.step - 1) <= _STRAIGHT:
         return replace(_nothing_done(), exchanged=line.exchanged)
     doing = f"{_named(before)} compute (x - {line.centre:.4g}) / {line.step:.4g}"
+    doing = f"{doing}; it exchanges red and blue" if line.exchanged else doing
     if line.centre >= _GREY_CENTRE or line.step >= _GREY_STEP:
-        return Told("raw", doing + also, exchanged=line.exchanged)
+        return Told("raw", doing, exchanged=line.exchanged)
     if _within(line.centre, _UNIT_CENTRE) and _within(line.step, _UNIT_STEP):
-        return Told("zero_1", doing + also, exchanged=line.exchanged)
+        return Told("zero_1", doing, exchanged=line.exchanged)
     return Told(None, f"{doing}, which fits no known scale of pixels", False, line.exchanged)
 
 
