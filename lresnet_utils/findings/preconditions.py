@@ -37,8 +37,9 @@ def preconditions(results: Results) -> list[Finding]:
     """
     base = base_cell(results)
     rules: tuple[Callable[[Results, Cell | None], Finding | None], ...] = (
-        _judged,
+        # Where both fail, the first is why the second does.
         _finite,
+        _judged,
         _both_classes,
         _better_than_chance,
         _grid,
