@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from jupyter_core.paths import jupyter_data_dir
-from nbformat.sign import MemorySignatureStore, NotebookNotary
 
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.files import read_json, to_json, write_json
@@ -47,6 +46,9 @@ def sign(path: Path) -> bool:
         False where no note could be made, as with a home that cannot be written: the notebook is
         as good as before, and ``jupyter trust`` can follow.
     """
+    import nbformat  # takes a second to import, which kernels need not wait for
+    from nbformat.sign import NotebookNotary
+
     try:
         with _one_at_a_time, NotebookNotary() as notary:
             notary.sign(nbformat.read(path, as_version=4))
@@ -84,6 +86,11 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
 def _key(folder: str) -> bytes | None:
     """Return the secret key below Jupyter's data folder, made when there is none."""
     try:
+        with suppress(FileNotFoundError):
+            return (Path(folder) / "notebook_secret").read_bytes() or None
+        # Slow to import, and needed by the first run of all only.
+        from nbformat.sign import MemorySignatureStore, NotebookNotary
+
         Path(folder).mkdir(parents=True, exist_ok=True)
         with (
             _one_at_a_time,

@@ -14,7 +14,6 @@ import onnxsim
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.files import atomic_path
-from lresnet_utils.graph.inspect import find_quantised
 from lresnet_utils.graph.parity import run_onnx, unit_difference
 from lresnet_utils.graph.reading import found, read_message, stored_bytes
 
