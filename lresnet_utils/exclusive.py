@@ -24,6 +24,7 @@ HELD = "LRESNET_MACHINE"
 # without the first.
 _PLACES = (("/sys/devices/system/cpu", "/sys/devices/system"), ("/usr", "/"))
 _POLL_S = 0.2
+_LOOKS = 3
 # No work of this project holds the machine for so long at once.
 _PATIENCE_S = 6 * 3600
 _OTHERS = "other work of this project"
@@ -106,13 +107,17 @@ def _holder(handle: int) -> tuple[int | None, str]:
     about = os.fstat(handle)
     file = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
     found: list[tuple[int | None, str]] = []
-    with suppress(OSError):
-        for line in Path("/proc/locks").read_text("ascii").splitlines():
-            words = line.split()
-            if words[1] == "FLOCK" and words[5] == file:
-                # It may have ended meanwhile, or be hidden from us.
-                with suppress(psutil.Error):
-                    found.append(_process(int(words[4])))
+    # The kernel's list may lack an entry where others come and go while it is read.
+    for _ in range(_LOOKS):
+        with suppress(OSError):
+            for line in Path("/proc/locks").read_text("ascii").splitlines():
+                words = line.split()
+                if words[1] == "FLOCK" and words[5] == file:
+                    # It may have ended meanwhile, or be hidden from us.
+                    with suppress(psutil.Error):
+                        found.append(_process(int(words[4])))
+        if found:
+            break
     found.sort(key=lambda one: one[0] == os.getuid())
     return found[0] if found else (None, _OTHERS)
 

@@ -57,9 +57,9 @@ def test_work_that_times_nothing_shares_and_waits_for_who_is_alone():
     second.end()
     assert timing.has.wait(120) and not late.has.is_set()
     late.heard.clear()
-    late.waits.clear()
-    assert late.waits.wait(120)
-    assert f"process {owner()['pid']}" in late.heard[0]
+    while not any(f"process {owner()['pid']}" in holder for holder in list(late.heard)):
+        late.waits.clear()
+        assert late.waits.wait(120)
     timing.end()
     assert late.has.wait(120)
     late.end()
@@ -99,7 +99,8 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
         pass
 
     def told(holder):
-        raise StoppedError(holder)
+        if f"process {other.pid}" in holder:  # and not somebody else's, who is in the same line
+            raise StoppedError(holder)
 
     with subprocess.Popen([sys.executable, "-c", code], **how) as other:
         assert other.stdout.readline() == "1\n"

@@ -224,16 +224,16 @@ def chinese(demo_run, tmp_path_factory):
         for function, kept in KEPT.items():
             patch.setattr(f"lresnet_utils.stages.{function}", kept)
         for job in (Job(s, None if s in WHOLE_RUN else 16) for s in STAGES):
-            notebook = shown_in_process(job, parameters(job, params, run))
+            notebook = shown_in_process(run.notebook(job.stage), parameters(job, params, run))
             nbformat.write(notebook, run.stage(job.stage, job.batch_size, ".ipynb"))
             write_page(run, about, job)
     use_language("en")
     return run
 
 
-def shown_in_process(job, values):
+def shown_in_process(path, values):
     """Return a notebook with what its calls show, run here."""
-    notebook = nbformat.read(job.notebook, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     shell = InteractiveShell.instance()
     shell.reset(new_session=False)
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
@@ -352,17 +352,24 @@ def test_a_perturbed_network_is_found_worse_from_two_pages_alone(pages):
     assert "lr-card-faces" in (pages[0].parent / "record.html").read_text()
 
 
+def is_ratio(speed):
+    """Say whether it is a ratio with its ends, or refused since other work disturbed the timing."""
+    if "refused" in speed:
+        return "while" in speed["refused"]
+    return speed["low"] < speed["value"] < speed["high"]
+
+
 def test_the_demo_with_itself_and_with_another_runtime(demo_run, pages):
     record, _ = compare(pages[0], pages[0])
     assert len(record["cells"]) == 4
     for cell in record["cells"]:
         assert cell["lost"] == cell["gained"] == [] and cell["mcnemar_p"] == 1
-        assert cell["speed"]["low"] < cell["speed"]["value"] == 1 < cell["speed"]["high"]
+        assert is_ratio(cell["speed"]) and cell["speed"].get("value", 1) == 1
         assert cell["verdict"]["word"] == "equivalent"
     cells = ("--cells", "16/torch-fp32", "16/openvino-fp32")
     record, _ = compare(pages[0], demo_run.folder, *cells)
     assert record["cells"][0]["verdict"]["word"] == "equivalent"
-    assert record["cells"][0]["speed"]["low"] < record["cells"][0]["speed"]["high"]
+    assert is_ratio(record["cells"][0]["speed"])
 
 
 @pytest.fixture(scope="module")

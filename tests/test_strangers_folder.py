@@ -59,7 +59,9 @@ def test_a_run_starts_nothing_of_the_current_folder(strangers, tmp_path, workers
         "sha256": {f"{stage}.ipynb": sha256_file(ours / f"{stage}.ipynb") for stage in STAGES},
     }
     strangers("report", run)
-    strangers("report", run, "--check")
+    # These notebooks make no results.
+    told = strangers("report", run, "--check", status=1)
+    assert told.splitlines()[0] == "results.json: the file is missing" and ", 1 not as" in told
     strangers("compare", run, run, status=2)
 
 

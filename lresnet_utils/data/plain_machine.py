@@ -23,7 +23,8 @@ class Machine:
         self.budget = len(data) // 3 + 100
         # Whatever is made of the file's bytes is made once of each: what is remembered could
         # otherwise be made again and again.
-        self.room = len(data)
+        # Old protocols hold an array as text, which becomes bytes and then numbers.
+        self.room = 2 * len(data)
 
     def take(self, n: int) -> bytes:
         """Return the next `n` bytes, which must be there."""

@@ -61,7 +61,7 @@ def load_plain(data: bytes) -> Any:
     ([b'a', b'b'], [True])
     >>> load_plain(pickle.dumps(print))
     Traceback (most recent call last):
-    lresnet_utils.data.plain_arrays.PlainPickleError: it asks for builtins.print, which is not data
+    lresnet_utils.data.plain_arrays.MoreThanDataError: it asks for builtins.print, which is not data
     """
     return interpret(data, STEPS)
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import safetensors.torch
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from fuzzkit.subject import Seed, Subject
 from lresnet_utils.graph.foreign.read import read_foreign
@@ -218,6 +218,11 @@ class _Grammar:
                 tensor.external_data.add(key="offset", value=edge)
         return tensor
 
+    def sparse(self):
+        values = self.tensor()
+        places = numpy_helper.from_array(np.arange(values.dims[0]), "places")
+        return SparseTensorProto(values=values, indices=places, dims=values.dims)
+
     def steps(self, value, levels=2):
         """Return nodes that lead from a value to another, and that one."""
         nodes = []
@@ -254,7 +259,7 @@ class _Grammar:
             if self.pick(2):
                 odd.tensors.append(self.tensor())
             else:
-                odd.sparse_tensor.values.CopyFrom(self.tensor())
+                odd.sparse_tensor.CopyFrom(self.sparse())
             return [node]
         return [helper.make_node("Relu", [""], [self.name()])]
 
@@ -273,7 +278,7 @@ class _Grammar:
             model.functions.append(made)
         model.opset_import.append(_OPSETS[1])
         if self.pick(6) == 5:
-            model.graph.sparse_initializer.add().values.CopyFrom(self.tensor())
+            model.graph.sparse_initializer.append(self.sparse())
         if self.pick(6) == 5:
             model.training_info.add().algorithm.initializer.append(self.tensor())
         return model
