@@ -142,7 +142,8 @@ COLOURS = np.eye(3)[::-1].reshape(3, 3, 1, 1) / 127.5
         (after(mapped("Conv", [COLOURS]), scaled("Sub", 1)), "127.5", True),
         (after(mapped("Sub", [np.full((3, 112, 112), 127.5)]), scaled("Div", 128)), "128", False),
     ],
-    ids=str,
+    # The functions' own names are alike, and their addresses are each worker's own.
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_the_scale_is_read_wherever_the_arithmetic_stands(stored, lead, step, exchanged):
     found = open_foreign(stored(lead=lead)).told
@@ -161,7 +162,7 @@ def test_the_scale_is_read_wherever_the_arithmetic_stands(stored, lead, step, ex
         (mapped("Conv", [np.full((3, 3, 1, 1), 1 / 765)]), "mix the colours"),
         (scaled("Div", 3), "fits no known scale"),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_where_pixels_cannot_be_followed_the_reason_is_given_and_no_scale(stored, lead, why):
     path = stored(lead=lead)
