@@ -27,15 +27,13 @@ def drop_weight_inputs(graph: ir.Graph) -> int:
 
     Before IR version 4 they had to stand there, and exporters with
     ``keep_initializers_as_inputs`` still do it. A caller could then override them, so no
-    simplifier may fold them. Quantisers leave those behind that no node reads any more.
+    simplifier may fold them.
     """
     weights = [value for value in graph.inputs if value.const_value is not None]
-    left = [v for v in graph.inputs if not (v.uses() or v.is_graph_output() or v in weights)]
-    for value in (*weights, *left):
-        graph.inputs.remove(value)
     for value in weights:
+        graph.inputs.remove(value)
         graph.register_initializer(value)
-    return len(weights) + len(left)
+    return len(weights)
 
 
 def drop_unused_inputs(graph: ir.Graph) -> int:
