@@ -2,9 +2,11 @@
 
 The notebooks tell the story; this package holds the logic. It computes (``models``, ``graph``,
 ``data``, ``targets``, ``embed``, ``verify``, ``perf``), then draws and says (``report``), and runs
-the notebooks (``runner``, ``cli``).
+the notebooks (``runner``, ``cli``). The names below are for notebooks of one's own, see
+``docs/use_it_as_a_library.md``.
 """
 
+import importlib as _importlib
 import os as _os
 import sys as _sys
 
@@ -15,3 +17,33 @@ _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _sys.modules.setdefault("openvino_telemetry", None)
 
 __version__ = "0.1.0"
+
+# Where each public name is. They come when they are asked for: whatever imports a part of this
+# package, such as a child process that reads a stranger's file, waits for no other.
+_PUBLIC = {
+    "LResNetError": "errors",
+    "Params": "params",
+    "RunFolder": "run",
+    "DetDisplay": "report.det",
+    "RocDisplay": "report.curves",
+    "compare": "api",
+    "evaluate_embeddings": "api",
+    "evaluate_pairs": "api",
+    "find_and_align": "data.align",
+    "load_params": "params",
+    "read_results": "api",
+    "run_report": "api",
+    "threshold_explorer": "report.explorer",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,5 +1,6 @@
 """The whole report, end to end, with real weights and faces."""
 
+import doctest
 import json
 import shutil
 import subprocess
@@ -436,3 +437,13 @@ def test_a_notebook_without_its_inputs_says_which_stage_to_run(stage, tmp_path):
     assert "notebook" in stopped.value.fix
     # The cell's output is the message, without the way through the package.
     assert len(stopped.value._render_traceback_()) <= 3
+
+
+def test_the_page_on_the_library_is_true(demo_run, tmp_path, monkeypatch):
+    """Its examples are run on a run of the demo, and print what the page says they print."""
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "demo").symlink_to(demo_run.folder)
+    monkeypatch.chdir(tmp_path)
+    page = str(ROOT / "docs" / "use_it_as_a_library.md")
+    ran = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert not ran.failed and ran.attempted > 20

@@ -78,7 +78,7 @@ def scored_pairs(
     acquired: np.ndarray,
     failed: np.ndarray,
     same: np.ndarray,
-    identities: PairIdentities,
+    identities: PairIdentities | None,
     *,
     folds: int,
     far_targets: list[float],
@@ -93,8 +93,8 @@ def scored_pairs(
         As :class:`Scored` holds them.
     same : ndarray of bool, shape (n_pairs,)
         True for genuine pairs.
-    identities : PairIdentities
-        Of all pairs.
+    identities : PairIdentities or None
+        Of all pairs; None where nobody knows.
     folds, far_targets, replicates, seed
         As declared in :class:`lresnet_utils.params.Params` (`replicates` as ``bootstrap``).
 
@@ -106,6 +106,8 @@ def scored_pairs(
     curve = intervals = no_curve = no_intervals = None
     try:
         curve = roc(distances[acquired], same[acquired])
+        if identities is None:
+            raise EvaluationError("It is not known who is in the pairs.")
         intervals = uncertainty(
             distances[acquired],
             same[acquired],
