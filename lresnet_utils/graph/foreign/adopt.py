@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.errors import GraphError
@@ -137,7 +138,13 @@ def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
         value = steps[-1].outputs[0] if steps else faces
         steps.append(ir.node("Cast", [value], attributes={"to": int(faces.dtype)}))
         changes["float-input"] = 1
-    _lead_in(graph, faces, steps)
+    uses = [use for use in faces.uses() if use.node not in steps]
+    first = graph[0]
+    for step in steps:
+        put_before(graph, first, step, faces)
+        step.outputs[0].shape = step.outputs[0].type = None
+    for user, index in uses if steps else ():
+        user.replace_input_with(index, steps[-1].outputs[0])
     _flat_float_output(graph, changes)
     _rename(graph, faces, INPUT_NAME)
     _rename(graph, graph.outputs[0], OUTPUT_NAME)
@@ -146,16 +153,6 @@ def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
     for value in (value for node in graph.all_nodes() for value in node.outputs):
         value.shape = None
     return changes
-
-
-def _lead_in(graph: ir.Graph, faces: ir.Value, steps: list[ir.Node]) -> None:
-    uses = [use for use in faces.uses() if use.node not in steps]
-    first = graph[0]
-    for step in steps:
-        put_before(graph, first, step, faces)
-        step.outputs[0].shape = step.outputs[0].type = None
-    for user, index in uses if steps else ():
-        user.replace_input_with(index, steps[-1].outputs[0])
 
 
 def _flat_float_output(graph: ir.Graph, changes: dict[str, int]) -> None:
@@ -191,18 +188,8 @@ def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
 def _save(model: ir.Model, path: Path, batch_size: int, size: int, where: str) -> None:
     output = model.graph.outputs[0]
     output.shape, output.dtype = ir.Shape([batch_size, size]), ir.DataType.FLOAT
-    _drop_unused(model.graph)
+    RemoveUnusedNodesPass()(model)
     write_model(model, path, where)
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    """Drop nodes and weights that only the other outputs needed."""
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            graph.remove(node, safe=True)
-    for name, value in list(graph.initializers.items()):
-        if not (value.uses() or value.is_graph_output()):
-            del graph.initializers[name]
 
 
 def _own_ports(batch_size: int) -> Ports:

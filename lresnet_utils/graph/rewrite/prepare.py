@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from lresnet_utils.data.network_input import Normalisation, flip, to_network_input
 from lresnet_utils.errors import GraphError, nearest
 from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx, unit_difference
@@ -24,9 +23,7 @@ from lresnet_utils.graph.rewrite.local import (
     remove_identity_pooling,
     shape_prelu_slope,
 )
-from lresnet_utils.graph.rewrite.pixels import add_mirror, take_pixels
 from lresnet_utils.graph.rewrite.values import located, only_input
-from lresnet_utils.verify.scores import unit_rows
 
 REWRITES: dict[str, Callable[[ir.Graph], int]] = {
     "identity-pooling": remove_identity_pooling,
@@ -107,71 +104,27 @@ def prepare_onnx(
     model = _load(path)
     before = len(model.graph)
     faces = only_input(model.graph)
-    with located(path):
-        shape = _shape(faces)
+    if faces.shape is None:
+        raise GraphError(f"The shape of the graph's input {faces.name} is not known.", str(path))
+    # An axis without a number has length one.
+    shape = [axis if isinstance(axis, int) else 1 for axis in faces.shape]
     pixels = np.random.default_rng(seed).uniform(*input_range, shape)
     batch = pixels.astype(np.uint8 if faces.dtype == ir.DataType.UINT8 else np.float32)
     applied = {n: apply(model.graph) for n, apply in REWRITES.items() if n in rewrites}
     expected = run_onnx(path, batch, as_written=True)
-    after, difference = _write(model, out, batch, expected, where=str(path))
-    return PrepareRecord(applied, before, after, difference)
-
-
-def prepare_input(
-    path: Path | str,
-    out: Path | str,
-    *,
-    channel_order: Literal["rgb", "bgr"],
-    normalisation: Normalisation,
-    pixels: bool = True,
-    mirror: bool = False,
-    seed: int = 0,
-) -> PrepareRecord:
-    """Move work that comes before and after a network into its ONNX file, and compare.
-
-    Parameters
-    ----------
-    path, out : path
-        The graph to read and the one file to write, whole or not at all.
-    channel_order, normalisation
-        What the graph wants, as in
-        :func:`lresnet_utils.data.network_input.to_network_input`.
-    pixels : bool
-        The new graph takes pictures as they are, RGB in uint8 (n, height, width, 3).
-    mirror : bool
-        The new graph also embeds the mirrored pictures, and gives out the unit vectors of the
-        sums of both views' unit vectors.
-    seed : int
-        Of the random pictures of the comparison.
-
-    Returns
-    -------
-    PrepareRecord
-        `applied` counts ``pixels`` and ``mirror``.
-
-    Raises
-    ------
-    GraphError
-        When the graph cannot be changed so, or the unit embeddings differ by more than
-        :data:`TOLERANCE` from those of the old graph with the preprocessing and post-processing
-        of :func:`lresnet_utils.embed.embed`. Nothing is written then.
-    """
-    model = _load(path)
-    before = len(model.graph)
-    with located(path):
-        n, _, height, width = _shape(only_input(model.graph), rank=4)
-        if pixels:
-            take_pixels(model, channel_order=channel_order, normalisation=normalisation)
-        if mirror:
-            add_mirror(model)
-    faces = np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), np.uint8)
-    plain = to_network_input(faces, channel_order=channel_order, normalisation=normalisation)
-    views = [plain, flip(plain)] if mirror else [plain]
-    expected = sum(unit_rows(run_onnx(path, view, as_written=True)) for view in views)
-    batch = faces if pixels else plain
-    after, difference = _write(model, out, batch, expected, where=str(path))
-    applied = {"pixels": int(pixels), "mirror": int(mirror)}
-    return PrepareRecord(applied, before, after, difference)
+    RemoveUnusedNodesPass()(model)
+    with atomic_path(out) as temporary:
+        onnx.save(ir.to_proto(model), temporary)
+        # Node by node: ONNX Runtime's own optimiser would make some of the same folds in both.
+        difference = unit_difference(expected, run_onnx(temporary, batch, as_written=True))
+        if not difference <= TOLERANCE:
+            raise GraphError(
+                f"The rewritten graph computes something else: unit embeddings differ by "
+                f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed).",
+                where=str(path),
+                fix="leave a rewrite out, and report the graph",
+            )
+    return PrepareRecord(applied, before, len(model.graph), difference)
 
 
 def _load(path: Path | str) -> ir.Model:
@@ -188,37 +141,3 @@ def _load(path: Path | str) -> ir.Model:
         if len(model.graph.outputs) != 1:
             raise GraphError(f"The graph has {len(model.graph.outputs)} outputs instead of one.")
     return model
-
-
-def _shape(faces: ir.Value, rank: int | None = None) -> list[int]:
-    """Return the shape of one batch; an axis without a number has length one."""
-    if faces.shape is None or len(faces.shape) != (rank or len(faces.shape)):
-        raise GraphError(f"The shape of the graph's input {faces.name} is not known.")
-    return [axis if isinstance(axis, int) else 1 for axis in faces.shape]
-
-
-def _write(
-    model: ir.Model, out: Path | str, batch: np.ndarray, expected: np.ndarray, *, where: str
-) -> tuple[int, float]:
-    """Write a graph that gives these embeddings but for their length; return nodes and error."""
-    _drop_unused(model.graph)
-    proto = ir.to_proto(model)
-    with atomic_path(out) as temporary:
-        onnx.save(proto, temporary)
-        # Node by node: ONNX Runtime's own optimiser would make some of the same folds in both.
-        difference = unit_difference(expected, run_onnx(temporary, batch, as_written=True))
-        if not difference <= TOLERANCE:
-            raise GraphError(
-                f"The rewritten graph computes something else: unit embeddings differ by "
-                f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed).",
-                where=where,
-                fix="leave a rewrite out, and report the graph",
-            )
-    return len(proto.graph.node), difference
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    """Drop the constants that no node reads any more."""
-    for name, value in list(graph.initializers.items()):
-        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-            del graph.initializers[name]

@@ -6,7 +6,7 @@ from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
-from lresnet_utils.graph.rewrite import REWRITES, prepare_input, prepare_onnx
+from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
 from lresnet_utils.models.network import load_network
 from lresnet_utils.verify.scores import unit_rows
 
@@ -46,20 +46,11 @@ def test_ir_se50_computes_the_same_without_any_normalisation(ir_se50):
     )
 
 
-def test_sface_and_its_input(tmp_path):
+def test_sface(tmp_path):
     raw = export_onnx(load_network("sface", "packaged").module, tmp_path / "a", batch_size=2)
     record = prepare_onnx(raw, tmp_path / "b", input_range=(0, 255))
     assert record.applied["norm-backward"] == 28 and record.applied["norm-forward"] == 1
     assert summarise(tmp_path / "b").outputs == {"features": (2, 128)}
-    how = {"channel_order": "rgb", "normalisation": "raw"}
-    record = prepare_input(tmp_path / "b", tmp_path / "c", mirror=True, **how)
-    assert record.applied == {"pixels": 1, "mirror": 1}
-    assert record.max_abs_difference < 1e-6
-    summary = summarise(tmp_path / "c")
-    assert summary.inputs == {"image": (2, 112, 112, 3)}
-    assert summary.outputs == {"features": (2, 128)}
-    # The rewrites also take a graph whose input is bytes.
-    assert sum(prepare_onnx(tmp_path / "c", tmp_path / "d").applied.values()) == 0
 
 
 @pytest.fixture
@@ -106,18 +97,13 @@ def test_a_wrong_rewrite_is_found_and_nothing_is_written(small, tmp_path, monkey
     monkeypatch.setitem(REWRITES, "norm-carried", wrong)
     with pytest.raises(GraphError, match="computes something else"):
         prepare_onnx(small, tmp_path / "o")
-    module = "lresnet_utils.graph.rewrite.prepare"
-    monkeypatch.setattr(f"{module}.add_mirror", lambda model: wrong(model.graph))
-    with pytest.raises(GraphError, match="computes something else"):
-        how = {"channel_order": "rgb", "normalisation": "minus1_1"}
-        prepare_input(small, tmp_path / "o", mirror=True, **how)
     assert list(tmp_path.iterdir()) == [small]
 
 
 def test_what_cannot_be_prepared_is_refused(small, net, tmp_path):
     with pytest.raises(GraphError, match="did you mean 'norm-carried'"):
         prepare_onnx(small, tmp_path / "o", rewrites=["norm-caried"])
-    damaged, two, table = tmp_path / "damaged", tmp_path / "two", tmp_path / "table"
+    damaged, two = tmp_path / "damaged", tmp_path / "two"
     damaged.write_bytes(small.read_bytes()[:200])
     forked = net()
     onnx.save(forked.model(forked.op("Relu", "image"), forked.op("Neg", "image")), two)
@@ -125,9 +111,4 @@ def test_what_cannot_be_prepared_is_refused(small, net, tmp_path):
         with pytest.raises(GraphError) as caught:
             prepare_onnx(path, tmp_path / "o")
         assert caught.value.where == str(path)
-    flat = net(shape=(2, 9))
-    onnx.save(flat.model(flat.op("Relu", "image")), table)
-    with pytest.raises(GraphError, match="not known") as caught:
-        prepare_input(table, tmp_path / "o", channel_order="rgb", normalisation="raw")
-    assert caught.value.where == str(table)
     assert not (tmp_path / "o").exists()
