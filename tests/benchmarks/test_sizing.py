@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from lresnet_utils.cluster.sizing import SETS, duration, sizing, sizing_table
+from sizing import SETS, duration, sizing, sizing_table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sizing.md").read_text(encoding="utf-8")
 
