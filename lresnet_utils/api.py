@@ -119,7 +119,7 @@ class PairEvaluation:
             value = row if "refused" in row else row | {"value": row["tar"]}
             rows.append({"measure": f"TAR at FAR {row['far']:g}", "value": value, "n": self._n()})
         columns = [
-            Column("measure", "Measure"),
+            Column("measure", "Rate"),
             Column("value", "Value", "95 %", fmt_percent),
             Column("n", "Pairs"),
         ]

@@ -24,11 +24,11 @@ from lresnet_utils.custody import chain
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_json, write_arrays, write_json
+from lresnet_utils.files import read_json, write_arrays, write_json, write_text
 from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.params import Params
 from lresnet_utils.plan import Job, parameters, phases
-from lresnet_utils.report.publish import publish
+from lresnet_utils.report.publish import render
 from lresnet_utils.report.run_pages import TIMED, check_run, page_text, write_page
 from lresnet_utils.report.words import use_language
 from lresnet_utils.results_schema import results_schema
@@ -336,7 +336,9 @@ def pages(demo_run, tmp_path_factory) -> tuple[Path, Path]:
     shown = {"reference": "torch-fp32", "folds": 10, "far_targets": [0.1, 0.01]}
     evaluate(run, batch_size=16, targets=["torch-fp32"], **shown)
     summarise(run, batch_sizes=[16], targets=["torch-fp32"])
-    publish(run.stage("7_summary", None, ".ipynb"), run.index, title="x", data=page_data(run))
+    write_text(
+        run.index, render(run.stage("7_summary", None, ".ipynb"), title="x", data=page_data(run))
+    )
     return tuple(
         shutil.copy(page, folder / name)
         for page, name in ((demo_run.index, "a.html"), (run.index, "b.html"))

@@ -73,26 +73,6 @@ class Trouble:
     reason: str
 
 
-def publish(notebook_path: Path | str, html_path: Path | str, **about: Any) -> Path:
-    """Write an executed notebook as one self-contained HTML page.
-
-    Parameters
-    ----------
-    notebook_path : path
-        An executed ``.ipynb``.
-    html_path : path
-        The page to write.
-    **about
-        As for :func:`render`.
-
-    Returns
-    -------
-    pathlib.Path
-        `html_path`.
-    """
-    return write_text(html_path, render(notebook_path, **about))
-
-
 def render(
     notebook_path: Path | str,
     *,

@@ -4,7 +4,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from lresnet_utils.report.publish import publish
+from lresnet_utils.files import write_text
+from lresnet_utils.report.publish import render
 from lresnet_utils.report.show import Column, filtered_table_html
 
 pytestmark = pytest.mark.browser
@@ -25,7 +26,7 @@ def table_page(tmp_path_factory):
     output = new_output("display_data", {"text/html": html})
     path = tmp_path_factory.mktemp("cells") / "index.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("x", outputs=[output])]), path)
-    return publish(path, path.with_suffix(".html"), title="Cells")
+    return write_text(path.with_suffix(".html"), render(path, title="Cells"))
 
 
 def column(page, i):

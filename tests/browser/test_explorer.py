@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from lresnet_utils.files import write_text
 from lresnet_utils.report.explorer import rates_at, threshold_explorer
 from lresnet_utils.report.explorer_page import slider_thresholds
-from lresnet_utils.report.publish import publish
+from lresnet_utils.report.publish import render
 from lresnet_utils.report.style import fmt_interval, fmt_percent
 
 pytestmark = pytest.mark.browser
@@ -41,7 +42,7 @@ def path(tmp_path_factory):
     html = threshold_explorer(example(), START)._repr_mimebundle_()["text/html"]
     cell = new_code_cell("explore()", outputs=[new_output("display_data", {"text/html": html})])
     nbformat.write(new_notebook(cells=[cell]), folder / "page.ipynb")
-    return publish(folder / "page.ipynb", folder / "page.html", title="Explorer")
+    return write_text(folder / "page.html", render(folder / "page.ipynb", title="Explorer"))
 
 
 def shown(page):

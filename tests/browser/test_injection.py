@@ -8,8 +8,9 @@ from IPython.utils.capture import capture_output
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lresnet_utils.errors import DataError
+from lresnet_utils.files import write_text
 from lresnet_utils.report.differences import DifferenceDisplay
-from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.report.publish import Link, render
 from lresnet_utils.report.show import Column, facts, filtered_table, note, say, show, table
 
 pytestmark = pytest.mark.browser
@@ -64,13 +65,15 @@ def hostile_page(tmp_path_factory):
         new_code_cell("fail()", outputs=[trouble]),
     ]
     nbformat.write(new_notebook(cells=cells), folder / "n.ipynb")
-    return publish(
-        folder / "n.ipynb",
+    return write_text(
         folder / "page.html",
-        title=TEXT,
-        links=[Link(TEXT, f"{TEXT}.html", group=TEXT)],
-        meta={TEXT: [TEXT, {TEXT: TEXT}]},
-        data={"lr-x": {TEXT: TEXT}},
+        render(
+            folder / "n.ipynb",
+            title=TEXT,
+            links=[Link(TEXT, f"{TEXT}.html", group=TEXT)],
+            meta={TEXT: [TEXT, {TEXT: TEXT}]},
+            data={"lr-x": {TEXT: TEXT}},
+        ),
     )
 
 

@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.files import write_text
+from lresnet_utils.report.publish import Link, render
 
 pytestmark = pytest.mark.browser
 
@@ -73,11 +74,11 @@ def pages(tmp_path_factory) -> list[Path]:
         nbformat.write(notebook(failed), folder / f"{name}.ipynb")
         meta = {"Weights": "0123456789abcdef" * 4, "Folder": LONG}
         made.append(
-            publish(
-                folder / f"{name}.ipynb", folder / f"{name}.html",
-                title=f"demo: {name}", links=links, meta=meta,
+            write_text(
+                folder / f"{name}.html",
+                render(folder / f"{name}.ipynb", title=f"demo: {name}", links=links, meta=meta),
             )
-        )  # fmt: skip
+        )
     return made
 
 

@@ -9,8 +9,8 @@ from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.custody import given
 from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.files import write_arrays, write_json
-from lresnet_utils.report.publish import publish
+from lresnet_utils.files import write_arrays, write_json, write_text
+from lresnet_utils.report.publish import render
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.preprocess import preprocess
@@ -119,6 +119,8 @@ def page_of(tmp_path_factory):
     def write(run):
         folder = tmp_path_factory.mktemp("page")
         nbformat.write(new_notebook(cells=[new_markdown_cell("# Summary")]), folder / "n.ipynb")
-        return publish(folder / "n.ipynb", folder / "index.html", title="x", data=page_data(run))
+        return write_text(
+            folder / "index.html", render(folder / "n.ipynb", title="x", data=page_data(run))
+        )
 
     return write

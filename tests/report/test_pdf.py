@@ -12,7 +12,7 @@ from lresnet_utils.errors import RunError
 from lresnet_utils.files import write_text
 from lresnet_utils.report import pdf
 from lresnet_utils.report.pdf import write_pdf
-from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.report.publish import Link, render
 from lresnet_utils.report.single import single_text
 from lresnet_utils.run import RunFolder
 
@@ -35,7 +35,7 @@ def test_every_page_of_the_report_begins_a_sheet(tmp_path):
         path.parent.mkdir(exist_ok=True)
         nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}\n\nWords.")]), path)
         links = [Link(other, f"{other}.html", other == name) for other in names]
-        publish(path, path.with_suffix(".html"), title=name, links=links)
+        write_text(path.with_suffix(".html"), render(path, title=name, links=links))
     write_text(run.single, single_text(run, [f"{name}.html" for name in names]))
     printed = write_pdf(run).read_bytes()
     assert printed.startswith(b"%PDF-")

@@ -11,8 +11,9 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lresnet_utils.errors import DataError, ParamsError
+from lresnet_utils.files import write_text
 from lresnet_utils.report import executed
-from lresnet_utils.report.publish import Link, publish, words
+from lresnet_utils.report.publish import Link, render, words
 
 HOSTILE = "<script>alert('x')</script>\"&<img src=http://evil.example/x>"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n not a real picture").decode()
@@ -43,14 +44,14 @@ def error(kind="DataError", message="No such file.", traceback=("\x1b[0;31mline 
 def page(tmp_path):
     """Publish cells and return the parsed page; ``page.path`` is the file."""
 
-    def render(*cells, metadata=None, **arguments):
+    def make(*cells, metadata=None, **arguments):
         source, target = tmp_path / "5_evaluate.ipynb", tmp_path / "bs1" / "evaluate.html"
         nbformat.write(new_notebook(cells=list(cells), metadata=metadata or {}), source)
         arguments = {"title": "demo, batch size 1"} | arguments
-        render.path = publish(source, target, **arguments)
+        make.path = write_text(target, render(source, **arguments))
         return BeautifulSoup(target.read_text(encoding="utf-8"), "html.parser")
 
-    return render
+    return make
 
 
 def test_page_stands_alone(page):
@@ -286,7 +287,7 @@ def test_what_is_no_notebook_is_refused(tmp_path, damage):
     damage(notebook)
     path.write_text(json.dumps(notebook))
     with pytest.raises(DataError, match="not a notebook"):
-        publish(path, tmp_path / "n.html", title="x")
+        write_text(tmp_path / "n.html", render(path, title="x"))
     assert not (tmp_path / "n.html").exists()
 
 
@@ -486,11 +487,11 @@ def test_languages_have_the_same_words_and_unknown_ones_are_refused(page):
 def test_what_is_not_a_notebook_is_refused_and_leaves_no_page(tmp_path):
     target = tmp_path / "page.html"
     with pytest.raises(DataError, match="does not exist"):
-        publish(tmp_path / "none.ipynb", target, title="t")
+        write_text(target, render(tmp_path / "none.ipynb", title="t"))
     for content in ("no json", "[]", "3", json.dumps({"a": 1}), "\x00"):
         (tmp_path / "bad.ipynb").write_text(content)
         with pytest.raises(DataError, match=r"not a notebook|not JSON"):
-            publish(tmp_path / "bad.ipynb", target, title="t")
+            write_text(target, render(tmp_path / "bad.ipynb", title="t"))
     assert not target.exists()
 
 

@@ -10,7 +10,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.report.publish import Link, publish
+from lresnet_utils.files import write_text
+from lresnet_utils.report.publish import Link, render
 from lresnet_utils.report.scripts import page_scripts
 from lresnet_utils.report.single import single_text
 from lresnet_utils.run import RunFolder
@@ -52,10 +53,16 @@ def run(tmp_path):
         nbformat.write(new_notebook(cells=cells), path.with_suffix(".ipynb"))
         data = {"lr-results": {"schema": 1}} if page == "index.html" else None
         failure = "The kernel died." if page == "3_preprocess.html" else None
-        publish(
-            path.with_suffix(".ipynb"), path,
-            title=f"r: {page}", links=list(links(page)), data=data, failure=failure,
-        )  # fmt: skip
+        write_text(
+            path,
+            render(
+                path.with_suffix(".ipynb"),
+                title=f"r: {page}",
+                links=list(links(page)),
+                data=data,
+                failure=failure,
+            ),
+        )
     return run
 
 
