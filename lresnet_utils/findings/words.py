@@ -250,6 +250,11 @@ _STATE = {
     ("set-health", ""): Words("{finding}: {evidence}", "{consequence}"),
 }
 
+_PASSED_OVER = (
+    ("n_passed_over", "finding", "Files passed over: {n_passed_over}."),
+    ("passed_over", "evidence", "Passed over: {passed_over}."),
+)
+
 # The first word of a finding is written small after a colon, so none begins with a name.
 _PRECONDITIONS = {
     ("accuracy-judged", "fails"): Words(
@@ -325,20 +330,18 @@ _PRECONDITIONS = {
         "Look at the pictures on the Preprocess page.",
     ),
     ("set-complete", "fails"): Words(
-        "Much of the set was not tested: {lost_short} of the pairs have no distance, and "
-        "{n_passed_over} files were passed over.",
+        "Much of the set was not tested: {lost_short} of the pairs have no distance.",
         "Pairs without a distance: {lost}. Pictures that cannot be used: {n_unusable} of "
         "{n_images}.",
         "See the Preprocess page for each file's reason, and mend the set.",
-        also=(("passed_over", "evidence", "Passed over: {passed_over}."),),
+        also=_PASSED_OVER,
     ),
     ("set-complete", "part"): Words(
-        "Not all of the set was tested: {lost_short} of the pairs have no distance, and "
-        "{n_passed_over} files were passed over.",
+        "Not all of the set was tested: {lost_short} of the pairs have no distance.",
         "Pairs without a distance: {lost}. Pictures that cannot be used: {n_unusable} of "
         "{n_images}.",
         "See the Preprocess page for each file's reason.",
-        also=(("passed_over", "evidence", "Passed over: {passed_over}."),),
+        also=_PASSED_OVER,
     ),
     ("timing-quiet", "part"): Words(
         "Something else ran while builds were timed, at batch size {batch_sizes}.",

@@ -143,6 +143,9 @@ def _recorded(text: str, language: str) -> str:
     for section in ("recorded", "texts"):
         if text in catalogue[section]:
             return catalogue[section][text]
+        # A sentence may stand in a record as a clause, without its full stop.
+        if f"{text}." in catalogue[section]:
+            return catalogue[section][f"{text}."].removesuffix("。")
     ways = [*_by_parts(text, language), *_by_template(text, language), text]
     return min(ways, key=lambda said: len(re.findall("[A-Za-z]{2,}", said)))
 
@@ -198,8 +201,11 @@ def paragraphs(markdown: str) -> list[str]:
 @cache
 def _templates(language: str) -> list[tuple[re.Pattern[str], str]]:
     """Return the recorded texts that hold something, as patterns, with what is said."""
+    # Without their full stops, which are cut off before.
     texts = [
-        (text, said) for text, said in _catalogue(language)["recorded"].items() if "{}" in text
+        (text.removesuffix("."), said.removesuffix("。"))
+        for text, said in _catalogue(language)["recorded"].items()
+        if "{}" in text
     ]
     return [
         (re.compile("(.*?)".join(map(re.escape, text.split("{}"))), re.DOTALL), said)

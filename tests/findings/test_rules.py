@@ -20,6 +20,7 @@ from lresnet_utils.findings import (
 from lresnet_utils.findings.say import said_json, say
 from lresnet_utils.findings.words import ASKED, WORDS
 from lresnet_utils.report.finding_list import answer_html, findings_html
+from lresnet_utils.report.words import speaking
 from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
 
@@ -469,6 +470,116 @@ def test_a_broken_precondition_withholds_the_recommendation(rule):
     assert said.to_do
     assert "ship" not in " ".join(said).lower()
     assert [f.rule for f in others if f.case == "fails"] == [rule]
+
+
+SAYS = {
+    "accuracy-judged": ("no accuracy could be judged: 1 of 10 folds have no pair", {}),
+    "finite-embeddings": ("of 400 images 0 give numbers that are not finite", {"n_distinct": 1}),
+    "both-classes": (
+        "3000 genuine and 3000 impostor pairs, 10 folds with one class only",
+        {"n_folds_one_class": 10},
+    ),
+    "better-than-chance": (
+        "not better than guessing, as far as these pairs can tell: area under the roc 0.520 "
+        "[0.470, 0.570]",
+        {"target": "torch-fp32"},
+    ),
+    "grid-resolves": (
+        "too coarse for these distances: 66.67 % right by them, 100.00 % by exact ones",
+        {"exact_threshold": 0.00013, "p": 1e-20},
+    ),
+    "input-as-trained": (
+        "rgb raw instead of rgb minus1_1 changes accuracy by +17.00 [+12.00, +22.00] points",
+        {"set_to": "model.normalisation: raw"},
+    ),
+    "faces-aligned": (
+        "aligning them changes accuracy by +6.00 [+3.00, +9.00] points",
+        {"n_off": 50, "median_px": 9.3, "median_degrees": 11.0},
+    ),
+    "set-complete": (
+        "25.00 % of the pairs have no distance",
+        {"n_unusable": 200, "n_passed_over": 0},
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", broken_runs())
+def test_a_broken_precondition_is_named_with_its_numbers_and_what_to_do(rule):
+    run, (sentence, evidence) = broken_runs()[rule], SAYS[rule]
+    (found,) = (f for f in told(preconditions.preconditions, run) if f.case == "fails")
+    assert (found.rule, found.kind, found.cells) == (rule, "does not hold", ["16/torch-fp32"])
+    assert found.evidence == found.evidence | evidence
+    said, answer = say(found), say(find(run)[0])
+    assert sentence in said.finding.replace("\xa0", " ").lower()
+    assert said.finding[1:] in answer.finding and said.evidence in answer.evidence
+    assert said.to_do and said.to_do in answer.to_do
+    assert "passed over" not in said.finding
+
+
+ALMOST = {
+    "finite-embeddings": [{"embeddings": embeddings(n_distinct=2)}],
+    "both-classes": [{"accuracy": {"one_class_folds": None}}],
+    "better-than-chance": [{"auc": auc(0.52, 0.501, 0.57)}, {"auc": auc(0.9, None, None)}],
+    "grid-resolves": [
+        {"accuracy": share(25) | by_exact(20, 0.06)},
+        {"accuracy": share(20) | by_exact(40, 0.01)},
+    ],
+    "input-as-trained": [{"input_test": input_test("used", 0.02, -0.01, 0.05)}],
+    "faces-aligned": [
+        {"dataset": {"alignment": sound()["dataset"]["alignment"] | {"n_off": 15}}},
+        {"dataset": {"alignment": sound()["dataset"]["alignment"] | {"n_no_face": 60}}},
+    ],
+    "set-complete": [
+        {"failures": failures(n_failed_images=2)},
+        {"dataset": {"n_files_in_no_pair": 9000, "passed_over": {"n_files": 0}}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"), [(rule, each) for rule, several in ALMOST.items() for each in several]
+)
+def test_a_precondition_that_nearly_fails_holds_and_is_not_talked_about(rule, changes):
+    run = sound(**changes)
+    states = {found.rule: found.case for found in told(preconditions.preconditions, run)}
+    assert states[rule] == "holds" and set(states.values()) == {"holds"}
+    (answer,) = told(speed.fastest_accurate, run)
+    assert answer.case == "faster" and "condition" not in say(answer).finding
+
+
+def test_where_nothing_can_be_judged_no_accuracy_is_missed():
+    """Random weights recognise nobody, and speed alone needs no faces."""
+    refused = {"accuracy": None, "accuracy_refused": "random", "gates": []}
+    seeded = results(cell("torch-fp32", **refused), model={"weights": "seeded"})
+    for run in (seeded | {"dataset": FACES}, results(cell("torch-fp32", **refused))):
+        assert "accuracy-judged" not in {f.rule for f in preconditions.preconditions(run)}
+
+
+def test_files_that_were_passed_over_are_said_only_where_there_are_some():
+    lost = failures(n_failed_images=1, n_genuine_lost=3)
+    passed = {"passed_over": {"n_files": 12, "examples": ["s01/1.webp: WebP"]}}
+    for dataset, says in (({}, False), (passed, True)):
+        (found,) = preconditions.unmet(sound(failures=lost, dataset=dataset))
+        assert say(found).finding.endswith("Files passed over: 12.") is says
+        assert ("passed over" in " ".join(say(found)).lower()) is says
+
+
+@pytest.mark.parametrize(
+    ("reason", "chinese"),
+    [
+        ("1 of 10 folds have no pair with a distance (fold 1)", "10 折中有 1 折"),
+        ("There is no pair to evaluate", "没有可评估的图像对"),
+        ("3 distances are negative or not finite, first -1.0 (pair 7)", "3 个距离"),
+        ("An embedding has length 0.5 instead of 1 (image 3)", "长度为 0.5"),
+    ],
+)
+def test_why_no_accuracy_was_judged_is_said_in_the_readers_language(reason, chinese):
+    refused = {"accuracy": None, "accuracy_refused": reason}
+    run = results(cell("torch-fp32", **refused, gates=[])) | {"dataset": FACES}
+    (found,) = preconditions.unmet(run)
+    with speaking("zh"):
+        said = say(found).finding
+    assert chinese in said and not re.search("[A-Za-z]{2,}", said)
 
 
 def test_preconditions_that_hold_leave_the_recommendation_as_it_is():
