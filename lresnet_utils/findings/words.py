@@ -278,10 +278,17 @@ _PRECONDITIONS = {
     ),
     ("both-classes", "fails"): Words(
         "Not both classes are there to be told apart: {n_genuine} genuine and {n_impostor} "
-        "impostor pairs, {n_folds_one_class} folds with one class only.",
+        "impostor pairs.",
         "A threshold can be chosen and tested only where pairs of one person and of two stand in "
         "each fold.",
         "Mix the pairs so that each fold has both, or give pairs of both classes.",
+        also=(
+            (
+                "n_folds_one_class",
+                "finding",
+                "Folds with one class only: {n_folds_one_class}.",
+            ),
+        ),
     ),
     ("better-than-chance", "fails"): Words(
         "Recognition is not better than guessing, as far as these pairs can tell: area under the "

@@ -476,7 +476,7 @@ SAYS = {
     "accuracy-judged": ("no accuracy could be judged: 1 of 10 folds have no pair", {}),
     "finite-embeddings": ("of 400 images 0 give numbers that are not finite", {"n_distinct": 1}),
     "both-classes": (
-        "3000 genuine and 3000 impostor pairs, 10 folds with one class only",
+        "3000 genuine and 3000 impostor pairs. folds with one class only: 10.",
         {"n_folds_one_class": 10},
     ),
     "better-than-chance": (
@@ -553,6 +553,14 @@ def test_where_nothing_can_be_judged_no_accuracy_is_missed():
     seeded = results(cell("torch-fp32", **refused), model={"weights": "seeded"})
     for run in (seeded | {"dataset": FACES}, results(cell("torch-fp32", **refused))):
         assert "accuracy-judged" not in {f.rule for f in preconditions.preconditions(run)}
+
+
+def test_folds_are_counted_only_where_some_hold_one_class():
+    refused = {"accuracy": None, "accuracy_refused": "all pairs are genuine", "gates": []}
+    alone = results(cell("torch-fp32", **refused)) | {"dataset": FACES | {"n_impostor": 0}}
+    _, found = told(preconditions.unmet, alone)
+    assert (found.rule, found.case) == ("both-classes", "fails")
+    assert "0 impostor pairs." in say(found).finding and "olds" not in say(found).finding
 
 
 def test_files_that_were_passed_over_are_said_only_where_there_are_some():
