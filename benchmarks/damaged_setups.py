@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.files import write_json
 from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.models.network import load_network, save_network
+from lresnet_utils.perf.machine import machine
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.infer import infer
@@ -316,6 +318,33 @@ def outcome(seed: int, shared: Path) -> dict[str, Any]:
     }
 
 
+def summary(rows: list[dict[str, Any]], clean: float) -> dict[str, Any]:
+    """Return what became of the set-ups with each kind of damage, and which rules withheld."""
+
+    def state(row: dict[str, Any]) -> str:
+        if not row["recommends"]:
+            return "withheld"
+        return "conditional" if row["rules"] else "recommended"
+
+    caught = []
+    for kind in sorted(DAMAGES):
+        having = [row for row in rows if any(d.startswith(kind) for d in row["damages"])]
+        failed = [r for row in having for r, case in row["rules"].items() if case == "fails"]
+        states, rules = Counter(map(state, having)), Counter(failed)
+        caught.append({"damage": kind, "n": len(having), "states": states, "rules": rules})
+    return {
+        "n": len(rows),
+        "seeds": [min(row["seed"] for row in rows), max(row["seed"] for row in rows)],
+        "date": f"{date.today()}",
+        "cpu": machine()["cpu"],
+        "clean": clean,
+        "states": Counter(map(state, rows)),
+        "wrongly_recommended": sum(row["wrong"] for row in rows),
+        "caught": caught,
+        "setups": rows,
+    }
+
+
 def main() -> None:
     """Draw set-ups, print what was wrong, and write everything."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -337,18 +366,8 @@ def main() -> None:
             rows.append(row)
             if row["wrong"]:
                 print(f"{seed}: {row['damages']} {row['truth']:.3f} {row['says']}", flush=True)
-    caught = Counter(
-        (kind.split()[0], rule)
-        for row in rows
-        for kind in row["damages"]
-        for rule, case in row["rules"].items()
-        if case == "fails"
-    )
-    table = [{"damage": kind, "rule": rule, "n": n} for (kind, rule), n in sorted(caught.items())]
-    totals = {"n": len(rows), "withheld": sum(not row["recommends"] for row in rows)}
-    totals |= {"wrongly_recommended": sum(row["wrong"] for row in rows), "clean": clean}
-    write_json(chosen.output, totals | {"caught": table, "setups": rows})
-    print(json.dumps(totals))
+            write_json(chosen.output, summary(rows, clean))
+    print(json.dumps({key: v for key, v in summary(rows, clean).items() if key != "setups"}))
 
 
 if __name__ == "__main__":

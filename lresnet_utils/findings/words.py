@@ -264,7 +264,7 @@ _PRECONDITIONS = {
     ),
     ("finite-embeddings", "fails"): Words(
         "The network gives no usable embeddings: of {n_images} images {n_not_finite} give numbers "
-        "that are not finite, {n_zero} give zeros only, and {n_distinct} embeddings differ.",
+        "that are not finite and {n_zero} give zeros only; different embeddings: {n_distinct}.",
         "{target}, of the faces as they are.",
         "Find the first layer whose output is not finite or constant, with fewer bits suspected "
         "first.",

@@ -474,7 +474,7 @@ def test_a_broken_precondition_withholds_the_recommendation(rule):
 
 SAYS = {
     "accuracy-judged": ("no accuracy could be judged: 1 of 10 folds have no pair", {}),
-    "finite-embeddings": ("of 400 images 0 give numbers that are not finite", {"n_distinct": 1}),
+    "finite-embeddings": ("zeros only; different embeddings: 1.", {"n_distinct": 1}),
     "both-classes": (
         "3000 genuine and 3000 impostor pairs. folds with one class only: 10.",
         {"n_folds_one_class": 10},
