@@ -171,7 +171,7 @@ def _run(model: ir.Model, ends: list[ir.Value], ports: Ports) -> list[np.ndarray
         plain = colour.reshape((3, 1, 1) if ports.layout == "nchw" else 3)
         picture = np.broadcast_to(plain, (ports.batch or 1, *shape)).astype(kind)
         seen.append(session.run(None, {ports.input: picture}))
-    return [np.stack(answers).astype(np.float64) for answers in zip(*seen, strict=True)]
+    return [np.stack(answers) for answers in zip(*seen, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,7 @@ class _Line:
 
 def _line(seen: np.ndarray) -> _Line:
     """Fit ``(x - centre) / step`` to what plain colours became, shape (colours, ...)."""
+    seen = seen.astype(np.float64)
     if not np.isfinite(seen).all():
         return _Line(why_not="make values of them that are not finite")
     black, *full = seen[:4]
