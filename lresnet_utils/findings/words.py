@@ -328,7 +328,14 @@ _PRECONDITIONS = {
         "Medians over {n} faces, of which {n_off} are more than {limit_px} pixels off; "
         "{n_no_face} pictures showed no face.",
         "Set dataset.align to always unless the network was trained on such crops.",
-        also=(("difference", "evidence", "Aligned anew, accuracy changes by {difference}."),),
+        also=(
+            (
+                "difference",
+                "finding",
+                "Aligned anew, accuracy changes by {difference_range} points.",
+            ),
+            ("difference", "evidence", "Aligned anew, accuracy changes by {difference}."),
+        ),
     ),
     ("faces-aligned", "none"): Words(
         "Whether the faces are aligned cannot be told: no face is found in {n_no_face} of the "

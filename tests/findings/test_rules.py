@@ -631,6 +631,18 @@ def test_what_a_sample_cannot_exclude_is_a_condition():
         assert told(speed.fastest_accurate, run)[0].case == "faster"
 
 
+def test_a_condition_on_crops_says_what_aligning_them_gives():
+    crops = sound()["dataset"]["alignment"] | {"n_off": 60, "median_px": 32.5}
+    again = input_test("other", 0.118, -0.009, 0.34) | {"better": False}
+    run = sound(
+        dataset={"alignment": crops}, input_test=input_test("used", 0, 0, 0) | {"aligned": again}
+    )
+    (found,) = told(preconditions.unmet, run)
+    assert (found.rule, found.case) == ("faces-aligned", "part")
+    said = "Aligned anew, accuracy changes by +11.80 [−0.90, +34.00] points"
+    assert said in say(found).finding and said in say(find(run)[0]).finding
+
+
 def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
     (quiet,) = told(speed.fastest_accurate, sound())
     assert re.search(r"3\.00 \[2\.\d\d, 3\.\d\d\] times", say(quiet).finding)
