@@ -20,13 +20,9 @@ from lresnet_utils.data.draw import deal_people, draw_folds
 from lresnet_utils.errors import EvaluationError, RunError
 from lresnet_utils.files import read_json
 from lresnet_utils.params import load_params
-from lresnet_utils.report.displays import (
-    DetDisplay,
-    FoldDisplay,
-    RocDisplay,
-    ScoreHistogramDisplay,
-    ThresholdDisplay,
-)
+from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.det import DetDisplay
+from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
 from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.show import Column, table_html
 from lresnet_utils.report.style import fmt_percent

@@ -188,7 +188,7 @@ def publish_story(
     parts : sequence of Prose and Output
         In order; the first heading of level one is the page's.
     html_path, title, language, meta, data
-        As in :func:`publish`.
+        As in :func:`render`.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lresnet_utils.report.displays import RewriteDisplay, TradeOffDisplay
+from lresnet_utils.report.build_charts import RewriteDisplay, TradeOffDisplay
 
 
 def rate(value, half=2.0):

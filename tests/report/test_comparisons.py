@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
+from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay, RobustnessDisplay
 from lresnet_utils.report.display import spread
-from lresnet_utils.report.displays import OperatorDisplay, ParityDisplay, RobustnessDisplay
 
 
 def test_operators_are_ordered_by_frequency_and_changes_are_said():

@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.report.displays import (
-    FoldDisplay,
-    RocDisplay,
-    ScoreHistogramDisplay,
-    ThresholdDisplay,
-)
+from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
 from lresnet_utils.verify.curves import error_rates, roc
 from lresnet_utils.verify.intervals import wilson
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lresnet_utils.report.displays import DetDisplay, RocDisplay
+from lresnet_utils.report.curves import RocDisplay
+from lresnet_utils.report.det import DetDisplay
 from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.verify.curves import error_rates, roc
 from lresnet_utils.verify.uncertainty import Band

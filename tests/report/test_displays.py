@@ -7,13 +7,36 @@ import textwrap
 
 import pytest
 
-from lresnet_utils.report import differences, displays
+from lresnet_utils.report import (
+    build_charts,
+    comparisons,
+    curves,
+    det,
+    differences,
+    distributions,
+    pictures,
+    pipeline,
+    roofline,
+    speed,
+)
 from lresnet_utils.report.display import Display
 
+MODULES = (
+    build_charts,
+    comparisons,
+    curves,
+    det,
+    differences,
+    distributions,
+    pictures,
+    pipeline,
+    roofline,
+    speed,
+)
 CHARTS = sorted(
     {
         chart
-        for module in (displays, differences)
+        for module in MODULES
         for chart in vars(module).values()
         if inspect.isclass(chart) and issubclass(chart, Display) and chart is not Display
     },

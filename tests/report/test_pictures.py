@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.report.displays import FaceSheetDisplay, PairSheetDisplay
-from lresnet_utils.report.pictures import data_uri
+from lresnet_utils.report.pictures import FaceSheetDisplay, PairSheetDisplay, data_uri
 
 
 def test_data_uri_holds_the_picture_in_rgb_order():

@@ -8,7 +8,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from lresnet_utils.report import style
-from lresnet_utils.report.displays import OperatorDisplay, ScoreHistogramDisplay, ThroughputDisplay
+from lresnet_utils.report.comparisons import OperatorDisplay
+from lresnet_utils.report.distributions import ScoreHistogramDisplay
 from lresnet_utils.report.show import (
     Column,
     figure_html,
@@ -20,6 +21,7 @@ from lresnet_utils.report.show import (
     table,
     table_html,
 )
+from lresnet_utils.report.speed import ThroughputDisplay
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2}$'
 

@@ -1,11 +1,7 @@
 import pytest
 
-from lresnet_utils.report.displays import (
-    AccuracySpeedDisplay,
-    LatencyDisplay,
-    StageDisplay,
-    ThroughputDisplay,
-)
+from lresnet_utils.report.pipeline import AccuracySpeedDisplay, StageDisplay
+from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
 
 
 def row(target, batch_size, value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.displays import RewriteDisplay
+from lresnet_utils.report.build_charts import RewriteDisplay
 from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table

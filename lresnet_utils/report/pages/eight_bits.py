@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.data.degrade import VARIANTS
-from lresnet_utils.report.displays import TradeOffDisplay
+from lresnet_utils.report.build_charts import TradeOffDisplay
 from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY

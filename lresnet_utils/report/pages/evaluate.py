@@ -6,19 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.report.displays import (
-    DetDisplay,
-    FoldDisplay,
-    PairSheetDisplay,
-    ParityDisplay,
-    RobustnessDisplay,
-    RocDisplay,
-    ScoreHistogramDisplay,
-    ThresholdDisplay,
-)
+from lresnet_utils.report.comparisons import ParityDisplay, RobustnessDisplay
+from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.det import DetDisplay
+from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
 from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
+from lresnet_utils.report.pictures import PairSheetDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.words import tr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.displays import OperatorDisplay, ParityDisplay
+from lresnet_utils.report.comparisons import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.style import fmt_bytes, fmt_count

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.displays import StageDisplay
 from lresnet_utils.report.marks import timings
 from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.pipeline import StageDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.words import tr
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from lresnet_utils.perf.layers import by_kind, roofline_points
 from lresnet_utils.perf.statistics import MINIMUM_N
-from lresnet_utils.report.displays import LatencyDisplay, RooflineDisplay, ThroughputDisplay
 from lresnet_utils.report.pages import compile, custody, eight_bits, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
+from lresnet_utils.report.roofline import RooflineDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
 from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.perf.guide import reference_throughput
-from lresnet_utils.report.displays import (
-    AccuracySpeedDisplay,
-    LatencyDisplay,
-    RobustnessDisplay,
-    RocDisplay,
-    ThroughputDisplay,
-)
+from lresnet_utils.report.comparisons import RobustnessDisplay
+from lresnet_utils.report.curves import RocDisplay
 from lresnet_utils.report.pages import guide as guide_page
 from lresnet_utils.report.pages.common import properties
+from lresnet_utils.report.pipeline import AccuracySpeedDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
 from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import SINGLE, RunFolder
 from lresnet_utils.stages.evaluate import stored_curve
