@@ -144,37 +144,25 @@ def judge_inputs(
     inputs = [way for way in ways if ALIGNED not in way["way"]]
     # The furthest upper end among ways that are not better tells what the sample cannot exclude.
     better = [way for way in inputs if way["better"]]
-    best = max(better, key=_gain) if better else max(inputs, key=_upper)
+    best = max(better or inputs, key=lambda way: way["difference"]["value" if better else "high"])
+    keys = ("model.channel_order", "model.normalisation")
+    changes = zip(keys, tested["ways"][0], best["way"], strict=True)
     return tested | {
         "ways": ways,
         "right": "other" if better else "used",
         "used": input_name(tested["ways"][0]),
         "best": input_name(best["way"] if better else tested["ways"][0]),
         "difference": best["difference"],
-        "set_to": _set_to(tested["ways"][0], best["way"]),
+        "set_to": ", ".join(f"{key}: {new}" for key, old, new in changes if old != new),
         "aligned": next((way for way in ways if ALIGNED in way["way"]), None),
         "n_images": len(sample.images),
         "n_pairs": len(sample.same),
     }
 
 
-def _gain(way: Mapping[str, Any]) -> float:
-    return way["difference"]["value"]
-
-
-def _upper(way: Mapping[str, Any]) -> float:
-    return way["difference"]["high"]
-
-
 def input_name(way: Sequence[str]) -> str:
     """Return a way of feeding pixels as readers see it, such as "RGB, minus1_1"."""
     return ", ".join((way[0].upper(), *way[1:]))
-
-
-def _set_to(used: Sequence[str], best: Sequence[str]) -> str:
-    keys = ("model.channel_order", "model.normalisation")
-    changes = zip(keys, used, best, strict=True)
-    return ", ".join(f"{key}: {new}" for key, old, new in changes if old != new)
 
 
 def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any] | None:
