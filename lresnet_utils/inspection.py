@@ -35,10 +35,6 @@ def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
     path = Path(path)
     if path.suffix == ".onnx":
         return _graph(look_at(path, output=output), path, output)
-    return _weights(path)
-
-
-def _weights(path: Path) -> list[str]:
     checkpoint = read_checkpoint(path)
     fitting = fitting_architectures(checkpoint.state)
     lines = [f"{path.name}: {len(checkpoint.state)} tensors"]

@@ -13,7 +13,7 @@ from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
 from lresnet_utils.errors import CheckpointError, DataError, ParamsError, nearest, print_line
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.checkpoint import load_into, read_state_dict
-from lresnet_utils.params import DatasetParams, MoreSet, Params
+from lresnet_utils.params import Params
 from lresnet_utils.plan import parameter_names, phases
 from lresnet_utils.reserve import require_free
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, prepare_folder, resolve
@@ -71,7 +71,16 @@ def check_sets(params: Params) -> None:
     if params.dataset.source == NO_FACES:
         return
     for given in (params.dataset, *params.dataset.more):
-        warning = _check_set(given, params.folds)
+        # See that a set's lists, labels and files are there and fit together
+        source = given.source if given.source == ORL else resolve(given.source)
+        pairs = given.pairs if given.pairs in PAIR_WORDS else str(resolve(given.pairs))
+        if not pairs.endswith(".csv") and pairs not in PAIR_WORDS:
+            raise ParamsError(
+                f"Unknown pairs {given.pairs!r}.",
+                where="dataset.pairs",
+                fix=nearest(given.pairs, PAIR_WORDS),
+            )
+        warning = check_source(source, pairs, given.align, params.folds)
         if warning:
             print_line(f"Warning: {warning}", file=sys.stderr)
 
@@ -114,7 +123,23 @@ def _check_names(params: Params) -> None:
             fix=f"one of: {', '.join(params.targets)}",
         )
     if params.model.architecture == ONNX:
-        _check_graph_targets(params)
+        # See that a network given as a graph is compared with something that runs graphs
+        if get_target(params.reference).needs_module:
+            graphs = [name for name in params.targets if not get_target(name).needs_module]
+            raise ParamsError(
+                f"The reference {params.reference} runs PyTorch modules, and the network is a "
+                "graph.",
+                where="reference",
+                fix=f"set reference to {graphs[0]}"
+                if graphs
+                else "add onnxruntime-fp32 to targets",
+            )
+        if params.model.weights in ("packaged", "seeded", RECORDED):
+            raise ParamsError(
+                "The architecture onnx has no weights but those of its file.",
+                where="model.weights",
+                fix="name the .onnx file",
+            )
     else:
         architecture(params.model.architecture)
     if "replay" in params.targets:
@@ -134,23 +159,6 @@ def _check_names(params: Params) -> None:
                 where="dataset.variants",
                 fix=nearest(variant, VARIANTS),
             )
-
-
-def _check_graph_targets(params: Params) -> None:
-    """See that a network given as a graph is compared with something that runs graphs."""
-    if get_target(params.reference).needs_module:
-        graphs = [name for name in params.targets if not get_target(name).needs_module]
-        raise ParamsError(
-            f"The reference {params.reference} runs PyTorch modules, and the network is a graph.",
-            where="reference",
-            fix=f"set reference to {graphs[0]}" if graphs else "add onnxruntime-fp32 to targets",
-        )
-    if params.model.weights in ("packaged", "seeded", RECORDED):
-        raise ParamsError(
-            "The architecture onnx has no weights but those of its file.",
-            where="model.weights",
-            fix="name the .onnx file",
-        )
 
 
 def _files(params: Params) -> list[Path]:
@@ -223,16 +231,3 @@ def _check_weights(params: Params) -> None:
     with torch.device("meta"):
         module = architecture(params.model.architecture).build()
     load_into(module, read_state_dict(path), where=str(path), assign=True)
-
-
-def _check_set(given: DatasetParams | MoreSet, folds: int) -> str | None:
-    """See that a set's lists, labels and files are there and fit together."""
-    source = given.source if given.source == ORL else resolve(given.source)
-    pairs = given.pairs if given.pairs in PAIR_WORDS else str(resolve(given.pairs))
-    if not pairs.endswith(".csv") and pairs not in PAIR_WORDS:
-        raise ParamsError(
-            f"Unknown pairs {given.pairs!r}.",
-            where="dataset.pairs",
-            fix=nearest(given.pairs, PAIR_WORDS),
-        )
-    return check_source(source, pairs, given.align, folds)

@@ -22,7 +22,6 @@ from lresnet_utils.errors import ParamsError, print_line
 from lresnet_utils.files import write_json
 from lresnet_utils.lock import run_lock
 from lresnet_utils.run import RunFolder, prepare_folder, require_own, sweep
-from lresnet_utils.verify.all_pairs import AllPairs
 
 _NO_INTERVAL = "none: pairs of one person fail together, and a large set is not resampled"
 
@@ -65,7 +64,14 @@ def embed(
         found = embed_set(
             records, network, folder, engine, shard_size=shard_size, progress=progress
         )
-    print_line(_told(found))
+    # Say how many pictures there are and how long those of this call took
+    record = found.record
+    kept = record["n_images"] - found.embedded
+    rate = f" ({found.embedded / found.seconds:.1f} images/s, one run)" if found.embedded else ""
+    print_line(
+        f"{record['n_images']} images: {found.embedded} embedded in {found.seconds:.1f} s{rate}, "
+        f"{kept} were there, {record['n_failed']} cannot be used"
+    )
     print_line(f"Embeddings: {folder}")
 
 
@@ -87,7 +93,17 @@ def all_pairs(
         _progress("tiles") as progress,
     ):
         found = all_pairs_of(embedded, far_targets, engine, progress=progress)
-    record = _record(embedded, found)
+    record = {
+        "schema": 1,
+        "name": embedded.record["name"],
+        "shards_sha256": embedded.record["shards_sha256"],
+        "n_images": found.n_images,
+        "n_genuine": found.n_genuine,
+        "n_impostor": found.n_impostor,
+        "interval": _NO_INTERVAL,
+        "eer": {"value": found.eer, "threshold": found.eer_threshold},
+        "tar_at_far": found.tar_at_far,
+    }
     for line in _table(record):
         print_line(line)
     print_line(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
@@ -100,31 +116,6 @@ def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _told(found: EmbeddedSet) -> str:
-    """Say how many pictures there are and how long those of this call took."""
-    record = found.record
-    kept = record["n_images"] - found.embedded
-    rate = f" ({found.embedded / found.seconds:.1f} images/s, one run)" if found.embedded else ""
-    return (
-        f"{record['n_images']} images: {found.embedded} embedded in {found.seconds:.1f} s{rate}, "
-        f"{kept} were there, {record['n_failed']} cannot be used"
-    )
-
-
-def _record(embedded: EmbeddedSet, found: AllPairs) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "name": embedded.record["name"],
-        "shards_sha256": embedded.record["shards_sha256"],
-        "n_images": found.n_images,
-        "n_genuine": found.n_genuine,
-        "n_impostor": found.n_impostor,
-        "interval": _NO_INTERVAL,
-        "eer": {"value": found.eer, "threshold": found.eer_threshold},
-        "tar_at_far": found.tar_at_far,
-    }
 
 
 def _table(record: dict[str, Any]) -> list[str]:

@@ -66,24 +66,31 @@ def open_engine(
     if not workers and not scheduler:
         yield Here()
         return
-    _require_dask()
-    from lresnet_utils.cluster.dask_engine import DaskEngine
-
-    with ExitStack() as stack:
-        cluster = stack.enter_context(_local_cluster(workers)) if workers else scheduler
-        client = stack.enter_context(_connected(cluster))
-        _wait_for(client, workers or 1)
-        shared = files == "shared" or (files == "auto" and (workers or _sees(client, folder)))
-        yield DaskEngine(client, shared=bool(shared), cores=_share(workers) if workers else 0)
-
-
-def _require_dask() -> None:
     missing = [m for m in ("distributed", "cryptography") if importlib.util.find_spec(m) is None]
     if missing:
         raise RunError(
             f"Workers need {' and '.join(missing)}, which is not installed.",
             where="--workers, --scheduler",
             fix="python -m pip install 'lresnet-utils[cluster]'",
+        )
+    import distributed
+
+    from lresnet_utils.cluster.dask_engine import DaskEngine
+
+    with ExitStack() as stack:
+        cluster = stack.enter_context(_local_cluster(workers)) if workers else scheduler
+        client = stack.enter_context(_connected(cluster))
+        try:
+            client.wait_for_workers(workers or 1, timeout=_SECONDS_TO_JOIN)
+        except distributed.TimeoutError as error:
+            raise RunError(
+                f"No worker joined within {_SECONDS_TO_JOIN} s.",
+                where=client.scheduler.address,
+                fix="start workers for this scheduler, see docs/cluster.md",
+            ) from error
+        shared = files == "shared" or (files == "auto" and (workers or _sees(client, folder)))
+        yield DaskEngine(
+            client, shared=bool(shared), cores=max(1, usable_cores() // workers) if workers else 0
         )
 
 
@@ -138,23 +145,6 @@ def _connected(cluster: distributed.LocalCluster | str) -> Iterator[distributed.
         ) from error
     with client:
         yield client
-
-
-def _wait_for(client: distributed.Client, workers: int) -> None:
-    import distributed
-
-    try:
-        client.wait_for_workers(workers, timeout=_SECONDS_TO_JOIN)
-    except distributed.TimeoutError as error:
-        raise RunError(
-            f"No worker joined within {_SECONDS_TO_JOIN} s.",
-            where=client.scheduler.address,
-            fix="start workers for this scheduler, see docs/cluster.md",
-        ) from error
-
-
-def _share(workers: int) -> int:
-    return max(1, usable_cores() // workers)
 
 
 def _sees(client: distributed.Client, folder: Path | None) -> bool:

@@ -113,7 +113,11 @@ def write_guide_files(
     views in the order of the file system; here the order is always the same.
     """
     folder, info_path, list_path = Path(folder), Path(info_path), Path(list_path)
-    images, same = _check_images(images), np.asarray(same, bool)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise DataError(
+            f"The pictures are {images.dtype.name} {images.shape}, not uint8 (n, height, width, 3)."
+        )
+    same = np.asarray(same, bool)
     slots = _check_slots(slots, len(images), same)
     info = _info_lines(len(slots), folder, info_path, paths, relative_to, images.shape[1:3])
     _check_folder(folder, len(slots))
@@ -185,14 +189,6 @@ def _whole(path: Path, size: int) -> bool:
 
 def _missing(folder: Path, n: int, size: int, known: bool) -> Iterator[str]:
     return (name for name in _names(n) if not (known and _whole(folder / name, size)))
-
-
-def _check_images(images: np.ndarray) -> np.ndarray:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise DataError(
-            f"The pictures are {images.dtype.name} {images.shape}, not uint8 (n, height, width, 3)."
-        )
-    return images
 
 
 def _check_slots(slots: np.ndarray | None, n_images: int, same: np.ndarray) -> np.ndarray:

@@ -120,7 +120,13 @@ def list_source(source: Source, pairs: str = AUTO, folds: int = DEFAULT_FOLDS) -
     """
     if source.kind == "csv":
         if csv_sets.is_templates(source.path):
-            return csv_sets.list_templates(source.path, _pairs_of_templates(pairs))
+            if pairs in PAIR_WORDS:
+                raise ParamsError(
+                    "A CSV of templates needs the pairs of its templates.",
+                    where="pairs",
+                    fix="set pairs to the path of a CSV with the columns left,right,same",
+                )
+            return csv_sets.list_templates(source.path, Path(pairs))
         _only_auto(pairs, "a CSV of pairs")
         return csv_sets.list_pairs(source.path)
     if pairs == AUTO:
@@ -301,16 +307,6 @@ def _only_auto(pairs: str, what: str) -> None:
             where="pairs",
             fix="leave pairs out",
         )
-
-
-def _pairs_of_templates(pairs: str) -> Path:
-    if pairs in PAIR_WORDS:
-        raise ParamsError(
-            "A CSV of templates needs the pairs of its templates.",
-            where="pairs",
-            fix="set pairs to the path of a CSV with the columns left,right,same",
-        )
-    return Path(pairs)
 
 
 def _unknown(pairs: str, what: str) -> ParamsError:

@@ -159,7 +159,11 @@ def write_store(
     """
     folder = Path(folder)
     chosen = _chosen(variants, plain is not None)
-    _forget(folder)
+    # Without set.json the folder is no store: a run that is stopped leaves none that looks whole.
+    try:
+        (folder / "set.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
     failures = _write_images(folder, chosen, collection.faces, plain, progress)
     n_images, n_pairs = len(collection.faces), len(collection.same)
     if len(failures) == n_images:
@@ -292,14 +296,6 @@ def _pictures(
         variant.apply(aligned, index) if variant.apply else from_file[variant.name]
         for variant in chosen
     ], None
-
-
-def _forget(folder: Path) -> None:
-    # Without set.json the folder is no store: a run that is stopped leaves none that looks whole.
-    try:
-        (folder / "set.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise _not_written(folder, error) from error
 
 
 @contextmanager

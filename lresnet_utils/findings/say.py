@@ -103,7 +103,14 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
     texts = {}
     for name, value in evidence.items():
         if name in ("because", "conditions"):
-            texts |= _clauses(name, value)
+            # Write findings as parts of another's sentences
+            said = [say(Finding(**found)) for found in value]
+            clauses = (text.finding[:1].lower() + text.finding[1:].rstrip(".。") for text in said)
+            texts |= {
+                name: tr("; ").join(clauses),
+                f"{name}_evidence": tr(" ").join(text.evidence for text in said),
+                f"{name}_to_do": tr(" ").join(text.to_do for text in said),
+            }
         elif isinstance(value, Mapping):
             texts[name] = _estimate(value)
             texts[f"{name}_range"] = fmt_interval(
@@ -113,17 +120,6 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
         else:
             texts[name] = _plain(name, value)
     return texts
-
-
-def _clauses(name: str, findings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Write findings as parts of another's sentences."""
-    said = [say(Finding(**found)) for found in findings]
-    clauses = (text.finding[:1].lower() + text.finding[1:].rstrip(".。") for text in said)
-    return {
-        name: tr("; ").join(clauses),
-        f"{name}_evidence": tr(" ").join(text.evidence for text in said),
-        f"{name}_to_do": tr(" ").join(text.to_do for text in said),
-    }
 
 
 def _plain(name: str, value: Any) -> str:

@@ -165,7 +165,8 @@ def summarise(path: Path | str) -> GraphSummary:
     if unknown:
         raise GraphError(f"{unknown[0][:60]!r} has no shape.", where=str(path))
     inputs = {v.name: shapes[v.name] for v in graph.input if v.name not in weights}
-    batch = _batch(inputs)
+    first = next(iter(inputs.values()), ())
+    batch = first[0] if first and isinstance(first[0], int) else 1
     layers = tuple(_layer(node, shapes, batch, where=str(path)) for node in graph.node)
     counts = Counter(layer.op for layer in layers)
     return GraphSummary(
@@ -237,11 +238,6 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
             axes = value.type.tensor_type.shape.dim
             shapes[value.name] = tuple(a.dim_value or a.dim_param or "?" for a in axes)
     return shapes
-
-
-def _batch(inputs: dict[str, Shape]) -> int:
-    first = next(iter(inputs.values()), ())
-    return first[0] if first and isinstance(first[0], int) else 1
 
 
 def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where: str) -> Layer:

@@ -96,7 +96,15 @@ def read_graph(path: Path | str) -> onnx.ModelProto:
     """
     path = Path(path)
     model = read_message(path)
-    _check(model, path)
+    # Refuse what the checker passes over or would act on
+    if len(model.graph.node) > MAX_NODES:
+        raise refused(path, f"it has more than {MAX_NODES:,} nodes")
+    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
+        raise refused(path, "it does not say which operators it is written in")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        axes = value.type.tensor_type.shape.dim
+        if not all(0 <= axis.dim_value <= MAX_AXIS for axis in axes):
+            raise refused(path, f"an axis of {value.name[:60]!r} is no length up to {MAX_AXIS:,}")
     try:
         onnx.checker.check_model(model)
         return onnx.shape_inference.infer_shapes(model)
@@ -309,15 +317,3 @@ def _fill_in_defaults(model: onnx.ModelProto, path: Path) -> None:
 
 def _key(entry: onnx.NodeProto | onnx.FunctionProto, name: str) -> _Key:
     return ("" if entry.domain == "ai.onnx" else entry.domain, name, entry.overload)
-
-
-def _check(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse what the checker passes over or would act on."""
-    if len(model.graph.node) > MAX_NODES:
-        raise refused(path, f"it has more than {MAX_NODES:,} nodes")
-    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
-        raise refused(path, "it does not say which operators it is written in")
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        axes = value.type.tensor_type.shape.dim
-        if not all(0 <= axis.dim_value <= MAX_AXIS for axis in axes):
-            raise refused(path, f"an axis of {value.name[:60]!r} is no length up to {MAX_AXIS:,}")

@@ -97,7 +97,19 @@ def simplify_onnx(
     if checks < 1:
         raise GraphError("A simplified graph must be checked at least once.", fix="checks=1")
     model = read_message(path)
-    name, shape = _fixed_input(model, batch_size, where=str(path))
+    where = str(path)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise GraphError(f"The graph has {len(inputs)} inputs instead of one.", where=where)
+    batch, *rest = inputs[0].type.tensor_type.shape.dim
+    if batch.dim_value not in (0, batch_size) or not all(axis.dim_value for axis in rest):
+        raise GraphError(
+            f"The graph's input does not take batches of {batch_size}.",
+            where=where,
+            fix="export it for this batch size",
+        )
+    name, shape = inputs[0].name, [batch_size, *(axis.dim_value for axis in rest)]
     started = time.perf_counter()
     simple = _simplified(model, name, shape, where=str(path))
     seconds = time.perf_counter() - started
@@ -113,21 +125,6 @@ def simplify_onnx(
         checks=checks,
         max_abs_difference=difference,
     )
-
-
-def _fixed_input(model: onnx.ModelProto, batch_size: int, *, where: str) -> tuple[str, list[int]]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        raise GraphError(f"The graph has {len(inputs)} inputs instead of one.", where=where)
-    batch, *rest = inputs[0].type.tensor_type.shape.dim
-    if batch.dim_value not in (0, batch_size) or not all(axis.dim_value for axis in rest):
-        raise GraphError(
-            f"The graph's input does not take batches of {batch_size}.",
-            where=where,
-            fix="export it for this batch size",
-        )
-    return inputs[0].name, [batch_size, *(axis.dim_value for axis in rest)]
 
 
 def _simplified(

@@ -104,7 +104,10 @@ class IResNet(nn.Module):
         channels = _STEM_CHANNELS
         units = UNITS_PER_STAGE[num_layers]
         for number, (width, count) in enumerate(zip(STAGE_CHANNELS, units, strict=True), start=1):
-            self.add_module(f"layer{number}", _stage(channels, width, count))
+            # Units of which the first sub-samples
+            first = ResidualUnit(channels, width, stride=2)
+            rest = (ResidualUnit(width, width, stride=1) for _ in range(count - 1))
+            self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             channels = width
         self.bn2 = nn.BatchNorm2d(channels)
         self.dropout = nn.Dropout(drop_ratio)
@@ -116,10 +119,3 @@ class IResNet(nn.Module):
         x = self.prelu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.features(self.fc(self.dropout(torch.flatten(self.bn2(x), 1))))
-
-
-def _stage(channels_in: int, channels_out: int, count: int) -> nn.Sequential:
-    """Return units of which the first sub-samples."""
-    first = ResidualUnit(channels_in, channels_out, stride=2)
-    rest = (ResidualUnit(channels_out, channels_out, stride=1) for _ in range(count - 1))
-    return nn.Sequential(first, *rest)

@@ -94,7 +94,11 @@ def packaged_state_dict() -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for node in graph.node:
         if node.op_type == "DequantizeLinear":
-            values[node.output[0]] = _dequantised(node, values)
+            options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            quantised, scale, zero_point = (values[name] for name in node.input)
+            values[node.output[0]] = dequantise(
+                quantised, scale, zero_point, axis=options["axis"], block_size=options["block_size"]
+            )
         elif node.op_type == "Reshape":
             values[node.output[0]] = values[node.input[0]].reshape(values[node.input[1]])
         else:
@@ -163,14 +167,6 @@ def _block(
     )
 
 
-def _dequantised(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> np.ndarray:
-    options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    quantised, scale, zero_point = (values[name] for name in node.input)
-    return dequantise(
-        quantised, scale, zero_point, axis=options["axis"], block_size=options["block_size"]
-    )
-
-
 def _parameters(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> dict[str, Tensor]:
     fields = {
         "Conv": ("weight",),
@@ -186,13 +182,9 @@ def _parameters(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> dict[str
         tensors["weight"] = tensors["weight"].flatten()
     if node.op_type == "BatchNormalization":
         tensors["num_batches_tracked"] = torch.tensor(0)
-    prefix = _module_name(node.name)
+    block, _, layer = node.name.rpartition("_")
+    prefix = f"body.{block}.{layer}" if block.startswith("conv_") else f"output.{node.name}"
     return {f"{prefix}.{field}": tensor for field, tensor in tensors.items()}
-
-
-def _module_name(node_name: str) -> str:
-    block, _, layer = node_name.rpartition("_")
-    return f"body.{block}.{layer}" if block.startswith("conv_") else f"output.{node_name}"
 
 
 def _expected_keys() -> set[str]:

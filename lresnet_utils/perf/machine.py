@@ -63,7 +63,9 @@ def machine() -> dict[str, Any]:
     """
     flags = cpu_flags()
     return {
-        "cpu": _model_name(),
+        "cpu": (
+            _cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
+        ),
         "cores": usable_cores(),
         "flags": None if flags is None else [flag for flag in FLAGS_OF_INTEREST if flag in flags],
         "memory_gib": _memory_gib(),
@@ -149,10 +151,6 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {key.strip(): value.strip() for key, _, value in lines}
-
-
-def _model_name() -> str:
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
 
 
 def _quota_cores() -> int | None:

@@ -97,19 +97,7 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
             "INFERENCE_NUM_THREADS": threads,
         },
     )
-    _require_product_in(compiled, precision)
-    request, pixels = compiled.create_infer_request(), np.abs(_matrix(size, 0))
-    return lambda: request.infer({0: pixels}, share_inputs=True)
-
-
-def _require_instructions(precision: str) -> None:
-    """Refuse bf16 where it would be emulated, which can take a thousand times as long."""
-    if precision == "bf16" and bf16_instructions() is None:
-        raise TargetError(no_bf16())
-
-
-def _require_product_in(compiled: object, precision: str) -> None:
-    """Refuse a plan in which the product is computed in another precision than asked for."""
+    # Refuse a plan in which the product is computed in another precision than asked for
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = {
         info["runtimePrecision"].astype(str)
@@ -118,6 +106,14 @@ def _require_product_in(compiled: object, precision: str) -> None:
     }
     if not kinds or not kinds <= _KINDS[precision]:
         raise TargetError(f"OpenVINO would multiply in {', '.join(sorted(kinds)) or 'no type'}")
+    request, pixels = compiled.create_infer_request(), np.abs(_matrix(size, 0))
+    return lambda: request.infer({0: pixels}, share_inputs=True)
+
+
+def _require_instructions(precision: str) -> None:
+    """Refuse bf16 where it would be emulated, which can take a thousand times as long."""
+    if precision == "bf16" and bf16_instructions() is None:
+        raise TargetError(no_bf16())
 
 
 def _matrix(size: int, seed: int) -> np.ndarray:

@@ -173,7 +173,7 @@ class TradeOffDisplay(Display):
                     "images per second, {verdict}{chosen}",
                     number=number,
                     title=entry["title"],
-                    worst_loss_points=_points(entry["worst_loss_points"]),
+                    worst_loss_points=style.fmt_number(round(entry["worst_loss_points"], 2) + 0.0),
                     value=style.fmt_interval(*ends_of(entry["throughput_ips"])),
                     verdict=tr(_VERDICTS[self._verdict(entry)][1]),
                     chosen=chosen,
@@ -332,8 +332,3 @@ def _cross(
 
 def _ratio(ratio: Mapping[str, Any]) -> str:
     return style.fmt_interval(*ends_of(ratio), lambda value: f"{value:.2f}")
-
-
-def _points(points: float) -> str:
-    """Write percentage points, without a sign on zero."""
-    return style.fmt_number(round(points, 2) + 0.0)

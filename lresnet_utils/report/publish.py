@@ -126,16 +126,32 @@ def render(
     notebook_path = Path(notebook_path)
     notebook = _read(notebook_path)
     with speaking(language):
+        # (label, texts) rows: what the caller gave, then what the notebook itself records
+        rows = dict(_rows(meta or {}))
+        rows.setdefault(tr("Notebook"), [notebook_path.name])
+        version = notebook.metadata.get("language_info", {}).get("version")
+        if version:
+            rows.setdefault("Python", [str(version)])
+        papermill = notebook.metadata.get("papermill", {}).get("version")
+        if papermill:
+            rows.setdefault("papermill", [str(papermill)])
         page = {
             "title": title,
             "language": language,
             "groups": _groups(links),
-            "provenance": _provenance(notebook, notebook_path.name, meta or {}),
+            "provenance": list(rows.items()),
             "data": _blocks(data or {}),
             "timings": timings,
             "troubles": troubles,
         }
-        notebook = executed.tidy(_translated(notebook), timed=timings is None)
+        # A notebook whose prose is in the language spoken; the file keeps its English
+        cells = [
+            NotebookNode(cell | {"source": prose(cell.source)})
+            if cell.cell_type == "markdown"
+            else cell
+            for cell in notebook.cells
+        ]
+        notebook = executed.tidy(NotebookNode(notebook | {"cells": cells}), timed=timings is None)
         stopped = executed.failure(notebook)
         return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
 
@@ -264,17 +280,6 @@ def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _translated(notebook: NotebookNode) -> NotebookNode:
-    """Return a notebook whose prose is in the language spoken; the file keeps its English."""
-    cells = [
-        NotebookNode(cell | {"source": prose(cell.source)})
-        if cell.cell_type == "markdown"
-        else cell
-        for cell in notebook.cells
-    ]
-    return NotebookNode(notebook | {"cells": cells})
-
-
 def _read(path: Path) -> NotebookNode:
     if not path.exists():
         raise DataError("The notebook does not exist.", where=str(path), fix="run its stage first")
@@ -302,21 +307,6 @@ def _groups(links: Sequence[Link]) -> list[tuple[str, list[Link]]]:
     for link in links:
         groups.setdefault(link.group, []).append(link)
     return list(groups.items())
-
-
-def _provenance(
-    notebook: NotebookNode, name: str, meta: Mapping[str, Any]
-) -> list[tuple[str, list[str]]]:
-    """Return (label, texts) rows: what the caller gave, then what the notebook itself records."""
-    rows = dict(_rows(meta))
-    rows.setdefault(tr("Notebook"), [name])
-    version = notebook.metadata.get("language_info", {}).get("version")
-    if version:
-        rows.setdefault("Python", [str(version)])
-    papermill = notebook.metadata.get("papermill", {}).get("version")
-    if papermill:
-        rows.setdefault("papermill", [str(papermill)])
-    return list(rows.items())
 
 
 def _rows(meta: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -258,9 +258,13 @@ def _meta(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what stands at the foot of every page."""
     made = about["provenance"]
     machine = made["machine"]
+    commit = (made["commit"] or tr("unknown"))[:12]
+    text = tr(
+        "lresnet_utils {version}, commit {commit}", version=made["lresnet_utils"], commit=commit
+    )
     return {
         tr("Run"): about["name"],
-        tr("Code"): _code_line(made),
+        tr("Code"): (f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text),
         "Python": made["python"],
         tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
         tr("Machine"): tr(
@@ -271,11 +275,3 @@ def _meta(about: Mapping[str, Any]) -> dict[str, str]:
             os=machine["os"],
         ),
     }
-
-
-def _code_line(made: Mapping[str, Any]) -> str:
-    commit = (made["commit"] or tr("unknown"))[:12]
-    text = tr(
-        "lresnet_utils {version}, commit {commit}", version=made["lresnet_utils"], commit=commit
-    )
-    return f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text

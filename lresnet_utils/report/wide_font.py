@@ -33,31 +33,23 @@ def wide_font() -> str:
     folder = Path(tempfile.mkdtemp(prefix="lresnet-font-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "wide.ttf"
-    _build().save(path)
-    font_manager.fontManager.addfont(path)
-    # It has no bold shapes as it has no shapes; Matplotlib would write so into the notebook.
-    logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)
-    return NAME
-
-
-def _build() -> FontBuilder:
     font = FontBuilder(_EM, isTTF=True)
     font.setupGlyphOrder([".notdef", "wide"])
     font.setupCharacterMap({})
-    font.font["cmap"].tables = [_many_to_one()]
+    # A character map of format 13: whole ranges of characters to one glyph
+    table = CmapSubtable.newSubtable(13)
+    table.platformID, table.platEncID, table.language = 3, 10, 0
+    table.format, table.reserved, table.length, table.nGroups = 13, 0, 0, 0
+    table.cmap = {code: "wide" for first, last in _RANGES for code in range(first, last + 1)}
+    font.font["cmap"].tables = [table]
     font.setupGlyf({".notdef": Glyph(), "wide": Glyph()})
     font.setupHorizontalMetrics({".notdef": (_EM, 0), "wide": (_EM, 0)})
     font.setupHorizontalHeader(ascent=880, descent=-120)
     font.setupNameTable({"familyName": NAME, "styleName": "Regular"})
     font.setupOS2(sTypoAscender=880, sTypoDescender=-120)
     font.setupPost()
-    return font
-
-
-def _many_to_one() -> CmapSubtable:
-    """Return a character map of format 13: whole ranges of characters to one glyph."""
-    table = CmapSubtable.newSubtable(13)
-    table.platformID, table.platEncID, table.language = 3, 10, 0
-    table.format, table.reserved, table.length, table.nGroups = 13, 0, 0, 0
-    table.cmap = {code: "wide" for first, last in _RANGES for code in range(first, last + 1)}
-    return table
+    font.save(path)
+    font_manager.fontManager.addfont(path)
+    # It has no bold shapes as it has no shapes; Matplotlib would write so into the notebook.
+    logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)
+    return NAME

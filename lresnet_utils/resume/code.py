@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -44,7 +43,8 @@ def code_of(*modules: str) -> dict[str, str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        for module in _with_parents(name):
+        parts = name.split(".")
+        for module in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
             path = None if module in seen else _file(module)
             if path is not None and not _INERT.intersection(module.split(".")[1:2]):
                 seen[module] = path
@@ -77,11 +77,6 @@ def imports(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [name for name in names if f"{name}.".startswith(f"{_PACKAGE}.")]
-
-
-def _with_parents(name: str) -> Iterable[str]:
-    parts = name.split(".")
-    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
 def _file(module: str) -> Path | None:

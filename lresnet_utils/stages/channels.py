@@ -7,7 +7,7 @@ and blue exchanged, and a sample of it in every other order and scale, and the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np

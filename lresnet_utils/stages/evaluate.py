@@ -172,22 +172,18 @@ def _entry(
         reasons = embedded.get("variants", {}).get(CLEAN, {}).get("failures", {})
         # A build may fail where the network does not; the layer is known of the network alone.
         layer = (run.record("1_export", batch_size).get("embeddings") or {}).get("layer")
-        entry["embeddings"] = _health_of(own, reasons) | ({"layer": layer} if layer else {})
+        # Count the images whose embedding is no use, and how many embeddings differ at all
+        why = Counter(reasons.values())
+        entry["embeddings"] = {
+            "n_images": len(own["failed"]),
+            "n_not_finite": why[NOT_FINITE],
+            "n_zero": why[ZERO],
+            "n_distinct": n_distinct(own["vectors"][~own["failed"]]),
+        } | ({"layer": layer} if layer else {})
         entry["parity"] = _parity(own, reference, base, name, judge.scored, judge.faces)
         if entry.get("refused"):
             entry["parity"].setdefault("refused", entry["refused"])
     return entry
-
-
-def _health_of(own: dict[str, np.ndarray], reasons: dict[str, str]) -> dict[str, Any]:
-    """Count the images whose embedding is no use, and how many embeddings differ at all."""
-    why = Counter(reasons.values())
-    return {
-        "n_images": len(own["failed"]),
-        "n_not_finite": why[NOT_FINITE],
-        "n_zero": why[ZERO],
-        "n_distinct": n_distinct(own["vectors"][~own["failed"]]),
-    }
 
 
 def _has(embedded: dict[str, Any], target: str) -> bool:

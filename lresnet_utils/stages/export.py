@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.data.source import ORL
@@ -105,14 +102,32 @@ def _exported(
     # Pixels outside the range the network knows would hide a wrong channel.
     pixels = pixel_range(spec["normalisation"])
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
+    # Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX
+    batches = sample_batches(dataset, spec, batch_size)
+    given = run_network(network.module, batches)
+    outputs = {
+        "PyTorch": given,
+        # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
+        "ONNX": run_onnx(raw, batches, as_written=True),
+        "simplified ONNX": run_onnx(simple, batches),
+    }
     record = {
-        "network": _describe(network),
+        "network": {
+            "architecture": network.architecture.name,
+            "source": network.architecture.source,
+            "embedding_size": network.architecture.embedding_size,
+            "weights": network.weights,
+            "weights_sha256": network.sha256,
+            "trained": network.trained,
+            "n_parameters": network.n_parameters,
+            "ignored": list(network.ignored),
+        },
         "input": spec,
         "seed": seed,
         "onnx": dataclasses.asdict(summarise(raw)),
         "simplified": dataclasses.asdict(summarise(simple)),
         "simplify": dataclasses.asdict(check),
-    } | _compared(network, raw, simple, sample_batches(dataset, spec, batch_size))
+    } | {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}
     return record | {"custody": of_export(run, batch_size, record)}
 
 
@@ -143,28 +158,3 @@ def _recorded(architecture: str) -> dict[str, Any]:
 
 def _weights(weights: str) -> str:
     return weights if weights in ("packaged", "seeded") else str(resolve(weights))
-
-
-def _describe(network: Network) -> dict[str, Any]:
-    return {
-        "architecture": network.architecture.name,
-        "source": network.architecture.source,
-        "embedding_size": network.architecture.embedding_size,
-        "weights": network.weights,
-        "weights_sha256": network.sha256,
-        "trained": network.trained,
-        "n_parameters": network.n_parameters,
-        "ignored": list(network.ignored),
-    }
-
-
-def _compared(network: Network, raw: Path, simple: Path, batches: np.ndarray) -> dict[str, Any]:
-    """Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX."""
-    given = run_network(network.module, batches)
-    outputs = {
-        "PyTorch": given,
-        # Left to itself, ONNX Runtime would make the simplifier's folds in both graphs.
-        "ONNX": run_onnx(raw, batches, as_written=True),
-        "simplified ONNX": run_onnx(simple, batches),
-    }
-    return {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}

@@ -189,8 +189,29 @@ def _adopted(
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
     adopted = adopt_onnx(foreign, raw, batch_size=batch_size, input_range=pixels, seed=seed)
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
+    proto = foreign.file.model
+    producer = f"{proto.producer_name} {proto.producer_version}".strip() or "an unknown exporter"
+    # Compare unit embeddings of real faces: the file, the adopted graph, the simplified one
+    batches = sample_batches(dataset, spec, batch_size)
+    given = baseline(foreign, np.concatenate(list(batches)))[0]
+    outputs = {
+        "the file": given,
+        "ONNX": run_onnx(raw, batches, as_written=True),
+        "simplified ONNX": run_onnx(simple, batches),
+    }
     record = {
-        "network": _describe(foreign, adopted.embedding_size),
+        "network": (
+            {
+                "architecture": ONNX,
+                "source": f"a graph of {producer}, opset {foreign.file.opset}",
+                "embedding_size": adopted.embedding_size,
+                "weights": foreign.file.path.name,
+                "weights_sha256": foreign.file.sha256,
+                "trained": True,
+                "ignored": [],
+            }
+            | _weights_of(foreign)
+        ),
         "input": spec,
         "input_said_by": said,
         "seed": seed,
@@ -198,22 +219,8 @@ def _adopted(
         "onnx": dataclasses.asdict(summarise(raw)),
         "simplified": dataclasses.asdict(summarise(simple)),
         "simplify": dataclasses.asdict(check),
-    } | _compared(foreign, raw, simple, sample_batches(dataset, spec, batch_size))
+    } | {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}
     return record | {"custody": of_foreign(run, batch_size, record)}
-
-
-def _describe(foreign: Foreign, embedding_size: int) -> dict[str, Any]:
-    proto = foreign.file.model
-    producer = f"{proto.producer_name} {proto.producer_version}".strip() or "an unknown exporter"
-    return {
-        "architecture": ONNX,
-        "source": f"a graph of {producer}, opset {foreign.file.opset}",
-        "embedding_size": embedding_size,
-        "weights": foreign.file.path.name,
-        "weights_sha256": foreign.file.sha256,
-        "trained": True,
-        "ignored": [],
-    } | _weights_of(foreign)
 
 
 def _weights_of(foreign: Foreign) -> dict[str, Any]:
@@ -233,14 +240,3 @@ def _told(foreign: Foreign) -> dict[str, Any]:
         "batch": ports.batch,
         "told": dataclasses.asdict(foreign.told),
     }
-
-
-def _compared(foreign: Foreign, raw: Path, simple: Path, batches: np.ndarray) -> dict[str, Any]:
-    """Compare unit embeddings of real faces: the file, the adopted graph, the simplified one."""
-    given = baseline(foreign, np.concatenate(list(batches)))[0]
-    outputs = {
-        "the file": given,
-        "ONNX": run_onnx(raw, batches, as_written=True),
-        "simplified ONNX": run_onnx(simple, batches),
-    }
-    return {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}

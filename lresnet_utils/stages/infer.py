@@ -11,7 +11,6 @@ import numpy as np
 
 from lresnet_utils.data.align import aligned_again, looks_off
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
-from lresnet_utils.embed import Embedding
 from lresnet_utils.exclusive import machine
 from lresnet_utils.files import stream_arrays, write_arrays
 from lresnet_utils.isolation import LimitOptions
@@ -291,13 +290,12 @@ def _embed(target: Target, artefact: Artefact, work: _Work, stored: Stored) -> d
     return {
         "custody": of_embeddings(run, work.batch_size, target, artefact, pictures, options),
         "stages": next(iter(results.values())).stages.to_json(),
-        "variants": {variant: _counts(result) for variant, result in results.items()},
-    }
-
-
-def _counts(result: Embedding) -> dict[str, Any]:
-    return {
-        "n_images": len(result.failed),
-        "n_failed": int(np.count_nonzero(result.failed)),
-        "failures": {str(image): why for image, why in sorted(result.reasons.items())},
+        "variants": {
+            variant: {
+                "n_images": len(result.failed),
+                "n_failed": int(np.count_nonzero(result.failed)),
+                "failures": {str(image): why for image, why in sorted(result.reasons.items())},
+            }
+            for variant, result in results.items()
+        },
     }

@@ -97,7 +97,14 @@ class Judge:
             failed=clean.failed,
         )
         reasons = variants[self.clean].get("failures", {})
-        images = _failed_images(self.faces, clean, reasons)
+        images = [
+            {
+                "image": int(image),
+                "reason": reasons.get(str(image), "no embedding"),
+                "pairs": np.flatnonzero(self.faces.pairs_with(image) & ~clean.acquired),
+            }
+            for image in np.flatnonzero(clean.failed)
+        ]
         numbers = headline(clean, self.faces.same)
         names = (self.faces.name, self.faces.source)
         return numbers | {
@@ -170,18 +177,6 @@ def identities_of(faces: FaceSet) -> PairIdentities:
     """Return who is on each side of a set's pairs."""
     left, right, n, identity = faces.compared()
     return pair_identities(left, right, faces.same, n, identity)
-
-
-def _failed_images(faces: FaceSet, clean: Scored, reasons: dict[str, str]) -> list[dict]:
-    """Name each image that gave no embedding, why, and the pairs that it takes along."""
-    return [
-        {
-            "image": int(image),
-            "reason": reasons.get(str(image), "no embedding"),
-            "pairs": np.flatnonzero(faces.pairs_with(image) & ~clean.acquired),
-        }
-        for image in np.flatnonzero(clean.failed)
-    ]
 
 
 def changed_sides(base: Scored, own: Scored, faces: FaceSet) -> dict[str, Any]:

@@ -131,7 +131,19 @@ def headline(scored: Scored, same: np.ndarray) -> dict[str, Any]:
     protocol, curve, found = scored.protocol, scored.curve, scored.intervals
     low, high = wilson(protocol.n - protocol.errors, protocol.n)
     naive = {"low": low, "high": high, "interval": NAIVE}
-    about = {} if found is None else _about(found)
+    about = (
+        {}
+        if found is None
+        else {
+            "design_effect": found.design_effect,
+            "people": found.people,
+            "people_wrong": found.people_wrong,
+        }
+    )
+    # Count the folds that hold acquired pairs of one class only
+    fold, folds = scored.folds()[scored.acquired], len(scored.protocol.best_thresholds)
+    labels = same[scored.acquired]
+    per_class = [np.bincount(fold[labels == own], minlength=folds) for own in (True, False)]
     return {
         "accuracy": {
             "value": protocol.mean_accuracy,
@@ -144,7 +156,7 @@ def headline(scored: Scored, same: np.ndarray) -> dict[str, Any]:
             "standard_error": protocol.standard_error,
             "standard_error_of": "mean over folds, s / sqrt(k) with s over k - 1",
             "exact": _exact(scored, same),
-            "one_class_folds": _one_class_folds(scored, same),
+            "one_class_folds": int((np.minimum(*per_class) == 0).sum()),
         },
         "threshold": {
             "value": protocol.mean_threshold,
@@ -179,14 +191,6 @@ def _exact(scored: Scored, same: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _one_class_folds(scored: Scored, same: np.ndarray) -> int:
-    """Count the folds that hold acquired pairs of one class only."""
-    fold, folds = scored.folds()[scored.acquired], len(scored.protocol.best_thresholds)
-    labels = same[scored.acquired]
-    per_class = [np.bincount(fold[labels == own], minlength=folds) for own in (True, False)]
-    return int((np.minimum(*per_class) == 0).sum())
-
-
 def points(scored: Scored, same: np.ndarray, far_targets: list[float]) -> dict[str, Any]:
     """Return the operating points: TAR at each FAR, minimum costs, and d-prime."""
     fold = scored.folds()[scored.acquired]
@@ -216,14 +220,6 @@ def _clustered(row: dict[str, Any], scored: Scored) -> dict[str, Any]:
         return row | none | {"method": FEW, "naive": naive}
     method = f"{scored.intervals.method}; threshold from the same pairs"
     return row | _interval(found, method) | {"method": method, "naive": naive}
-
-
-def _about(found: Uncertainty) -> dict[str, Any]:
-    return {
-        "design_effect": found.design_effect,
-        "people": found.people,
-        "people_wrong": found.people_wrong,
-    }
 
 
 def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:

@@ -138,7 +138,11 @@ def gathered(
     about, dataset = unplaced(about), unplaced(dataset)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
-    results["licences"] = _licences(about, dataset)
+    # The terms of the weights and sets whose origin is known by their names
+    weights = about["params"]["model"]["weights"] if about["params"] else ""
+    sets = [dataset, *dataset.get("sets", {}).values()]
+    terms = [licence_of(weights), *(own.get("licence") for own in sets)]
+    results["licences"] = list({item["file"]: item for item in terms if item}.values())
     results["input_test"] = _input_test(run, batch_sizes)
     results["network"] = _network(run, batch_sizes)
     if quantised := (results["network"] or {}).get("quantised"):
@@ -180,14 +184,6 @@ def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
         for b, record in records
         if record and "machine" in record
     ]
-
-
-def _licences(about: dict[str, Any], dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the terms of the weights and sets whose origin is known by their names."""
-    weights = about["params"]["model"]["weights"] if about["params"] else ""
-    sets = [dataset, *dataset.get("sets", {}).values()]
-    terms = [licence_of(weights), *(own.get("licence") for own in sets)]
-    return list({item["file"]: item for item in terms if item}.values())
 
 
 def _read(path) -> dict[str, Any] | None:

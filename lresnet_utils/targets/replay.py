@@ -111,7 +111,9 @@ class ReplayTarget(ToolTarget):
         folder = resolve(self.tools.replay_folder)
         hashes = hash_files(folder, files.batch_size)
         content = {"folder": folder.as_posix(), "files": hashes}
-        options["files_sha256"] = _digest(hashes)
+        # One hash of all files, as sha256sum's lines would give it
+        lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
+        options["files_sha256"] = hashlib.sha256(lines.encode()).hexdigest()
         path.write_text(to_json(content) + "\n", encoding="utf-8")
 
     def embed_set(
@@ -256,12 +258,6 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
 
 def _logs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _LOGS and path.is_file())
-
-
-def _digest(hashes: dict[str, str]) -> str:
-    """Return one hash of all files, as sha256sum's lines would give it."""
-    lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _numbers(numbering: str, n: int, slots: np.ndarray | None, dump: Path) -> np.ndarray:

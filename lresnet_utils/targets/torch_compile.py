@@ -109,7 +109,21 @@ class TorchCompileTarget(TorchTarget):
             # Nobody can exchange a file between the check and its use: it is used from a copy.
             if sealed is not None and sealed == seal(compiled):
                 for name, sha256 in compiled.items():
-                    _copy(artefact.path.parent / _CACHE / name, scratch / name, sha256)
+                    source = artefact.path.parent / _CACHE / name
+                    copy = scratch / name
+                    try:
+                        data = source.read_bytes()
+                    except OSError:
+                        data = b""
+                    if hashlib.sha256(data).hexdigest() != sha256:
+                        raise TargetError(
+                            "A compiled file of the build is gone or was changed "
+                            "(SHA-256 differs).",
+                            where=str(source),
+                            fix=REBUILD,
+                        )
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(data)
             return self._session(artefact.path, artefact.options, scratch)
 
     def _session(self, path: Path, options: dict[str, Any], scratch: Path) -> Session:
@@ -144,21 +158,6 @@ class CompiledSession(TorchSession):
         torch = self._torch
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast):
             return self._module(images).float()
-
-
-def _copy(source: Path, copy: Path, sha256: str) -> None:
-    try:
-        data = source.read_bytes()
-    except OSError:
-        data = b""
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise TargetError(
-            "A compiled file of the build is gone or was changed (SHA-256 differs).",
-            where=str(source),
-            fix=REBUILD,
-        )
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(data)
 
 
 @contextmanager

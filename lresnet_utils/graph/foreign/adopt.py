@@ -96,7 +96,10 @@ def adopt_onnx(
     with located(where), atomic_path(out) as temporary:
         model = foreign.model.clone()
         changes = foreign.repairs | _fitted(model.graph, foreign.ports, batch_size)
-        _save(model, temporary, batch_size, expected.shape[1], where)
+        output = model.graph.outputs[0]
+        output.shape, output.dtype = ir.Shape([batch_size, expected.shape[1]]), ir.DataType.FLOAT
+        RemoveUnusedNodesPass()(model)
+        write_model(model, temporary, where)
         try:
             found = run_graph(temporary, faces, _own_ports(batch_size), where)
         except GraphError as error:  # the file itself ran
@@ -145,18 +148,7 @@ def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
         step.outputs[0].shape = step.outputs[0].type = None
     for user, index in uses if steps else ():
         user.replace_input_with(index, steps[-1].outputs[0])
-    _flat_float_output(graph, changes)
-    _rename(graph, faces, INPUT_NAME)
-    _rename(graph, graph.outputs[0], OUTPUT_NAME)
-    faces.shape = ir.Shape([batch_size, 3, IMAGE_SIZE, IMAGE_SIZE])
-    faces.dtype = ir.DataType.FLOAT
-    for value in (value for node in graph.all_nodes() for value in node.outputs):
-        value.shape = None
-    return changes
-
-
-def _flat_float_output(graph: ir.Graph, changes: dict[str, int]) -> None:
-    """Make the output a table of float32, whatever its rank and precision."""
+    # Make the output a table of float32, whatever its rank and precision
     given = graph.outputs[0]
     last = given
     if given.shape is not None and len(given.shape) == 4:
@@ -167,6 +159,13 @@ def _flat_float_output(graph: ir.Graph, changes: dict[str, int]) -> None:
         changes["float-output"] = 1
     last.dtype = ir.DataType.FLOAT
     graph.outputs[0] = last
+    _rename(graph, faces, INPUT_NAME)
+    _rename(graph, graph.outputs[0], OUTPUT_NAME)
+    faces.shape = ir.Shape([batch_size, 3, IMAGE_SIZE, IMAGE_SIZE])
+    faces.dtype = ir.DataType.FLOAT
+    for value in (value for node in graph.all_nodes() for value in node.outputs):
+        value.shape = None
+    return changes
 
 
 def _appended(graph: ir.Graph, node: ir.Node) -> ir.Value:
@@ -183,13 +182,6 @@ def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
         if other.name == name:
             other.name = unused_name(graph, f"{name}_inner")
     value.name = name
-
-
-def _save(model: ir.Model, path: Path, batch_size: int, size: int, where: str) -> None:
-    output = model.graph.outputs[0]
-    output.shape, output.dtype = ir.Shape([batch_size, size]), ir.DataType.FLOAT
-    RemoveUnusedNodesPass()(model)
-    write_model(model, path, where)
 
 
 def _own_ports(batch_size: int) -> Ports:

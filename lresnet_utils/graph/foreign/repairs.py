@@ -123,7 +123,9 @@ def half_to_single(graph: ir.Graph) -> int:
     count = 0
     for value in [*graph.initializers.values()]:
         if value.dtype in _HALVES:
-            _widen(value)
+            array = value.const_value.numpy().astype(np.float32)
+            value.const_value = ir.tensor(array, name=value.name)
+            value.dtype = ir.DataType.FLOAT
             count += 1
     for node in graph.all_nodes():
         for name, found in node.attributes.items():
@@ -139,12 +141,6 @@ def half_to_single(graph: ir.Graph) -> int:
             value.dtype = ir.DataType.FLOAT
             count += value.is_graph_input() or value.is_graph_output()
     return count
-
-
-def _widen(value: ir.Value) -> None:
-    array = value.const_value.numpy().astype(np.float32)
-    value.const_value = ir.tensor(array, name=value.name)
-    value.dtype = ir.DataType.FLOAT
 
 
 REPAIRS: dict[str, Callable[[ir.Graph], int]] = {

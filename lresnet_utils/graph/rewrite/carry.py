@@ -65,7 +65,9 @@ def _carry(graph: ir.Graph, node: ir.Node) -> bool:
     if others is None:
         carried = np.zeros_like(shift)
     else:
-        carried = _carried(floats(node.inputs[1]), scale, shift)
+        # shift / scale in standard deviations of x is shift / gamma.
+        possible = np.abs(shift) <= _LARGEST_SHIFT * np.abs(floats(node.inputs[1]))
+        carried = np.divide(shift, scale, out=np.zeros_like(shift), where=possible & (scale != 0))
     # Not computed as shift - scale * carried, whose rounding errors would each cost a map.
     left = np.where(carried == 0, shift, 0)
     given_out = any(layer.outputs[0].is_graph_output() for layer in padded)
@@ -77,12 +79,6 @@ def _carry(graph: ir.Graph, node: ir.Node) -> bool:
         _shift(graph, x, carried, others)
     bypass(graph, node, node.inputs[0])
     return True
-
-
-def _carried(gamma: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    # shift / scale in standard deviations of x is shift / gamma.
-    possible = np.abs(shift) <= _LARGEST_SHIFT * np.abs(gamma)
-    return np.divide(shift, scale, out=np.zeros_like(shift), where=possible & (scale != 0))
 
 
 def _is_convolution(graph: ir.Graph, node: ir.Node, index: int) -> bool:

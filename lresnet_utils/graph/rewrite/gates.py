@@ -45,7 +45,14 @@ def _turn(graph: ir.Graph, start: ir.Node) -> bool:
     value = x
     for node in chain:
         if node in linear:
-            value = _convolution(graph, node, value)
+            weight, bias = _linear(node)
+            inputs = [
+                value,
+                new_constant(graph, f"{name_of(node)}.weight", weight[..., None, None]),
+            ]
+            if bias is not None:
+                inputs.append(new_constant(graph, f"{name_of(node)}.bias", bias))
+            value = put_before(graph, node, ir.node("Conv", inputs), node.outputs[0])
         else:
             node.replace_input_with(0, value)
             value = node.outputs[0]
@@ -89,14 +96,6 @@ def _reverses(node: ir.Node | None) -> bool:
         return False
     # Equal channels make equal batches, known or not: both hold the same numbers.
     return after[1:] == (*before[1:], 1, 1)
-
-
-def _convolution(graph: ir.Graph, layer: ir.Node, value: ir.Value) -> ir.Value:
-    weight, bias = _linear(layer)
-    inputs = [value, new_constant(graph, f"{name_of(layer)}.weight", weight[..., None, None])]
-    if bias is not None:
-        inputs.append(new_constant(graph, f"{name_of(layer)}.bias", bias))
-    return put_before(graph, layer, ir.node("Conv", inputs), layer.outputs[0])
 
 
 def gate_scaling(graph: ir.Graph) -> int:

@@ -129,7 +129,9 @@ class Log:
     def find(self, pattern: str | re.Pattern[str]) -> list[tuple[int, re.Match[str]]]:
         """Return every line, by its index, in which `pattern` is found."""
         search = re.compile(pattern, re.ASCII).search
-        hits = ((i, search(line)) for i, line in enumerate(self.lines) if _is_short(line))
+        hits = (
+            (i, search(line)) for i, line in enumerate(self.lines) if (len(line) <= MAX_LINE_CHARS)
+        )
         return [(i, match) for i, match in hits if match]
 
     def one(self, pattern: str, what: str) -> tuple[int, re.Match[str]]:
@@ -226,10 +228,6 @@ def read_lines(path: Path | str) -> Log:
     if not end:
         raise DataError("The log is empty.", where=str(path))
     return Log(path, lines[:end], hashlib.sha256(data).hexdigest())
-
-
-def _is_short(line: str) -> bool:
-    return len(line) <= MAX_LINE_CHARS
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -80,7 +80,13 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
         When the log is cut, of a failed run or of several runs, or contradicts `batch_size`.
     """
     log = read_lines(path)
-    _check_success(log)
+    failed = log.find(r"&&&& FAILED")
+    if failed:
+        error = log.find(r"\[E\] ")
+        raise log.refuse("trtexec reports that it failed.", (error or failed)[0][0])
+    for mark in (r"&&&& RUNNING", r"&&&& PASSED"):
+        if len(runs := log.find(mark)) > 1:
+            raise log.refuse("The log holds several runs.", runs[1][0], fix="give one file per run")
     results = Log(log.path, tuple(map(_result, log.lines)), log.sha256)
     old = bool(results.find(r"^Host Latency\s*$"))
     summary = _old_summary(results) if old else _summary(results)
@@ -111,16 +117,6 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
         sha256=log.sha256,
         notes=tuple(notes),
     )
-
-
-def _check_success(log: Log) -> None:
-    failed = log.find(r"&&&& FAILED")
-    if failed:
-        error = log.find(r"\[E\] ")
-        raise log.refuse("trtexec reports that it failed.", (error or failed)[0][0])
-    for mark in (r"&&&& RUNNING", r"&&&& PASSED"):
-        if len(runs := log.find(mark)) > 1:
-            raise log.refuse("The log holds several runs.", runs[1][0], fix="give one file per run")
 
 
 def _result(line: str) -> str:

@@ -31,24 +31,20 @@ def write_page(comparison: Comparison, path: Path | str, language: str = "en") -
         When the language is unknown.
     """
     with speaking(language):
-        return _write(comparison, path, language)
-
-
-def _write(comparison: Comparison, path: Path | str, language: str) -> Path:
-    record = comparison.record
-    meta = {side.upper(): _provenance(record[side]) for side in "ab"}
-    meta[tr("Pairs")] = tr(
-        "{n}, fingerprint {sha256}", n=record["pairs"]["n"], sha256=record["pairs"]["sha256"]
-    )
-    meta[tr("Settings")] = record["settings"]
-    return publish_story(
-        list(_parts(comparison)),
-        path,
-        title=tr("{a} and {b}", a=record["a"]["name"], b=record["b"]["name"]),
-        language=language,
-        meta=meta,
-        data={COMPARISON: record},
-    )
+        record = comparison.record
+        meta = {side.upper(): _provenance(record[side]) for side in "ab"}
+        meta[tr("Pairs")] = tr(
+            "{n}, fingerprint {sha256}", n=record["pairs"]["n"], sha256=record["pairs"]["sha256"]
+        )
+        meta[tr("Settings")] = record["settings"]
+        return publish_story(
+            list(_parts(comparison)),
+            path,
+            title=tr("{a} and {b}", a=record["a"]["name"], b=record["b"]["name"]),
+            language=language,
+            meta=meta,
+            data={COMPARISON: record},
+        )
 
 
 def _parts(comparison: Comparison) -> Iterator[Part]:

@@ -94,7 +94,27 @@ def rewrite_times(record: dict[str, Any]) -> None:
     searches = _searches(record, "graph")
     for name, found in searches.items():
         if found["steps"]:
-            _waterfall(name, found, record["batch_size"])
+            steps = found["steps"]
+            show(RewriteDisplay(steps, name, record["batch_size"]))
+            say(
+                tr(
+                    "{name}: {found}, {steps}.",
+                    name=name,
+                    found=measured(found),
+                    steps=_repeats(steps),
+                )
+            )
+            for step in steps:
+                if step["failure"]:
+                    note(
+                        tr(
+                            "{name}, {rewrite}: not measured. {failure}",
+                            name=name,
+                            rewrite=step["rewrite"],
+                            failure=step["failure"],
+                        ),
+                        "warning",
+                    )
     if any(found["steps"] for found in searches.values()):
         say(
             tr(
@@ -110,23 +130,6 @@ def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
     """Return what was searched for each target, in the targets' order."""
     entries = ok_targets(record["targets"])
     return {name: entry[what] for name, entry in entries.items() if what in entry}
-
-
-def _waterfall(name: str, found: dict[str, Any], batch_size: int) -> None:
-    steps = found["steps"]
-    show(RewriteDisplay(steps, name, batch_size))
-    say(tr("{name}: {found}, {steps}.", name=name, found=measured(found), steps=_repeats(steps)))
-    for step in steps:
-        if step["failure"]:
-            note(
-                tr(
-                    "{name}, {rewrite}: not measured. {failure}",
-                    name=name,
-                    rewrite=step["rewrite"],
-                    failure=step["failure"],
-                ),
-                "warning",
-            )
 
 
 def _repeats(rows: list[dict[str, Any]]) -> str:

@@ -69,26 +69,33 @@ def machine(results: Results) -> None:
     """Show what the run ran on, and warn where others had a share of it while it was timed."""
     about = results.run.get("provenance")
     if about:
-        properties(_machine_rows(about, results.run["params"] or {}), tr("The machine"))
+        found = about["machine"]
+        limits = [f"{name}={value}" for name, value in about.get("thread_limits", {}).items()]
+        threads = (results.run["params"] or {}).get("threads") or tr(
+            "every core: {n}", n=found["cores"]
+        )
+        load = found["load_average"]
+        properties(
+            [
+                (
+                    tr("Processor"),
+                    tr("{cpu}, {n} cores usable", cpu=found["cpu"], n=found["cores"]),
+                ),
+                (tr("Features"), ", ".join(found["flags"] or [tr("not told by the system")])),
+                (
+                    tr("Held back by"),
+                    ", ".join([*limits, found["isa_limit"] or ""]).strip(", ") or "–",
+                ),
+                (tr("Memory"), f"{found['memory_gib']} GiB"),
+                (tr("Threads per inference"), f"{threads}"),
+                (tr("System"), found["os"]),
+                (tr("Load average at the start"), "–" if load is None else f"{load}"),
+            ],
+            tr("The machine"),
+        )
     for row in results.timing:
         if row["load"] is not None:
             disturbance(row["load"], row["batch_size"])
-
-
-def _machine_rows(about: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = about["machine"]
-    limits = [f"{name}={value}" for name, value in about.get("thread_limits", {}).items()]
-    threads = params.get("threads") or tr("every core: {n}", n=found["cores"])
-    load = found["load_average"]
-    return [
-        (tr("Processor"), tr("{cpu}, {n} cores usable", cpu=found["cpu"], n=found["cores"])),
-        (tr("Features"), ", ".join(found["flags"] or [tr("not told by the system")])),
-        (tr("Held back by"), ", ".join([*limits, found["isa_limit"] or ""]).strip(", ") or "–"),
-        (tr("Memory"), f"{found['memory_gib']} GiB"),
-        (tr("Threads per inference"), f"{threads}"),
-        (tr("System"), found["os"]),
-        (tr("Load average at the start"), "–" if load is None else f"{load}"),
-    ]
 
 
 def disturbance(load: Mapping[str, Any], batch_size: int) -> None:

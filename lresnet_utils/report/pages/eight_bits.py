@@ -23,7 +23,19 @@ def eight_bits(record: dict[str, Any]) -> None:
     for name, found in searches.items():
         _calibration(name, found)
         _budget(name, found)
-        _recipes(name, found)
+        judged = found["budget"]["points"] is not None
+        rows = [_recipe(number, entry, judged) for number, entry in enumerate(found["tried"], 1)]
+        columns = [
+            Column("number", "No."),
+            Column("title", "Recipe"),
+            *([
+                Column("loss", "Worst loss", "percentage points", ".2f"),
+                Column("p", "Least p", "McNemar", ".2g"),
+                Column("cosine", "Least cosine", "to fp32", ".4f"),
+                Column("budget", "Budget"),
+            ] if judged else []),
+        ]  # fmt: skip
+        table(rows, columns, tr("{name}, the recipes that were tried", name=name))
         _recipe_times(name, found)
         _decisions(name, found)
         _sensitivity(name, found)
@@ -93,22 +105,6 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
             points=budget["points"],
         )
     )
-
-
-def _recipes(name: str, found: Mapping[str, Any]) -> None:
-    judged = found["budget"]["points"] is not None
-    rows = [_recipe(number, entry, judged) for number, entry in enumerate(found["tried"], 1)]
-    columns = [
-        Column("number", "No."),
-        Column("title", "Recipe"),
-        *([
-            Column("loss", "Worst loss", "percentage points", ".2f"),
-            Column("p", "Least p", "McNemar", ".2g"),
-            Column("cosine", "Least cosine", "to fp32", ".4f"),
-            Column("budget", "Budget"),
-        ] if judged else []),
-    ]  # fmt: skip
-    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
 
 
 @timings()

@@ -57,7 +57,20 @@ def network(record: dict[str, Any]) -> None:
     )
     if "foreign" in record:
         _foreign(record["foreign"])
-    _left_out(net.get("ignored", []))
+    # Name what else the weights file holds
+    names = net.get("ignored", [])
+    if len(names) > _SHOWN:
+        shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+        say(
+            tr(
+                "The file holds more than the network. Left out: {shown} and {more} others.",
+                shown=shown,
+                more=more,
+            )
+        )
+    elif names:
+        shown = ", ".join(names)
+        say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
     if not net["trained"]:
         note(
             tr(
@@ -91,22 +104,6 @@ _SCALES = {
     "zero_1": mark("scaled to [0, 1] as x/255"),
     "raw": mark("as they are, 0 to 255"),
 }
-
-
-def _left_out(names: list[str]) -> None:
-    """Name what else the weights file holds."""
-    if len(names) > _SHOWN:
-        shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
-        say(
-            tr(
-                "The file holds more than the network. Left out: {shown} and {more} others.",
-                shown=shown,
-                more=more,
-            )
-        )
-    elif names:
-        shown = ", ".join(names)
-        say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
 
 
 def _foreign(foreign: dict[str, Any]) -> None:

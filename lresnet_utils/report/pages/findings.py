@@ -24,8 +24,17 @@ def answer(results: Results, reference: str) -> None:
     for finding in found:
         said = say(finding)
         show_html(answer_html(finding), f"{said.finding}{tr(' ')}{said.to_do}")
-    named = _named(results, found)
-    facts([*_accuracy(results, named, reference), *_fastest(named, found), _cells(results)])
+    # The cell that the answer names
+    wanted = next(iter(found[0].cells), None) if found else None
+    named = next((cell for cell in results.cells if cell_name(cell) == wanted), None)
+    value = tr("{n} of {total}", n=len(results.ok()), total=len(results.cells))
+    facts(
+        [
+            *_accuracy(results, named, reference),
+            *_fastest(named, found),
+            (tr("Cells with results"), value, tr("one per batch size and target")),
+        ]
+    )
     show_text(_about(results))
 
 
@@ -35,12 +44,6 @@ def findings(results: Results) -> None:
     holding = [finding for finding in results.preconditions if finding.kind == HOLDS]
     plain = "\n".join(say(finding).finding for finding in (*found, *holding))
     show_html(findings_html(found) + checked_html(holding), plain)
-
-
-def _named(results: Results, found: list[Finding]) -> dict[str, Any] | None:
-    """Return the cell that the answer names."""
-    wanted = next(iter(found[0].cells), None) if found else None
-    return next((cell for cell in results.cells if cell_name(cell) == wanted), None)
 
 
 def _accuracy(
@@ -93,11 +96,6 @@ def _interval(rate: dict[str, Any]) -> str:
         high=rate["high"],
         n=rate["n"],
     )
-
-
-def _cells(results: Results) -> tuple[str, str, str]:
-    value = tr("{n} of {total}", n=len(results.ok()), total=len(results.cells))
-    return (tr("Cells with results"), value, tr("one per batch size and target"))
 
 
 def _assumed(network: dict[str, Any]) -> str:

@@ -44,29 +44,27 @@ def _figures(record: dict[str, Any]) -> None:
     measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
     if any(measured.values()):
         show(StageDisplay({name: parts for name, parts in measured.items() if parts}))
-    say(_counting(record["flip"]))
-
-
-def _measured(stages: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts that have a figure: a vendor's tool may not tell all five."""
-    return {part: rate for part, rate in stages.items() if rate["ms_per_image"] is not None}
-
-
-def _counting(flip: bool) -> str:
     views = (
         tr(
             "The mirrored view is embedded as well and counts as an image of its own, as in the "
             "guide."
         )
-        if flip
+        if record["flip"]
         else tr("One view per face: the mirrored view is off in this run.")
     )
-    return tr(
-        "{views} Each distinct face is embedded once, however many pairs it is in. These "
-        "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
-        "has one.",
-        views=views,
+    say(
+        tr(
+            "{views} Each distinct face is embedded once, however many pairs it is in. These "
+            "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
+            "has one.",
+            views=views,
+        )
     )
+
+
+def _measured(stages: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that have a figure: a vendor's tool may not tell all five."""
+    return {part: rate for part, rate in stages.items() if rate["ms_per_image"] is not None}
 
 
 def failures(record: dict[str, Any]) -> None:
