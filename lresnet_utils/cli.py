@@ -70,9 +70,10 @@ def main() -> None:
             what, fix = "A path is longer than the system takes.", "shorten it"
         _tell(LResNetError(what, where=str(error.filename), fix=fix))
         sys.exit(2)
-    except KeyboardInterrupt:
-        print_line("Interrupted; what was finished is kept.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what Typer makes of Ctrl-C, without a word
+            print_line("Interrupted; what was finished is kept.", file=sys.stderr)
+        raise
 
 
 def _tell(error: LResNetError) -> None:

@@ -46,6 +46,9 @@ _NAME_FILES = frozenset(
     ("weights", "dataset", "source", "pairs", "fixed_thresholds", "aipp_config", "replay_folder")
 )
 
+# What desktops leave in any folder that is looked at: no obstacle, and never removed.
+_LITTER = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
+
 # What each stage leaves beside record, notebook and page, below its folder.
 _RESULTS = {
     "1_export": ("models/model*.onnx",),
@@ -136,21 +139,8 @@ class RunFolder:
         """
         run = cls.open(folder)
         # Whatever else was given is not searched, but refused by who wants to read it.
-        is_run = any(path.is_file() for path in (run.folder / "run.json", run.results))
-        root = os.path.realpath(run.folder)
-        for place, folders, files in os.walk(run.folder) if is_run else ():
-            for path in (Path(place, name) for name in (*folders, *files)):
-                kind = None
-                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-                    kind = "a link that leads out of it"
-                elif path.exists() and not (path.is_file() or path.is_dir()):
-                    kind = "a pipe, a socket or a device"
-                if kind:
-                    raise RunError(
-                        f"The run's folder holds {kind}.",
-                        where=str(path),
-                        fix="put the file itself there, or remove it",
-                    )
+        if any(path.is_file() for path in (run.folder / "run.json", run.results)):
+            _refuse_what_leads_out(run.folder)
         return run
 
     @property
@@ -371,13 +361,24 @@ def require_own(folder: Path, *, ours: bool) -> None:
         When something else is here, or a link to somewhere else, or a pipe.
     """
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    other = [name for name in found if name != LOCK and not name.startswith(HALF_MADE)]
+    other = [
+        name
+        for name in found
+        if name != LOCK
+        and not name.startswith(HALF_MADE)
+        and not (name in _LITTER and (folder / name).is_file())
+    ]
     if other and not ours:
         raise RunError(
             f"The output folder holds something else: {other[0]}.",
             where=str(folder),
             fix="choose an empty or a new folder with --output",
         )
+    _refuse_what_leads_out(folder)
+
+
+def _refuse_what_leads_out(folder: Path) -> None:
+    """Refuse a folder where a name leads to another place, or a read would wait for ever."""
     # `Path.resolve` raises where links go round; the system says so when they are opened.
     home = os.path.realpath(folder)
     for path in (
@@ -388,9 +389,9 @@ def require_own(folder: Path, *, ours: bool) -> None:
         leads_out = stat.S_ISLNK(kind) and (real.is_symlink() or not real.is_relative_to(home))
         if leads_out or not (stat.S_ISLNK(kind) or stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             raise RunError(
-                "The output folder holds a link to another place, or a pipe, socket or device.",
+                "The folder holds a link to another place, or a pipe, socket or device.",
                 where=str(path),
-                fix="remove it, or choose another folder with --output",
+                fix="remove it or put the file itself there, or choose another folder",
             )
 
 

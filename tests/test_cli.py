@@ -119,6 +119,16 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     assert "cannot be written" in message
 
 
+def test_ctrl_c_is_said(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.RunFolder, "given", interrupted)
+    done = lresnet("report", "anywhere")
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted; what was finished is kept.\n"
+
+
 def test_the_module_is_the_command_line():
     """The one test in a process of its own: what it prints has no traceback and no warning."""
     done = subprocess.run(

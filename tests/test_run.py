@@ -157,6 +157,19 @@ def test_what_a_run_leaves_that_is_killed_at_once_is_no_obstacle(tmp_path):
     RunFolder(tmp_path).require_own()
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_what_a_desktop_leaves_is_no_obstacle_and_stays(tmp_path, name):
+    (tmp_path / name).write_bytes(b"icons")
+    run = RunFolder(tmp_path)
+    run.require_own()
+    run.sweep()
+    assert (tmp_path / name).read_bytes() == b"icons"
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(RunError, match="holds something else"):
+        run.require_own()
+
+
 @pytest.mark.parametrize(
     "place",
     ["bs4", "resume", "faces", "bs4/models/t", "run.json", "bs4/x.log", "resume/bs4", "held/x"],
