@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lresnet_utils.data.plain_arrays import MoreThanDataError
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.models.container import Container, Name, View
+from lresnet_utils.models.container import Container, Name, OtherTensorsError, View
 from lresnet_utils.untrusted.whole_file import open_regular
 
 # Where training scripts put the network's weights inside a larger checkpoint.
@@ -199,6 +199,10 @@ def _load_tensors(path: Path) -> tuple[Any, list[str]]:
             return state, ignored
     except FileNotFoundError as error:
         raise CheckpointError("The weights file does not exist.", where=str(path)) from error
+    except OtherTensorsError as error:
+        kind, fix = error.args
+        what = f"The checkpoint holds tensors that are {kind}; only plain ones are read."
+        raise CheckpointError(what, where=str(path), fix=fix) from error
     except MoreThanDataError as error:
         raise CheckpointError(
             f"The checkpoint holds more than tensors, and reading it would run its code: {error}.",

@@ -78,6 +78,24 @@ _KINDS = {
     ),
 }
 
+_BEFORE = "save the network before it is quantised: its state_dict() then holds plain floats"
+_AGAIN = (
+    "torch.save({{k: v.{} for k, v in torch.load(OLD, weights_only=True).items()}}, NEW), "
+    "where OLD is a bare state dict"
+)
+# Tensors whose numbers are no plain floats, by what makes them, and the road to such.
+_OTHER_TENSORS = {
+    "_rebuild_tensor_v3": ("float8 or of unsigned integers", _BEFORE),
+    "_rebuild_qtensor": ("quantised", _BEFORE),
+    "_rebuild_sparse_tensor": ("sparse", _AGAIN.format("to_dense()")),
+    "_rebuild_nested_tensor": ("nested", "save each of their parts under a name of its own"),
+    "_rebuild_meta_tensor_no_storage": ("without numbers", "save it from another device than meta"),
+}
+
+
+class OtherTensorsError(PlainPickleError):
+    """Tensors of a kind that is not read: what they are, and what to do."""
+
 
 @dataclass(eq=False)
 class Name:
@@ -283,6 +301,8 @@ def _of_module(root: Any) -> dict[str, View]:
 
 def _global(machine: Machine) -> None:
     module, name = word(machine.line()), word(machine.line())
+    if module == "torch._utils" and name in _OTHER_TENSORS:
+        raise OtherTensorsError(*_OTHER_TENSORS[name])
     kind = "module" if module.startswith("__torch__") else _KINDS.get(f"{module} {name}")
     if kind is None:
         wanted = f"{module}.{name}".encode("ascii", "backslashreplace").decode()[:80]
