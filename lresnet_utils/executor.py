@@ -15,6 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.exclusive import HELD, machine
 from lresnet_utils.files import HALF_MADE, require_room
+from lresnet_utils.isolation import LimitOptions
 from lresnet_utils.kernels import PrivateKernelManager, kernel_settings
 from lresnet_utils.plan import Job, literal
 from lresnet_utils.processes import end_marked, guard
@@ -45,6 +46,8 @@ class Task:
         True when it times something.
     environment : dict of str to str
         Variables for its kernel.
+    stopped_s : float
+        For how long a kernel that somebody stopped is waited for, seconds.
     root : Path
         The project's folder, from which relative paths count.
     """
@@ -55,6 +58,7 @@ class Task:
     parameters: dict[str, Any]
     alone: bool
     environment: dict[str, str] = field(default_factory=dict)
+    stopped_s: float = LimitOptions().seconds
     root: Path = field(default_factory=project_root)
 
 
@@ -148,7 +152,8 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
         manners = {} if task.alone else _SHARING
         environment = guard().environment() | {HELD: "held"} | manners | task.environment
         try:
-            with kernel_settings(task.output.with_suffix(".log"), environment):
+            log = task.output.with_suffix(".log")
+            with kernel_settings(log, environment, task.stopped_s):
                 return _papermill(task, running)
         finally:
             if running.is_file():

@@ -215,6 +215,7 @@ class Runner:
             parameters(job, self.params, self.run),
             job.stage in TIMED,
             environment,
+            self.params.limits.seconds,
         )
 
         def waiting(holder: str) -> None:

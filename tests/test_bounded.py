@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -208,6 +209,34 @@ def _run(folder, *sets):
     return ["run", "params/demo.yaml", "--dry-run", "--output", f"{folder}/run", *what]
 
 
+def shapes_of_arrays(folder):
+    """A picture whose shape is an array, where the shapes of others are tuples."""
+    array = pickle.dumps(np.zeros(4, np.uint8), 2).replace(b"K\x04\x85", b"NK\x04\x86")
+    whole = b"\x80\x02]" + array[2:-1] + b"a]\x88a\x86."
+    (folder / "x.bin").write_bytes(whole)
+    return _run(folder, f"dataset.source={folder}/x.bin", "dataset.variants=[]")
+
+
+def memories_of_other_types(folder):
+    (folder / "run" / "resume").mkdir(parents=True)
+    (folder / "run" / "run.json").write_text('{"name": "demo", "params": {}, "notebooks": []}')
+    for name in ("hashes", "1_export", "run"):
+        (folder / "run" / "resume" / f"{name}.json").write_text('[{"files": [1], "seal": {}}]')
+    return _run(folder)
+
+
+def braces_in_the_output(folder):
+    return _run(folder / "{x} {0}")
+
+
+def overlong_path(folder):
+    return ["inspect", folder / ("x" * 5000)]
+
+
+def path_that_is_no_text(folder):
+    return ["inspect", folder / os.fsdecode(b"\xff.pth")]
+
+
 CASES = {
     nested_functions: "come to more than 100,000 nodes",
     recursive_functions: "calls itself",
@@ -226,6 +255,11 @@ CASES = {
     pipe("x.onnx", "inspect", "FOLDER/x.onnx"): "it is a pipe",
     pipe("x.csv", *_run("FOLDER", "dataset.source=FOLDER/x.csv")): "does not exist",
     pipe("x.bin", *_run("FOLDER", "dataset.source=FOLDER/x.bin")): "does not exist",
+    shapes_of_arrays: "an array with an impossible shape",
+    memories_of_other_types: None,
+    braces_in_the_output: None,
+    overlong_path: "File name too long",
+    path_that_is_no_text: "The weights file does not exist",
 }  # fmt: skip
 
 

@@ -17,14 +17,18 @@ def notebook_of(cell):
     return node
 
 
+def in_a_thread(task):
+    """Execute as runs do; besides, other tests leave an event loop running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(execute, task).result()
+
+
 def executed(folder, code, output, **more):
     """Execute a notebook of one cell that lies in `folder`."""
     notebook = folder / "n.ipynb"
     nbformat.write(notebook_of(new_code_cell(code)), notebook)
     task = Task(Job("1_export", 4), notebook, output, {}, root=folder, **more)
-    # In a thread of its own, as runs do: other tests leave an event loop running in this one.
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(execute, task).result()
+    done = in_a_thread(task)
     assert done.failure is None
     (cell,) = nbformat.read(output, 4).cells
     return cell.outputs[0].text.strip()
@@ -67,3 +71,21 @@ def test_threads_wait_without_spinning_in_all_notebooks_but_timed_ones(
     written = output.read_bytes()
     nbformat.write(nbformat.read(output, 4), output)
     assert output.read_bytes() == written, "Jupyter saves it as another file"
+
+
+def test_a_kernel_that_stays_stopped_is_ended_at_its_limit(tmp_path):
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"
+    nbformat.write(notebook_of(new_code_cell(code)), tmp_path / "n.ipynb")
+    output = tmp_path / "run" / "1_export.ipynb"
+    job = Job("1_export", 4)
+    task = Task(job, tmp_path / "n.ipynb", output, {}, alone=False, root=tmp_path, stopped_s=1)
+    done = in_a_thread(task)
+    assert "kernel was stopped (SIGSTOP), and nobody continued it in 1 s" in done.failure
+    assert output.is_file()
+
+
+def test_a_kernel_that_is_stopped_for_a_while_goes_on(tmp_path):
+    script = "kill -STOP $PPID; sleep 4; kill -CONT $PPID"
+    code = f"import subprocess\nsubprocess.run(['sh', '-c', '{script}'])\nprint('went on')"
+    output = tmp_path / "run" / "1_export.ipynb"
+    assert executed(tmp_path, code, output, alone=False, stopped_s=600) == "went on"
