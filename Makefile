@@ -37,7 +37,7 @@ format: $(VENV)/.dev
 # from Jupyter, whose own annotations pdoc cannot read.
 docs: $(VENV)/.docs
 	$(BIN)/python -W error::UserWarning -m pdoc --docformat numpy --no-search \
-	  --output-directory build/api lresnet_utils '!lresnet_utils.kernels'
+	  --output-directory build/api lresnet_utils '!lresnet_utils.running.kernels'
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/1_export.ipynb

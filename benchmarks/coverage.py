@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lresnet_utils.report import style
-from lresnet_utils.report.display import legend_below, name_x, percent_axis, rows_axis
+from lresnet_utils.report.charts import style
+from lresnet_utils.report.charts.display import legend_below, name_x, percent_axis, rows_axis
 from lresnet_utils.report.figure_files import standalone_svg
 from lresnet_utils.verify.curves import roc, tar_at_far
 from lresnet_utils.verify.identities import KNOWN, PairIdentities

@@ -26,13 +26,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lresnet_utils.data.align import find_and_align
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.data.packaged import orl_files
-from lresnet_utils.files import write_json
-from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.data.readers.bin import write_bin
+from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.machine.disk import write_json
+from lresnet_utils.machine.facts import machine
 from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.perf.machine import machine
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.infer import infer

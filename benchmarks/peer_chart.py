@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lresnet_utils.report import style
-from lresnet_utils.report.display import Display, grid, legend_below
+from lresnet_utils.report.charts import style
+from lresnet_utils.report.charts.display import Display, grid, legend_below
 
 _ORDER = ("fp32", "bf16", "int8")
 _OURS = style.look("torch-fp32").colour

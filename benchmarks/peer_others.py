@@ -12,8 +12,8 @@ from peer_work import PEER, Side, Work
 
 from lresnet_utils.targets import TARGETS
 from lresnet_utils.targets.base import Artefact, ModelFiles, Target
+from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, OnnxRuntimeTarget
 from lresnet_utils.targets.openvino import OpenVinoTarget
-from lresnet_utils.targets.ort import OnnxRuntimeSession, OnnxRuntimeTarget
 from lresnet_utils.targets.session import Session
 
 
@@ -86,7 +86,7 @@ def _nncf_defaults(work: Work) -> ModelFiles:
     """Quantise with NNCF, naming nothing but the model and the faces."""
     import openvino
 
-    from lresnet_utils.targets.nncf_int8 import import_nncf
+    from lresnet_utils.targets.quantisers import import_nncf
 
     # Quantised once, for one image; it takes any batch.
     one = work.at_one

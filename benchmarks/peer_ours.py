@@ -16,10 +16,11 @@ import numpy as np
 from peer_work import OURS, Side, Work
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, write_json
+from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.perf.timing import Timing
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.recipe import Recipe
 from lresnet_utils.tuning.int8 import (
     Int8Search,
     quantised_files,
@@ -27,7 +28,6 @@ from lresnet_utils.tuning.int8 import (
     whole_network_recipes,
 )
 from lresnet_utils.tuning.judge import draw_sample
-from lresnet_utils.tuning.recipe import Recipe
 from lresnet_utils.tuning.search import choose_rewrites
 
 # Targets that this project tunes, by precision; the fastest of them stands for it.

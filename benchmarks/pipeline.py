@@ -26,17 +26,17 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.embed import embed
-from lresnet_utils.files import atomic_path, read_json, stream_arrays, write_json
-from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.machine.disk import atomic_path, read_json, stream_arrays, write_json
+from lresnet_utils.machine.facts import machine, usable_cores
 from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.overlap import WAITING
-from lresnet_utils.perf.machine import machine, usable_cores
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, ModelFiles
+from lresnet_utils.targets.embed import embed
+from lresnet_utils.targets.pipeline import WAITING
 from lresnet_utils.targets.session import Session
 from lresnet_utils.verify.intervals import student_t
 

@@ -1,9 +1,9 @@
 """Reproducible evaluation reports for face-embedding networks.
 
 The notebooks tell the story; this package holds the logic. It computes (``models``, ``graph``,
-``data``, ``targets``, ``embed``, ``verify``, ``perf``), then draws and says (``report``), and runs
-the notebooks (``runner``, ``cli``). The names below are for notebooks of one's own, see
-``docs/use_it_as_a_library.md``.
+``data``, ``targets``, ``verify``, ``perf``), judges (``findings``), then draws and says
+(``report``, ``text``), and runs the notebooks (``running``, ``cli``). The names below are for
+notebooks of one's own, see ``docs/use_it_as_a_library.md``.
 """
 
 import importlib as _importlib
@@ -24,8 +24,8 @@ _PUBLIC = {
     "LResNetError": "errors",
     "Params": "params",
     "RunFolder": "run",
-    "DetDisplay": "report.det",
-    "RocDisplay": "report.curves",
+    "DetDisplay": "report.charts.det",
+    "RocDisplay": "report.charts.error_rates",
     "compare": "api",
     "evaluate_embeddings": "api",
     "evaluate_pairs": "api",
@@ -33,7 +33,7 @@ _PUBLIC = {
     "load_params": "params",
     "read_results": "api",
     "run_report": "api",
-    "threshold_explorer": "report.explorer",
+    "threshold_explorer": "report.charts.explorer",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -13,24 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lresnet_utils.comparison.compare import Comparison, compare_reports
 from lresnet_utils.comparison.report_form import check_form
+from lresnet_utils.comparison.reports import Comparison, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.data.draw import deal_people, draw_folds
 from lresnet_utils.errors import EvaluationError, RunError
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import load_params
-from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
-from lresnet_utils.report.det import DetDisplay
-from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
-from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.charts.det import DetDisplay
+from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogramDisplay
+from lresnet_utils.report.charts.error_rates import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.charts.style import fmt_percent
 from lresnet_utils.report.show import Column, table_html
-from lresnet_utils.report.style import fmt_percent
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
 from lresnet_utils.verify.curves import Roc, error_rates
 from lresnet_utils.verify.identities import PairIdentities, pair_identities
 from lresnet_utils.verify.protocol import guide_thresholds
+from lresnet_utils.verify.scored_pairs import Scored, headline, points, scored_pairs
 from lresnet_utils.verify.scores import checked_scores, score_pairs, unit_rows
 
 FAR_TARGETS = (0.1, 0.01, 0.001, 0.0001)
@@ -305,8 +305,8 @@ def run_report(
     RunError
         When a notebook or a cell failed; what was finished is kept.
     """
-    from lresnet_utils import preflight  # brings torch
-    from lresnet_utils.progress import execute_with_progress
+    from lresnet_utils.running import preflight  # brings torch
+    from lresnet_utils.running.progress import execute_with_progress
 
     checked = load_params(params, overrides)
     run = RunFolder.open(output or Path("outputs") / checked.name)
@@ -350,7 +350,7 @@ def compare(a: Path | str, b: Path | str, **options: Any) -> Comparison:
     a, b : path
         The old and the new one.
     **options
-        Of :func:`lresnet_utils.comparison.compare.compare_reports`.
+        Of :func:`lresnet_utils.comparison.reports.compare_reports`.
 
     Returns
     -------

@@ -17,9 +17,9 @@ import typer
 from tqdm import tqdm
 
 from lresnet_utils.errors import LResNetError, ParamsError, StorageError, one_line, print_line
-from lresnet_utils.files import cannot_write, require_replaceable, write_json
+from lresnet_utils.machine.disk import cannot_write, require_replaceable, write_json
+from lresnet_utils.machine.processes import safe_environment
 from lresnet_utils.params import Params, declared, load_params
-from lresnet_utils.processes import safe_environment
 from lresnet_utils.run import RunFolder
 
 app = typer.Typer(
@@ -114,17 +114,18 @@ def run(
     checked = load_params(params, overrides or [])
     folder = RunFolder.open(output or Path("outputs") / checked.name, notebooks)
     # Imported here, as it brings libraries that --help must not wait for.
-    from lresnet_utils.progress import execute_with_progress, print_plan
+    from lresnet_utils.running.progress import execute_with_progress, print_plan
 
     if dry_run:
-        from lresnet_utils import preflight
+        from lresnet_utils.running import preflight
 
         print_plan(checked, folder, fresh=fresh)
         preflight.check_sets(checked)
         return
 
     def check() -> None:
-        from lresnet_utils import preflight  # brings torch, which nothing to do need not wait for
+        # This brings torch, which nothing to do need not wait for.
+        from lresnet_utils.running import preflight
 
         preflight.check(checked, folder)
 
@@ -167,7 +168,7 @@ def compare(
     the two cannot be compared.
     """
     from lresnet_utils.comparison.cells import Settings
-    from lresnet_utils.comparison.compare import compare_reports
+    from lresnet_utils.comparison.reports import compare_reports
     from lresnet_utils.comparison.sources import open_report
     from lresnet_utils.report.pages.compare import COMPARISON, write_page
 
@@ -177,7 +178,7 @@ def compare(
     if html_file is not None:
         require_replaceable(html_file, lambda data: COMPARISON.encode() in data)
     comparison = compare_reports(open_report(a), open_report(b), cells=cells, settings=settings)
-    from lresnet_utils.report.console import print_comparison
+    from lresnet_utils.running.console import print_comparison
 
     print_comparison(comparison)
     if json_file is not None:
@@ -207,7 +208,7 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON schema of a params file, or of results.json."""
-    from lresnet_utils.results_schema import results_schema
+    from lresnet_utils.results import results_schema
 
     found = results_schema() if results else Params.model_json_schema()
     typer.echo(json.dumps(found, indent=1))
@@ -221,7 +222,7 @@ def inspect(
     ] = "auto",
 ) -> None:
     """Say which network a file holds, and what a params file must say about it."""
-    from lresnet_utils.inspection import inspect_file  # brings torch
+    from lresnet_utils.running.inspection import inspect_file  # brings torch
 
     for line in inspect_file(file, output=output):
         # Lines of a params file are whole, however long a name in them is.
@@ -255,8 +256,8 @@ def report(
     noticed. So --check prints the SHA-256 of resume/run.json. Keep it elsewhere, and give it back
     with --check --against HASH.
     """
-    from lresnet_utils.report.console import print_check
-    from lresnet_utils.report.run_pages import check_run, render_run
+    from lresnet_utils.running.console import print_check
+    from lresnet_utils.running.run_pages import check_run, render_run
 
     folder = RunFolder.given(run)
     if against is not None and not (check and re.fullmatch("[0-9a-fA-F]{64}", against)):
@@ -269,7 +270,7 @@ def report(
     for page in [*render_run(folder), folder.single]:
         print_line(page)
     if pdf:
-        from lresnet_utils.report.pdf import write_pdf
+        from lresnet_utils.report.publish.pdf import write_pdf
 
         print_line(write_pdf(folder))
 
@@ -350,7 +351,7 @@ def fetch(
 ) -> None:
     """Download a known set or checkpoint, check it, and say what may be done with it."""
     from lresnet_utils.data.fetch import fetch as get
-    from lresnet_utils.data.known_files import find_source, known_sources
+    from lresnet_utils.data.known_sets import find_source, known_sources
 
     if name is None:
         for source in known_sources().values():

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from lresnet_utils.errors import ParamsError, nearest
-from lresnet_utils.isolation import LimitOptions
-from lresnet_utils.strict_yaml import load_yaml, parse_scalar
-from lresnet_utils.targets.options import ToolOptions
-from lresnet_utils.tuning.options import BuildOptions
+from lresnet_utils.machine.isolation import LimitOptions
+from lresnet_utils.untrusted.build_options import BuildOptions
+from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.yaml import load_yaml, parse_scalar
 
 
 class _Strict(BaseModel):

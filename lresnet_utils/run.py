@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import DataError, RunError
-from lresnet_utils.files import HALF_MADE, read_arrays, read_json, write_json
-from lresnet_utils.lock import NAME as LOCK
+from lresnet_utils.machine.disk import HALF_MADE, read_arrays, read_json, write_json
+from lresnet_utils.machine.locks import NAME as LOCK
 
 # In the order in which a reader meets them; `runner` says in which order they run.
 STAGES = (

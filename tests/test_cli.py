@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lresnet_utils import cli
 from lresnet_utils.cluster import commands
-from lresnet_utils.data.bins import write_bin
+from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.errors import RunError
 from lresnet_utils.models.architectures import architecture
 

@@ -26,7 +26,7 @@ from lresnet_utils.cli import app
 from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.errors import LResNetError
-from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.architectures import ARCHITECTURES
 from lresnet_utils.models.network import load_network
 from lresnet_utils.models.seeding import seeded_state_dict
@@ -126,7 +126,7 @@ def folder(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "params", tmp_path / "params")
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lresnet_utils.progress.execute_with_progress", only_checked)
+    monkeypatch.setattr("lresnet_utils.running.progress.execute_with_progress", only_checked)
     return tmp_path
 
 

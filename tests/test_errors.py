@@ -16,9 +16,9 @@ from rich.console import Console
 
 from lresnet_utils import cli
 from lresnet_utils.errors import LResNetError, nearest
-from lresnet_utils.progress import _Display
-from lresnet_utils.report.console import print_check
-from lresnet_utils.runner import Outcome
+from lresnet_utils.running.console import print_check
+from lresnet_utils.running.progress import _Display
+from lresnet_utils.running.runner import Outcome
 
 EVIL = "\x1b]0;t\x07\x9b31m[red]a[/red]:smile:\u202e\n0 pages\r\u2028ok      5_evaluate"
 

@@ -3,9 +3,9 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.results_schema import results_schema
+from lresnet_utils.results import results_schema
 
 pytestmark = pytest.mark.slow
 

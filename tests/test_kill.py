@@ -15,7 +15,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lresnet_utils.processes import MARK
+from lresnet_utils.machine.processes import MARK
 from lresnet_utils.run import STAGES, WHOLE_RUN
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 BODY = """
 import hashlib
 from pathlib import Path
-from lresnet_utils.files import write_text
-from lresnet_utils.resume.parts import Parts
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.ledger.keep import Parts
 from lresnet_utils.run import RunFolder
 
 run = RunFolder(Path(run_dir).absolute())

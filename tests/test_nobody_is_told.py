@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,8 +29,8 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.export import export
 from lresnet_utils.stages.perf import measure_speed
-from lresnet_utils.targets.nncf_int8 import quantise_openvino
-from lresnet_utils.tuning.recipe import Recipe
+from lresnet_utils.targets.quantisers import quantise_openvino
+from lresnet_utils.targets.recipe import Recipe
 
 if __name__ == "__main__":  # what the children of a fork server import is no main module
     run = RunFolder(Path(sys.argv[1]))

@@ -20,21 +20,21 @@ from jsonschema import Draft202012Validator
 from nbformat.v4 import new_output
 
 from lresnet_utils.comparison.page_data import page_data
-from lresnet_utils.custody import chain
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_json, write_arrays, write_json, write_text
+from lresnet_utils.ledger.custody import chain
+from lresnet_utils.machine.disk import read_json, write_arrays, write_json, write_text
 from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job, parameters, phases
-from lresnet_utils.report.publish import render
-from lresnet_utils.report.run_pages import TIMED, check_run, page_text, write_page
-from lresnet_utils.report.words import use_language
-from lresnet_utils.results_schema import results_schema
+from lresnet_utils.report.publish.page import render
+from lresnet_utils.results import results_schema
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+from lresnet_utils.running.plan import Job, parameters, phases
+from lresnet_utils.running.run_pages import TIMED, check_run, page_text, write_page
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.summary import summarise
+from lresnet_utils.text.language import use_language
 from lresnet_utils.verify.protocol import guide_protocol
 from lresnet_utils.verify.scores import unit_rows
 

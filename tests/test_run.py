@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import HALF_MADE, atomic_path, write_arrays
-from lresnet_utils.lock import NAME as LOCK
-from lresnet_utils.lock import run_lock
+from lresnet_utils.machine.disk import HALF_MADE, atomic_path, write_arrays
+from lresnet_utils.machine.locks import NAME as LOCK
+from lresnet_utils.machine.locks import run_lock
 from lresnet_utils.params import Params
-from lresnet_utils.progress import execute_with_progress
 from lresnet_utils.run import NOTEBOOKS, STAGES, WHOLE_RUN, RunFolder, prepare_folder, project_root
-from lresnet_utils.runner import Runner
+from lresnet_utils.running.progress import execute_with_progress
+from lresnet_utils.running.runner import Runner
 
 
 def test_a_record_reads_back_with_its_stage_and_batch_size(tmp_path):

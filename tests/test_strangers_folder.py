@@ -9,19 +9,19 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_json, sha256_file
+from lresnet_utils.ledger.provenance import provenance
+from lresnet_utils.machine.disk import read_json, sha256_file
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job, parameters
-from lresnet_utils.preflight import check
-from lresnet_utils.provenance import provenance
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+from lresnet_utils.running.plan import Job, parameters
+from lresnet_utils.running.preflight import check
 
 # What a stage starts: processes of this package's own, and any other Python.
 BODY = """
 import random, cv2, psutil, subprocess, sys
 from lresnet_utils.run import RunFolder
 if "{stage}" == "6_perf":
-    from lresnet_utils.isolation import LimitOptions, apart, memory_here
+    from lresnet_utils.machine.isolation import LimitOptions, apart, memory_here
     counted = apart(memory_here, limits=LimitOptions(), log="{log}", doing="counting")
     assert counted == memory_here()
     subprocess.run([sys.executable, "-c", "import random, cv2, psutil"], check=True)

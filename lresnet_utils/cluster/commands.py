@@ -19,8 +19,8 @@ from lresnet_utils.cluster.records import People, open_records
 from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.errors import ParamsError, print_line
-from lresnet_utils.files import write_json
-from lresnet_utils.lock import run_lock
+from lresnet_utils.machine.disk import write_json
+from lresnet_utils.machine.locks import run_lock
 from lresnet_utils.run import RunFolder, prepare_folder, require_own, sweep
 
 _NO_INTERVAL = "none: pairs of one person fail together, and a large set is not resampled"

@@ -21,7 +21,7 @@ import distributed
 import lresnet_utils
 from lresnet_utils.cluster.tasks import Part, Place, Task
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import sha256_file
+from lresnet_utils.machine.disk import sha256_file
 
 PIECE_BYTES = 8 << 20
 

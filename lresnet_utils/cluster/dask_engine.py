@@ -20,7 +20,7 @@ from lresnet_utils.cluster.courier import Made, Wanted
 from lresnet_utils.cluster.tasks import Part, Task
 from lresnet_utils.data.inside import inside
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import atomic_path
+from lresnet_utils.machine.disk import atomic_path
 
 # How often a task may find its worker lost or without its files before it is given up. Dask itself
 # gives up a task that ended more than `distributed.scheduler.allowed-failures` workers (3).

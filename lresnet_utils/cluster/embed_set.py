@@ -15,11 +15,11 @@ import numpy as np
 from lresnet_utils.cluster.embedded import IDENTITY, MANIFEST, SCHEMA, EmbeddedSet, shard_file
 from lresnet_utils.cluster.records import Encoded, Records, open_shard
 from lresnet_utils.cluster.tasks import Engine, Part, Place, Task, spread
-from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import LResNetError, RunError
-from lresnet_utils.exclusive import machine
-from lresnet_utils.files import atomic_path, read_json, sha256_file, to_json, write_json
+from lresnet_utils.machine.disk import atomic_path, read_json, sha256_file, to_json, write_json
+from lresnet_utils.machine.exclusive import machine
 from lresnet_utils.run import prepare_folder
+from lresnet_utils.targets.embed import Embedding
 
 SHARD = 4096
 """Pictures per shard: 154 MB of pixels where they must be sent, 8 MB of embeddings."""
@@ -36,7 +36,8 @@ class Network(Protocol):
     parts : dict of str to Part
         Its files; names start with :data:`BUILD`.
     how : dict
-        ``channel_order``, ``normalisation`` and ``flip`` of :func:`lresnet_utils.embed.embed`.
+        ``channel_order``, ``normalisation`` and ``flip`` of
+        :func:`lresnet_utils.targets.embed.embed`.
     """
 
     described: dict[str, Any]

@@ -10,8 +10,8 @@ import numpy as np
 
 from lresnet_utils.cluster.tasks import Part
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import read_json
-from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
+from lresnet_utils.machine.disk import read_json
+from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 
 SCHEMA = 1
 MANIFEST = "embedded.json"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from lresnet_utils.cluster.tasks import Engine, Here
 from lresnet_utils.errors import ParamsError, RunError, nearest
-from lresnet_utils.files import HALF_MADE
-from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.machine.disk import HALF_MADE
+from lresnet_utils.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     import distributed

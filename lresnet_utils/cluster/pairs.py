@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from lresnet_utils.cluster.embedded import EmbeddedSet, read_rows
 from lresnet_utils.cluster.tasks import Engine, Place, Task, spread
-from lresnet_utils.exclusive import machine
-from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.machine.exclusive import machine
+from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.verify.all_pairs import BINS, AllPairs, evaluate
 from lresnet_utils.verify.pair_tiles import Rows, count, keep, tiles
 from lresnet_utils.verify.scores import unit_rows

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from lresnet_utils.cluster.tasks import Part, Place
-from lresnet_utils.data.bins import read_bin
 from lresnet_utils.data.collection import digests, distinct, face_of
 from lresnet_utils.data.face_set import PICTURE, open_store
 from lresnet_utils.data.images import MAX_BYTES, decode
 from lresnet_utils.data.inside import people_in, read_picture
+from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import DataError
-from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
+from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 
 _BYTES = int(np.prod(PICTURE))
 
@@ -86,7 +86,7 @@ def open_records(source: Path) -> Records:
 
 
 def open_shard(place: Place, opener: Any) -> np.ndarray | Encoded:
-    """Return a shard's pictures as something that :func:`lresnet_utils.embed.embed` reads."""
+    """Return a shard's pictures as :func:`lresnet_utils.targets.embed.embed` reads them."""
     return opener.open(place)
 
 
@@ -173,7 +173,7 @@ def _distinct(path: Path, changed: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class People:
-    """A folder with one folder of pictures per person, as :mod:`lresnet_utils.data.people` reads.
+    """A folder with a folder of pictures per person; see :mod:`lresnet_utils.data.readers.folder`.
 
     A picture of 112x112 is taken as aligned; in any other the face that is meant is found and
     aligned.

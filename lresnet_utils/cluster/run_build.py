@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from lresnet_utils.cluster.embed_set import BUILD
 from lresnet_utils.cluster.tasks import Part, Place
 from lresnet_utils.data.network_input import Normalisation
-from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import RunError, nearest
-from lresnet_utils.files import read_json
+from lresnet_utils.ledger.signing import read_sealed
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.run import RunFolder
-from lresnet_utils.signing import read_sealed
-from lresnet_utils.stages.status import build_of
 from lresnet_utils.targets import get_target
+from lresnet_utils.targets.attempts import build_of
 from lresnet_utils.targets.base import Artefact
+from lresnet_utils.targets.embed import Embedding
 
 
 @dataclass(frozen=True)

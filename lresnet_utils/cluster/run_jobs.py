@@ -13,7 +13,10 @@ from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.tasks import Here, Part, Place
 from lresnet_utils.cluster.tasks import Task as Call
 from lresnet_utils.errors import LResNetError, RunError, StorageError
-from lresnet_utils.executor import (
+from lresnet_utils.ledger.hashes import Hashes
+from lresnet_utils.params import Params
+from lresnet_utils.run import RunFolder
+from lresnet_utils.running.executor import (
     Done,
     Executor,
     LocalExecutor,
@@ -22,11 +25,8 @@ from lresnet_utils.executor import (
     execute,
     first_line,
 )
-from lresnet_utils.params import Params
-from lresnet_utils.plan import TIMED, Job, needs, phases
-from lresnet_utils.resume.hashes import Hashes
-from lresnet_utils.resume.sources import sources
-from lresnet_utils.run import RunFolder
+from lresnet_utils.running.plan import TIMED, Job, needs, phases
+from lresnet_utils.running.sources import sources
 
 if TYPE_CHECKING:
     from lresnet_utils.cluster.dask_engine import DaskEngine
@@ -90,7 +90,7 @@ class _Order:
 
 
 class ClusterExecutor:
-    """Executes notebooks on workers; see :class:`lresnet_utils.executor.Executor`.
+    """Executes notebooks on workers; see :class:`lresnet_utils.running.executor.Executor`.
 
     A job that times something is alone on its machine whoever gets it, as that machine's own lock
     keeps work of this project apart.

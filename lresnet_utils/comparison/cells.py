@@ -13,7 +13,7 @@ from lresnet_utils.comparison.sources import Report
 from lresnet_utils.errors import DataError, EvaluationError
 from lresnet_utils.findings.model import busy_loads
 from lresnet_utils.perf.ratio import speed_ratio
-from lresnet_utils.verify.compare import embedding_cosines, flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.agreement import embedding_cosines, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import tar_at_far
 from lresnet_utils.verify.difference import ALPHA, hull, tango, verdict
 from lresnet_utils.verify.paired import PairedReplicates, Units, WeightedScores, paired_bootstrap

@@ -10,10 +10,10 @@ import numpy as np
 from lresnet_utils.comparison.packing import PackedPairs, pack
 from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.stages.status import cell_name
+from lresnet_utils.targets.attempts import cell_name
 from lresnet_utils.verify.protocol import fold_numbers
 
 RESULTS, PAIRS = "lr-results", "lr-pairs"

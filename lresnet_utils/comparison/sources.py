@@ -20,13 +20,13 @@ from lresnet_utils.comparison.page_data import (
 from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.errors import DataError, RunError, nearest
-from lresnet_utils.files import read_arrays, read_json
+from lresnet_utils.machine.disk import read_arrays, read_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.stages.status import OK, cell_name
-from lresnet_utils.untrusted.strict_json import parse_json
-from lresnet_utils.untrusted.whole_file import read_bytes
+from lresnet_utils.targets.attempts import OK, cell_name
+from lresnet_utils.untrusted.bytes import read_bytes
+from lresnet_utils.untrusted.json import parse_json
 
 _ACCEPTED = "give a run's folder, its results.json or its published index.html"
 MAX_PAGE_BYTES = 32 * 2**20

@@ -12,8 +12,8 @@ import numpy as np
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.data.templates import Templates
 from lresnet_utils.errors import DataError, nearest
-from lresnet_utils.files import read_arrays, read_json
-from lresnet_utils.untrusted.strict_arrays import ArrayFileError, map_npy
+from lresnet_utils.machine.disk import read_arrays, read_json
+from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 
 PICTURE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 _ROWS = {"left": "i", "right": "i", "same": "b"}

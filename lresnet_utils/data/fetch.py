@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lresnet_utils import __version__
-from lresnet_utils.data.known_files import KnownFile, KnownSource
+from lresnet_utils.data.known_sets import KnownFile, KnownSource
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import HALF_MADE, read_json, sha256_file, write_json, write_text
+from lresnet_utils.machine.disk import HALF_MADE, read_json, sha256_file, write_json, write_text
 
 TIMEOUT_S = 20
 MAX_UNPACKED_BYTES = 20 * 2**30

@@ -12,7 +12,7 @@ from typing import Any
 
 from lresnet_utils.data.images import MAX_BYTES
 from lresnet_utils.errors import DataError, one_line
-from lresnet_utils.untrusted.whole_file import open_regular, read_bytes
+from lresnet_utils.untrusted.bytes import open_regular, read_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _OTHER_KINDS = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".pgm", ".ppm")

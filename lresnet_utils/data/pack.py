@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data import orl, people
-from lresnet_utils.data.bins import BIN_START, read_bin, write_bin
 from lresnet_utils.data.collection import Align, Collection, collect
 from lresnet_utils.data.inside import told_passed_over
+from lresnet_utils.data.readers import folder as people
+from lresnet_utils.data.readers import orl
+from lresnet_utils.data.readers.bin import BIN_START, read_bin, write_bin
 from lresnet_utils.data.source import (
     AUTO,
     DEFAULT_FOLDS,
@@ -22,7 +23,7 @@ from lresnet_utils.data.source import (
     list_source,
 )
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import require_replaceable, sha256_file
+from lresnet_utils.machine.disk import require_replaceable, sha256_file
 
 _MOST_REASONS = 3
 

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import sha256_file
+from lresnet_utils.machine.disk import sha256_file
 
 SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 YUNET_SHA256 = "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10"

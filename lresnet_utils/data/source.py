@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data import csv_sets, lfw, orl, packaged, people
-from lresnet_utils.data.bins import read_bin
+from lresnet_utils.data import packaged
 from lresnet_utils.data.collection import (
     Align,
     EncodedFaces,
@@ -22,6 +21,9 @@ from lresnet_utils.data.collection import (
 )
 from lresnet_utils.data.face_set import PICTURE, FaceSet
 from lresnet_utils.data.inside import told_passed_over
+from lresnet_utils.data.readers import csv, lfw, orl
+from lresnet_utils.data.readers import folder as people
+from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.data.store import build_store, write_store
 from lresnet_utils.errors import DataError, ParamsError, nearest, one_line
 
@@ -119,16 +121,16 @@ def list_source(source: Source, pairs: str = AUTO, folds: int = DEFAULT_FOLDS) -
         When a list is missing or damaged, or a name leads out of the folder.
     """
     if source.kind == "csv":
-        if csv_sets.is_templates(source.path):
+        if csv.is_templates(source.path):
             if pairs in PAIR_WORDS:
                 raise ParamsError(
                     "A CSV of templates needs the pairs of its templates.",
                     where="pairs",
                     fix="set pairs to the path of a CSV with the columns left,right,same",
                 )
-            return csv_sets.list_templates(source.path, Path(pairs))
+            return csv.list_templates(source.path, Path(pairs))
         _only_auto(pairs, "a CSV of pairs")
-        return csv_sets.list_pairs(source.path)
+        return csv.list_pairs(source.path)
     if pairs == AUTO:
         pairs = "view2" if _is_lfw(source.path) else people.BALANCED
     if pairs in lfw.LISTS:
@@ -288,8 +290,8 @@ def _first(source: Source, n: int) -> Faces:
         content = read_bin(source.path).encoded
         first, _ = distinct(content)
         return EncodedFaces([content[slot] for slot in islice(first, n)])
-    if source.kind == "csv" and csv_sets.is_templates(source.path):
-        return FileFaces(source.path.parent, csv_sets.template_pictures(source.path)[:n])
+    if source.kind == "csv" and csv.is_templates(source.path):
+        return FileFaces(source.path.parent, csv.template_pictures(source.path)[:n])
     listing = list_source(source, folds=2)
     return FileFaces(listing.folder, listing.names[:n], central=listing.central)
 

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lresnet_utils.data.bins import BinSet, read_bin
 from lresnet_utils.data.collection import (
     Collection,
     EncodedFaces,
@@ -25,13 +24,9 @@ from lresnet_utils.data.collection import (
 )
 from lresnet_utils.data.degrade import VARIANTS, Variant
 from lresnet_utils.data.face_set import PICTURE, FaceSet, image_file, open_store
+from lresnet_utils.data.readers.bin import BinSet, read_bin
 from lresnet_utils.errors import DataError, ParamsError, RunError, nearest, one_line
-from lresnet_utils.files import (
-    atomic_path,
-    sha256_file,
-    write_arrays,
-    write_json,
-)
+from lresnet_utils.machine.disk import atomic_path, sha256_file, write_arrays, write_json
 
 _SCHEMA = 1
 _SHOWN = 3

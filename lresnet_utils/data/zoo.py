@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 
 KNOWN = Path(__file__).parent / "known"
 

@@ -1,7 +1,7 @@
 """What a run's numbers say: each rule reads ``results.json`` and speaks only where it must.
 
 A rule is a small pure function from the results to findings, which hold numbers and no sentence;
-:mod:`lresnet_utils.findings.say` turns them into words.
+:mod:`lresnet_utils.findings.sentences` turns them into words.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from scipy import special
 
 from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
-from lresnet_utils.tuning.options import BuildOptions
+from lresnet_utils.untrusted.build_options import BuildOptions
 from lresnet_utils.verify.gates import GUIDE_TOLERANCE, smallest_detectable_loss
 
 # More pairs than this are no advice.

@@ -8,7 +8,7 @@ from lresnet_utils.findings import model
 from lresnet_utils.findings.accuracy import apart, threshold
 from lresnet_utils.findings.model import FAILS, Cell, Finding, Results
 from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.verify.compare import mcnemar_exact
+from lresnet_utils.verify.agreement import mcnemar_exact
 
 _ALPHA = 0.05
 

@@ -8,7 +8,7 @@ from typing import Any
 from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, UNKNOWN, Cell, Finding, Results
 from lresnet_utils.findings.preconditions import MOST_LOST
-from lresnet_utils.stages.status import FAILED, UNAVAILABLE
+from lresnet_utils.targets.attempts import FAILED, UNAVAILABLE
 
 
 def stopped_cells(results: Results) -> list[Finding]:

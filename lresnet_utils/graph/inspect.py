@@ -11,8 +11,8 @@ from pathlib import Path
 import onnx
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.files import sha256_file
 from lresnet_utils.graph.reading import read_graph
+from lresnet_utils.machine.disk import sha256_file
 
 Shape = tuple[int | str, ...]
 

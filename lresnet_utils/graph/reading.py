@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.untrusted.whole_file import read_bytes
+from lresnet_utils.untrusted.bytes import read_bytes
 
 MAX_BYTES = 2**31 - 1  # protobuf's own limit of one message
 MAX_FIELDS = 2_000_000

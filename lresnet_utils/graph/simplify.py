@@ -13,9 +13,9 @@ import onnx
 import onnxsim
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx, unit_difference
 from lresnet_utils.graph.reading import found, read_message, stored_bytes
+from lresnet_utils.machine.disk import atomic_path
 
 # Measured on SFace and IR-SE100: right folds change a component of a unit embedding by up to 3e-6;
 # one of hundreds of channels wrong by a fifth changes it by 3e-4 and more, a whole layer by 7e-3.

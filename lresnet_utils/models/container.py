@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lresnet_utils.data.plain_arrays import SYMBOLS, MoreThanDataError, PlainPickleError, word
-from lresnet_utils.data.plain_machine import Machine
-from lresnet_utils.data.plain_pickle import STEPS, interpret, one_pickle
-from lresnet_utils.untrusted.strict_arrays import read_member
+from lresnet_utils.untrusted.arrays import read_member
+from lresnet_utils.untrusted.pickle import STEPS, interpret, one_pickle
+from lresnet_utils.untrusted.plain_arrays import SYMBOLS, MoreThanDataError, PlainPickleError, word
+from lresnet_utils.untrusted.plain_machine import Machine
 
 MAX_PICKLE_BYTES = 16 * 2**20
 MAX_RECORDS = 100_000

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lresnet_utils.data.packaged import SFACE_SHA256
 from lresnet_utils.errors import ParamsError
-from lresnet_utils.files import atomic_path, sha256_file
+from lresnet_utils.machine.disk import atomic_path, sha256_file
 from lresnet_utils.models.architectures import Architecture, architecture
 from lresnet_utils.models.checkpoint import (
     Checkpoint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lresnet_utils.perf.guide import (
+from lresnet_utils.perf.guide_figures import (
     Finding,
     Guide,
     accuracy_in_counts,
@@ -17,7 +17,7 @@ def findings(guide: Guide | None = None) -> tuple[Finding, ...]:
     Parameters
     ----------
     guide : Guide, optional
-        From :func:`lresnet_utils.perf.guide.load_guide`.
+        From :func:`lresnet_utils.perf.guide_figures.load_guide`.
 
     Returns
     -------

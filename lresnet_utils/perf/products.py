@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import bf16_instructions, no_bf16
+from lresnet_utils.machine.facts import bf16_instructions, no_bf16
 
 Work = Callable[[], object]
 # OpenVINO's names of the types in which it may multiply.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.vendor_logs import PerfRecord
+from lresnet_utils.targets.vendor_logs import PerfRecord
 from lresnet_utils.verify.intervals import student_t
 
 _UNCOUNTED = "the tool's summary does not say of how many executions it is"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import visible
-from lresnet_utils.files import write_text
-from lresnet_utils.report import style
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.report.charts import style
 from lresnet_utils.report.show import inline_svg
-from lresnet_utils.report.words import tr
+from lresnet_utils.text.language import tr
 
 _NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 

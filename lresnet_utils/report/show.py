@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.report import style, wide_font
-from lresnet_utils.report.marks import LEFT, marks
-from lresnet_utils.report.words import mark, recorded, tr
+from lresnet_utils.report.charts import style, wide_font
+from lresnet_utils.report.timed import LEFT, marks
+from lresnet_utils.text.language import mark, recorded, tr
 
 _FONTS = "system-ui,sans-serif"
 _STATUS = {

@@ -9,31 +9,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.custody import Link
 from lresnet_utils.data.face_set import FaceSet, open_store
 from lresnet_utils.data.network_input import pixel_range
-from lresnet_utils.exclusive import machine
+from lresnet_utils.graph.face_parity import timing_batch
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES
-from lresnet_utils.isolation import LimitOptions
-from lresnet_utils.perf.machine import usable_cores
-from lresnet_utils.resume.parts import Parts
+from lresnet_utils.ledger.cache import remembered
+from lresnet_utils.ledger.custody import Link
+from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.machine.exclusive import machine
+from lresnet_utils.machine.facts import usable_cores
+from lresnet_utils.machine.isolation import LimitOptions
+from lresnet_utils.perf.apart import attempt_apart
 from lresnet_utils.run import ONNX, RunFolder
-from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.links import of_build
-from lresnet_utils.stages.parity import timing_batch
-from lresnet_utils.stages.status import UNAVAILABLE
 from lresnet_utils.targets import get_target
+from lresnet_utils.targets.attempts import UNAVAILABLE
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
-from lresnet_utils.targets.options import ToolOptions
-from lresnet_utils.targets.tool import ToolTarget, UnavailableError
-from lresnet_utils.tuning.cache import remembered
+from lresnet_utils.targets.recipe import Recipe
+from lresnet_utils.targets.tools import ToolTarget, UnavailableError
 from lresnet_utils.tuning.calibration import Calibration, choose_calibration
 from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of
 from lresnet_utils.tuning.judge import draw_sample
-from lresnet_utils.tuning.options import BuildOptions
-from lresnet_utils.tuning.recipe import Recipe
 from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_running
+from lresnet_utils.untrusted.build_options import BuildOptions
+from lresnet_utils.untrusted.options import ToolOptions
 
 INT8 = "int8"
 BEFORE = "the graph as simplified, run the default way"

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
-from lresnet_utils.embed import NOT_FINITE, ZERO
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.graph.face_parity import n_distinct
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.channels import input_name, judge_inputs, judge_order
 from lresnet_utils.stages.infer import CLEAN, open_faces, set_variant
 from lresnet_utils.stages.judge import Judge, changed_sides, fixed_threshold, health, judge_sets
-from lresnet_utils.stages.parity import n_distinct
 from lresnet_utils.stages.preprocess import open_more
-from lresnet_utils.stages.scored import Scored
-from lresnet_utils.stages.status import OK, attempt, carried, not_ok
-from lresnet_utils.verify.compare import embedding_agreement
+from lresnet_utils.targets.attempts import OK, attempt, carried, not_ok
+from lresnet_utils.targets.embed import NOT_FINITE, ZERO
+from lresnet_utils.verify.agreement import embedding_agreement
 from lresnet_utils.verify.curves import Roc, roc
 from lresnet_utils.verify.gates import guide_gate, paired_gate
+from lresnet_utils.verify.scored_pairs import Scored
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"

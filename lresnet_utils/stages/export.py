@@ -7,18 +7,18 @@ from typing import Any
 
 from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.data.source import ORL
-from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.graph.face_parity import agreement, sample_batches, sample_health
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.ledger.keep import WHOLE, Parts
+from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
-from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
 from lresnet_utils.stages.foreign import MAKER, export_foreign, said_by
 from lresnet_utils.stages.links import of_export
-from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"

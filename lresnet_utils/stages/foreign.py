@@ -16,17 +16,17 @@ import numpy as np
 
 from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
 from lresnet_utils.errors import GraphError, ParamsError, TargetError
-from lresnet_utils.graph.foreign import Foreign, adopt_onnx, open_foreign
-from lresnet_utils.graph.foreign.read import external_files
-from lresnet_utils.graph.foreign.running import baseline
+from lresnet_utils.graph.adopt import Foreign, adopt_onnx, open_foreign
+from lresnet_utils.graph.adopt.read import external_files
+from lresnet_utils.graph.adopt.running import baseline
+from lresnet_utils.graph.face_parity import agreement, sample_batches, sample_health
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.graph.reading import DO_NOT_USE
 from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.isolation import LimitOptions, apart
+from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.stages.links import of_foreign
-from lresnet_utils.stages.parity import agreement, sample_batches, sample_health
 
 AUTO = "auto"
 PARAMS, GRAPH, MAKER = "params", "graph", "maker"

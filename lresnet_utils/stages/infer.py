@@ -11,12 +11,12 @@ import numpy as np
 
 from lresnet_utils.data.align import aligned_again, looks_off
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
-from lresnet_utils.exclusive import machine
-from lresnet_utils.files import stream_arrays, write_arrays
-from lresnet_utils.isolation import LimitOptions
-from lresnet_utils.resume.parts import Parts
+from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.machine.disk import stream_arrays, write_arrays
+from lresnet_utils.machine.exclusive import machine
+from lresnet_utils.machine.isolation import LimitOptions
+from lresnet_utils.perf.apart import attempt_apart
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.apart import attempt_apart
 from lresnet_utils.stages.channels import (
     ALIGNED,
     INPUTS,
@@ -32,8 +32,8 @@ from lresnet_utils.stages.channels import (
 )
 from lresnet_utils.stages.links import of_embeddings
 from lresnet_utils.stages.preprocess import open_more
-from lresnet_utils.stages.status import OK, build_of, carried, not_ok
 from lresnet_utils.targets import get_target
+from lresnet_utils.targets.attempts import OK, build_of, carried, not_ok
 from lresnet_utils.targets.base import Artefact, Target
 
 # The images as the set gives them; every other variant is a degraded copy of these.

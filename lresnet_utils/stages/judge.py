@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
-from lresnet_utils.data.people import ALL
+from lresnet_utils.data.readers.folder import ALL
 from lresnet_utils.data.zoo import published
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import write_arrays
+from lresnet_utils.machine.disk import write_arrays
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.links import of_scores
-from lresnet_utils.stages.scored import Scored, headline, points, scored_pairs
-from lresnet_utils.stages.status import OK, UNAVAILABLE, attempt
+from lresnet_utils.targets.attempts import OK, UNAVAILABLE, attempt
+from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.all_pairs import all_pairs
-from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
-from lresnet_utils.verify.export import write_csv, write_four_columns
 from lresnet_utils.verify.failures import failure_summary
 from lresnet_utils.verify.health import set_health
 from lresnet_utils.verify.identities import PairIdentities, pair_identities
 from lresnet_utils.verify.protocol import fold_numbers
+from lresnet_utils.verify.score_files import write_csv, write_four_columns
+from lresnet_utils.verify.scored_pairs import Scored, headline, points, scored_pairs
 from lresnet_utils.verify.scores import score_pairs
 from lresnet_utils.verify.transfer import rates_at_threshold, threshold_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.custody import Link, given, made
 from lresnet_utils.data.face_set import FaceSet, image_file
+from lresnet_utils.ledger.custody import Link, given, made
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.base import Artefact, ModelFiles, Target
 

@@ -11,12 +11,12 @@ from tqdm import tqdm
 from lresnet_utils.data.align import alignment
 from lresnet_utils.data.collection import Align
 from lresnet_utils.data.face_set import FaceSet, open_store
-from lresnet_utils.data.guide_format import write_guide_files
-from lresnet_utils.data.known_files import licence_of
+from lresnet_utils.data.guide_files import write_guide_files
+from lresnet_utils.data.known_sets import licence_of
 from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
 from lresnet_utils.errors import DataError
+from lresnet_utils.ledger.keep import WHOLE, Parts
 from lresnet_utils.params import MoreSet
-from lresnet_utils.resume.parts import WHOLE, Parts
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.links import of_faces
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.custody import files_of, gather
-from lresnet_utils.data.known_files import licence_of
+from lresnet_utils.data.known_sets import licence_of
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import read_json, sha256_file, write_json
 from lresnet_utils.findings import find
 from lresnet_utils.findings.model import Finding
 from lresnet_utils.findings.preconditions import preconditions
-from lresnet_utils.findings.say import said_json
+from lresnet_utils.findings.sentences import said_json
+from lresnet_utils.ledger.custody import files_of, gather
+from lresnet_utils.machine.disk import read_json, sha256_file, write_json
 from lresnet_utils.run import NO_FACES, RunFolder, unplaced
-from lresnet_utils.stages.status import FAILED, OK, UNAVAILABLE
 from lresnet_utils.stages.tuned import tuning
+from lresnet_utils.targets.attempts import FAILED, OK, UNAVAILABLE
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
@@ -40,10 +40,10 @@ class Results:
         What the numbers say.
     timing : list of dict
         Per batch size that was timed: ``batch_size``, ``settings``, ``machine`` just before, and
-        ``load``, what else ran meanwhile (:mod:`lresnet_utils.perf.load`; None where only tools
+        ``load``, what else ran meanwhile (:mod:`lresnet_utils.machine.load`; None where only tools
         timed, on devices of their own).
     custody : list of dict
-        The chain of custody; see :mod:`lresnet_utils.custody`.
+        The chain of custody; see :mod:`lresnet_utils.ledger.custody`.
     licences : list of dict
         Terms of the weights and sets whose names tell what they are.
     preconditions : list of Finding

@@ -13,18 +13,18 @@ from typing import Any, Literal
 import numpy as np
 
 from lresnet_utils.data.network_input import Normalisation
-from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import sha256_file
-from lresnet_utils.perf.vendor_logs import PerfRecord
+from lresnet_utils.machine.disk import sha256_file
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.ascend_environment import cann_version, check_environment, explain
 from lresnet_utils.targets.ascend_runners import RUNNERS, Job, Runner
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
-from lresnet_utils.targets.options import QUAD_CHIP_CARDS
+from lresnet_utils.targets.embed import Embedding
 from lresnet_utils.targets.run_tool import find_tool, run_tool
-from lresnet_utils.targets.tool import ToolTarget, UnavailableError
 from lresnet_utils.targets.tool_files import combine, converter, stage_rates, write_inputs
+from lresnet_utils.targets.tools import ToolTarget, UnavailableError
+from lresnet_utils.targets.vendor_logs import PerfRecord
+from lresnet_utils.untrusted.options import QUAD_CHIP_CARDS
 
 INPUT_NAME = "image"
 _SUCCESS = r"ATC run success"

@@ -12,20 +12,20 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from lresnet_utils.data.dumps import read_dump
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.vendor_logs import (
+from lresnet_utils.run import CHECKOUT
+from lresnet_utils.targets.ascend_environment import explain
+from lresnet_utils.targets.dumps import read_dump
+from lresnet_utils.targets.run_tool import find_tool, run_tool
+from lresnet_utils.targets.tool_files import InputFiles, SetResult
+from lresnet_utils.targets.vendor_logs import (
     PerfRecord,
     read_ais_bench,
     read_benchmark_pure,
     read_benchmark_vision,
     read_msame,
 )
-from lresnet_utils.run import CHECKOUT
-from lresnet_utils.targets.ascend_environment import explain
-from lresnet_utils.targets.run_tool import find_tool, run_tool
-from lresnet_utils.targets.tool_files import InputFiles, SetResult
 
 _PROBE = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ais_bench') is None)"
 

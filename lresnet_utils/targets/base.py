@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import TypeAdapter
 
 from lresnet_utils.errors import LResNetError, TargetError
-from lresnet_utils.files import atomic_path, sha256_file, to_json
-from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.machine.disk import atomic_path, sha256_file, to_json
+from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.targets.session import Session
 
 if TYPE_CHECKING:
-    from lresnet_utils.embed import Embedding
-    from lresnet_utils.targets.options import ToolOptions
+    from lresnet_utils.targets.embed import Embedding
+    from lresnet_utils.untrusted.options import ToolOptions
 
 REBUILD = "build it again: run 2_compile"
 
@@ -246,9 +246,9 @@ class Target(ABC):
 
         `folder` is for files and `slots` says which picture each image of the pairs is; both are
         for targets behind tools. `write` takes the embeddings. The rest is as for
-        :func:`lresnet_utils.embed.embed`.
+        :func:`lresnet_utils.targets.embed.embed`.
         """
-        from lresnet_utils.embed import embed  # keeps importing a target cheap
+        from lresnet_utils.targets.embed import embed  # keeps importing a target cheap
 
         with self.load(artefact) as session:
             yield lambda images, *, folder, slots, **how: embed(images, session, **how)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, sha256_file, to_json
+from lresnet_utils.machine.disk import read_json, sha256_file, to_json
 from lresnet_utils.targets.ascend_environment import cann_version
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target, importable
-from lresnet_utils.targets.options import ToolOptions
-from lresnet_utils.targets.ort import OnnxRuntimeSession
+from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession
 from lresnet_utils.targets.session import Session
 from lresnet_utils.targets.tensorrt_sessions import provider_only
+from lresnet_utils.untrusted.options import ToolOptions
 
 PROVIDER = "CANNExecutionProvider"
 _HOW = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.machine import bf16_instructions, cpu_flags, isa_limit, no_bf16
+from lresnet_utils.machine.facts import bf16_instructions, cpu_flags, isa_limit, no_bf16
 from lresnet_utils.targets.base import (
     Artefact,
     Availability,
@@ -25,7 +25,7 @@ from lresnet_utils.targets.session import IMAGE_SHAPE, Session
 if TYPE_CHECKING:
     import openvino
 
-    from lresnet_utils.tuning.recipe import Recipe
+    from lresnet_utils.targets.recipe import Recipe
 
 _DEVICE = "CPU"
 # Our names of the precisions to OpenVINO's.
@@ -78,8 +78,8 @@ class OpenVinoTarget(Target):
         return super().versions() | {name: v for name, v in nncf.items() if v is not None}
 
     def quantise(self, graph: Path, folder: Path, inputs: np.ndarray, recipe: Recipe) -> Path:
-        """Write a quantised graph; see :mod:`lresnet_utils.targets.nncf_int8`."""
-        from lresnet_utils.targets.nncf_int8 import quantise_openvino
+        """Write a quantised graph; see :mod:`lresnet_utils.targets.quantisers`."""
+        from lresnet_utils.targets.quantisers import quantise_openvino
 
         return quantise_openvino(graph, folder / "quantised.xml", inputs, recipe)
 

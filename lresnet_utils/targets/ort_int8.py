@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from lresnet_utils.tuning.recipe import Recipe
+from lresnet_utils.targets.recipe import Recipe
 
 _OPERATORS = ["Conv", "Gemm", "MatMul"]
 

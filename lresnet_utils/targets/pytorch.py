@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, sha256_file, to_json
+from lresnet_utils.machine.disk import read_json, sha256_file, to_json
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target, importable
 from lresnet_utils.targets.session import Session
 

@@ -10,20 +10,20 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lresnet_utils.data.dumps import read_dump
 from lresnet_utils.data.inside import inside
 from lresnet_utils.data.network_input import Normalisation
-from lresnet_utils.embed import Embedding, StageRates
 from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
-from lresnet_utils.files import read_json, to_json
-from lresnet_utils.perf.vendor_logs import PerfRecord, read_log
-from lresnet_utils.perf.vendor_logs.record import MAX_BYTES
+from lresnet_utils.machine.disk import read_json, to_json
 from lresnet_utils.run import resolve
-from lresnet_utils.strict_yaml import load_yaml
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
-from lresnet_utils.targets.tool import ToolTarget, UnavailableError
+from lresnet_utils.targets.dumps import read_dump
+from lresnet_utils.targets.embed import Embedding, StageRates
 from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of
-from lresnet_utils.untrusted.whole_file import read_bytes
+from lresnet_utils.targets.tools import ToolTarget, UnavailableError
+from lresnet_utils.targets.vendor_logs import PerfRecord, read_log
+from lresnet_utils.targets.vendor_logs.record import MAX_BYTES
+from lresnet_utils.untrusted.bytes import read_bytes
+from lresnet_utils.untrusted.yaml import load_yaml
 from lresnet_utils.verify.scores import unit_rows
 
 LABEL = "recorded.yaml"
@@ -64,8 +64,8 @@ class ReplayTarget(ToolTarget):
 
     The folder (``tools.replay_folder``) holds ``recorded.yaml`` (see :class:`Recorded`) and, per
     batch size, ``bs<B>/dump/`` with one result per view in any convention of
-    :mod:`lresnet_utils.data.dumps`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
-    ``*.json`` of any tool of :mod:`lresnet_utils.perf.vendor_logs`. Either may be absent; the
+    :mod:`lresnet_utils.targets.dumps`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
+    ``*.json`` of any tool of :mod:`lresnet_utils.targets.vendor_logs`. Either may be absent; the
     cell then has speed only, or accuracy only.
 
     Its artefact lists every file with its SHA-256; a file that changes afterwards is refused.

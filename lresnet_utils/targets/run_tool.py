@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import write_json
+from lresnet_utils.machine.disk import write_json
 
 # What a tool gets between being asked to stop and being killed, seconds.
 GRACE_S = 5.0

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.embed import Embedding, embed
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import sha256_file
-from lresnet_utils.perf.vendor_logs import PerfRecord, read_trtexec
+from lresnet_utils.machine.disk import sha256_file
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
+from lresnet_utils.targets.embed import Embedding, embed
 from lresnet_utils.targets.run_tool import find_tool, run_tool
 from lresnet_utils.targets.tensorrt_sessions import open_session
-from lresnet_utils.targets.tool import ToolTarget
+from lresnet_utils.targets.tools import ToolTarget
+from lresnet_utils.targets.vendor_logs import PerfRecord, read_trtexec
 
 INPUT_NAME = "image"
 USUAL_FOLDERS = (Path("/usr/src/tensorrt/bin"), Path("/opt/tensorrt/bin"))
@@ -127,7 +127,7 @@ class TensorRtTarget(ToolTarget):
         """Embed in this process, where Python can run TensorRT; see :class:`ToolTarget`.
 
         Needs no files, so `folder` is left alone. The five figures are those of
-        :func:`lresnet_utils.embed.embed`.
+        :func:`lresnet_utils.targets.embed.embed`.
         """
         self.check(artefact)
         with open_session(artefact) as session:

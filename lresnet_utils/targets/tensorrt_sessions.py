@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import sha256_file
+from lresnet_utils.machine.disk import sha256_file
 from lresnet_utils.targets.base import Artefact
-from lresnet_utils.targets.ort import OnnxRuntimeSession
+from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession
 from lresnet_utils.targets.session import Session
-from lresnet_utils.targets.tool import UnavailableError
+from lresnet_utils.targets.tools import UnavailableError
 
 PROVIDER = "TensorrtExecutionProvider"
 _HOW = (

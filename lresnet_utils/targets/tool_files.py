@@ -12,9 +12,9 @@ import numpy as np
 
 from lresnet_utils.data.network_input import flip as mirror
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.embed import StageRate, StageRates
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.vendor_logs import PerfRecord, samples
+from lresnet_utils.targets.embed import StageRate, StageRates
+from lresnet_utils.targets.vendor_logs import PerfRecord, samples
 from lresnet_utils.verify.scores import unit_rows
 
 CANCELLED = "the two views' embeddings cancel out"
@@ -231,7 +231,7 @@ def rates_of(record: PerfRecord) -> StageRates:
 
     Examples
     --------
-    >>> from lresnet_utils.perf.guide import load_guide
+    >>> from lresnet_utils.perf.guide_figures import load_guide
     >>> rates = rates_of(load_guide().block(16, tuned=True).record)
     >>> rates.infer.images_per_second, rates.e2e.n, round(rates.post.images_per_second, 1)
     (129.767, 24000, 129.8)

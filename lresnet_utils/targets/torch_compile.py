@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, sha256_file, write_json
-from lresnet_utils.perf.machine import bf16_instructions, no_bf16
-from lresnet_utils.signing import seal
+from lresnet_utils.ledger.signing import seal
+from lresnet_utils.machine.disk import read_json, sha256_file, write_json
+from lresnet_utils.machine.facts import bf16_instructions, no_bf16
 from lresnet_utils.targets.base import REBUILD, Artefact, Availability, ModelFiles
 from lresnet_utils.targets.pytorch import TorchSession, TorchTarget, restored
 from lresnet_utils.targets.session import IMAGE_SHAPE, Session
@@ -39,7 +39,7 @@ class TorchCompileTarget(TorchTarget):
     `seconds` record. Loading compiles again, but finds most of its code there: libraries and
     pickles, which run with all rights of the user. So only files that are what was recorded are
     taken, and none where the record is not sealed by this user on this machine
-    (:mod:`lresnet_utils.signing`): then loading compiles everything, from the weights alone.
+    (:mod:`lresnet_utils.ledger.signing`): then loading compiles everything, from the weights alone.
 
     Parameters
     ----------

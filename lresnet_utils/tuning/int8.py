@@ -14,10 +14,10 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target
+from lresnet_utils.targets.recipe import Recipe
 from lresnet_utils.targets.session import Session
 from lresnet_utils.tuning.calibration import Calibration
 from lresnet_utils.tuning.judge import Sample, judge
-from lresnet_utils.tuning.recipe import Recipe
 from lresnet_utils.tuning.search import Bench, Graphs
 from lresnet_utils.tuning.sensitivity import rank_layers
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
-from lresnet_utils.embed import embed
 from lresnet_utils.errors import DataError
-from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
+from lresnet_utils.targets.embed import embed
+from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.identities import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 from lresnet_utils.verify.scores import score_pairs, squared_l2

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.files import read_json, write_json
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
-from lresnet_utils.perf.machine import usable_cores
+from lresnet_utils.machine.disk import read_json, write_json
+from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.targets.base import ModelFiles, Target

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize, special
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.compare import mcnemar_exact
+from lresnet_utils.verify.agreement import mcnemar_exact
 
 ALPHA = 0.05
 """McNemar's exact p below which pairs lost and gained are not taken for chance."""

@@ -1,7 +1,7 @@
 """Whether a build passes: by the guide's rule, and by a stricter one pair by pair.
 
 The numbers come from :mod:`lresnet_utils.verify.protocol` and
-:func:`lresnet_utils.verify.compare.flipped_pairs`; here they are only judged.
+:func:`lresnet_utils.verify.agreement.flipped_pairs`; here they are only judged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.compare import mcnemar_exact
+from lresnet_utils.verify.agreement import mcnemar_exact
 from lresnet_utils.verify.intervals import clopper_pearson
 
 GUIDE_TOLERANCE = 0.01

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.verify.compare import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.difference import hull, tango
 from lresnet_utils.verify.paired import WeightedScores, paired_bootstrap, sampling_units
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol

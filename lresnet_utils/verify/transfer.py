@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.verify.dependence import (
     LEAST_IDENTITIES,
     PairDependence,

@@ -4,8 +4,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from lresnet_utils.files import write_text
-from lresnet_utils.report.publish import render
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.report.publish.page import render
 from lresnet_utils.report.show import Column, filtered_table_html
 
 pytestmark = pytest.mark.browser

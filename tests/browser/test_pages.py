@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lresnet_utils.files import write_text
-from lresnet_utils.report.publish import Link, render
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.report.publish.page import Link, render
 
 pytestmark = pytest.mark.browser
 

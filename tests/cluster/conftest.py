@@ -12,7 +12,7 @@ import pytest
 
 from lresnet_utils.cluster.dask_engine import DaskEngine
 from lresnet_utils.cluster.engine import open_engine
-from lresnet_utils.embed import embed
+from lresnet_utils.targets.embed import embed
 from lresnet_utils.targets.session import Session
 
 

@@ -14,13 +14,13 @@ from lresnet_utils.cluster.embedded import MANIFEST
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.embed import embed
 from lresnet_utils.errors import LResNetError, ParamsError, RunError
-from lresnet_utils.files import read_json, sha256_file, write_json
-from lresnet_utils.resume.parts import Parts
+from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.machine.disk import read_json, sha256_file, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact
+from lresnet_utils.targets.embed import embed
 from lresnet_utils.verify.all_pairs import all_pairs
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1", "flip": True}

@@ -17,7 +17,7 @@ from lresnet_utils.cluster.dask_engine import DaskEngine
 from lresnet_utils.cluster.engine import open_engine
 from lresnet_utils.cluster.tasks import Here, Part, Task, spread
 from lresnet_utils.errors import DataError, LResNetError, ParamsError, RunError
-from lresnet_utils.files import sha256_file
+from lresnet_utils.machine.disk import sha256_file
 
 
 @pytest.fixture(autouse=True)

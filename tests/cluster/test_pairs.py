@@ -12,7 +12,7 @@ from lresnet_utils.cluster.embedded import EmbeddedSet
 from lresnet_utils.cluster.pairs import all_pairs_of
 from lresnet_utils.cluster.tasks import Here
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import sha256_file, write_json
+from lresnet_utils.machine.disk import sha256_file, write_json
 from lresnet_utils.verify.all_pairs import all_pairs
 
 FARS = [0.1, 0.01, 1e-9]

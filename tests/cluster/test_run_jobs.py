@@ -7,12 +7,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lresnet_utils.cluster.run_jobs import ClusterExecutor
-from lresnet_utils.executor import Task
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import Params
-from lresnet_utils.plan import Job
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
-from lresnet_utils.runner import Runner
+from lresnet_utils.running.executor import Task
+from lresnet_utils.running.plan import Job
+from lresnet_utils.running.runner import Runner
 
 # Each stage writes what it reads of the one before, so that a file that did not arrive shows.
 BODY = """

@@ -6,11 +6,11 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from lresnet_utils.comparison.page_data import page_data
-from lresnet_utils.custody import given
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.files import write_arrays, write_json, write_text
-from lresnet_utils.report.publish import render
+from lresnet_utils.data.readers.bin import write_bin
+from lresnet_utils.ledger.custody import given
+from lresnet_utils.machine.disk import write_arrays, write_json, write_text
+from lresnet_utils.report.publish.page import render
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.preprocess import preprocess

@@ -8,11 +8,11 @@ import pytest
 from bs4 import BeautifulSoup
 
 from lresnet_utils.comparison.cells import Settings
-from lresnet_utils.comparison.compare import compare_reports
+from lresnet_utils.comparison.reports import compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import ParamsError
-from lresnet_utils.report.console import print_comparison
 from lresnet_utils.report.pages.compare import COMPARISON, write_page
+from lresnet_utils.running.console import print_comparison
 
 
 def compared(a, b, cells=None):

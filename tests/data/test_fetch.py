@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lresnet_utils.data.fetch import download, fetch, unpack
-from lresnet_utils.data.known_files import KnownFile, KnownSource, find_source, known_sources
+from lresnet_utils.data.known_sets import KnownFile, KnownSource, find_source, known_sources
 from lresnet_utils.errors import DataError, ParamsError
 
 CONTENT = bytes(range(256)) * 40

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from lresnet_utils.data import images
-from lresnet_utils.data.csv_sets import is_templates
 from lresnet_utils.data.inside import read_picture, read_text
+from lresnet_utils.data.readers.csv import is_templates
 from lresnet_utils.data.source import check_source, describe_source
 from lresnet_utils.errors import DataError
 

@@ -20,7 +20,7 @@ from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.source import build_source, check_source, describe_source, list_source
 from lresnet_utils.errors import DataError, ParamsError
-from lresnet_utils.resume.sources import sources
+from lresnet_utils.running.sources import sources
 
 
 def picture(value):

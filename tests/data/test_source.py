@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
+from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.source import build_source, describe_source, sample_faces
 from lresnet_utils.errors import DataError
 

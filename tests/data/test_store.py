@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.collection import distinct
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.images import decode, encode_png
+from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.store import build_store, open_store
 from lresnet_utils.errors import DataError, ParamsError, RunError
 

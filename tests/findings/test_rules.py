@@ -17,10 +17,10 @@ from lresnet_utils.findings import (
     state,
     timing,
 )
-from lresnet_utils.findings.say import said_json, say
+from lresnet_utils.findings.sentences import said_json, say
 from lresnet_utils.findings.words import ASKED, WORDS
-from lresnet_utils.report.finding_list import answer_html, findings_html
-from lresnet_utils.report.words import speaking
+from lresnet_utils.report.pages.finding_list import answer_html, findings_html
+from lresnet_utils.text.language import speaking
 from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
 

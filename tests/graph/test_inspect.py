@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.inspect import (
     WEIGHTS,
     WEIGHTS_AND_ACTIVATIONS,
@@ -22,6 +21,7 @@ from lresnet_utils.graph.inspect import (
     find_quantised,
     summarise,
 )
+from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.network import load_network
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.graph.export import export_onnx
 from lresnet_utils.graph.parity import run_network, run_onnx
+from lresnet_utils.graph.to_onnx import export_onnx
 
 
 @pytest.fixture(scope="module")

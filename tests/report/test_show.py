@@ -7,9 +7,10 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from lresnet_utils.report import style
-from lresnet_utils.report.comparisons import OperatorDisplay
-from lresnet_utils.report.distributions import ScoreHistogramDisplay
+from lresnet_utils.report.charts import style
+from lresnet_utils.report.charts.comparisons import OperatorDisplay
+from lresnet_utils.report.charts.distributions import ScoreHistogramDisplay
+from lresnet_utils.report.charts.throughput import ThroughputDisplay
 from lresnet_utils.report.show import (
     Column,
     figure_html,
@@ -21,7 +22,6 @@ from lresnet_utils.report.show import (
     table,
     table_html,
 )
-from lresnet_utils.report.speed import ThroughputDisplay
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2}$'
 

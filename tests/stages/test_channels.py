@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.packaged import orl_files
-from lresnet_utils.graph.export import export_onnx
+from lresnet_utils.data.readers.bin import write_bin
+from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.report.pages.channels import sentence
 from lresnet_utils.run import RunFolder

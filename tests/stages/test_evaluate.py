@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.files import write_arrays, write_json
+from lresnet_utils.data.readers.bin import write_bin
+from lresnet_utils.machine.disk import write_arrays, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED, evaluate, stored_curve
 from lresnet_utils.stages.preprocess import preprocess

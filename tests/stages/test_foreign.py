@@ -9,24 +9,24 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
-from lresnet_utils.custody import broken, recorded
 from lresnet_utils.errors import GraphError, ParamsError
-from lresnet_utils.files import read_arrays
 from lresnet_utils.findings.preconditions import preconditions
-from lresnet_utils.findings.say import say
-from lresnet_utils.graph.export import export_onnx
-from lresnet_utils.graph.foreign import open_foreign
+from lresnet_utils.findings.sentences import say
+from lresnet_utils.graph.adopt import open_foreign
 from lresnet_utils.graph.parity import unit_difference
-from lresnet_utils.inspection import inspect_file
-from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.ledger.custody import broken, recorded
+from lresnet_utils.machine.disk import read_arrays
+from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.models.seeding import seeded_state_dict
 from lresnet_utils.params import check_params
-from lresnet_utils.preflight import check
 from lresnet_utils.report import show
 from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import export as page
-from lresnet_utils.report.pages import findings as first_page
+from lresnet_utils.report.pages import verdict as first_page
 from lresnet_utils.run import RunFolder
+from lresnet_utils.running.inspection import inspect_file
+from lresnet_utils.running.preflight import check
 from lresnet_utils.stages import foreign as stage
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.evaluate import evaluate

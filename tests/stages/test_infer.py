@@ -6,11 +6,11 @@ import numpy as np
 import psutil
 import pytest
 
-from lresnet_utils import isolation
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
-from lresnet_utils.files import sha256_file, write_json
-from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.data.readers.bin import write_bin
+from lresnet_utils.machine import isolation
+from lresnet_utils.machine.disk import sha256_file, write_json
+from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages import compile as compiling
 from lresnet_utils.stages import perf

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lresnet_utils.isolation import LimitOptions
+from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.stages import perf
 from lresnet_utils.targets.openvino import OpenVinoTarget
 

@@ -10,18 +10,18 @@ from typer.testing import CliRunner
 
 from lresnet_utils.cli import app
 from lresnet_utils.data.align import find_and_align
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.packaged import orl_files
+from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.source import describe_source
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import write_arrays
+from lresnet_utils.machine.disk import write_arrays
 from lresnet_utils.params import Params, check_params
-from lresnet_utils.preflight import check_sets
 from lresnet_utils.report.pages import preprocess as preprocess_page
 from lresnet_utils.report.pages import sets as page
-from lresnet_utils.results_schema import results_schema
+from lresnet_utils.results import results_schema
 from lresnet_utils.run import RunFolder
+from lresnet_utils.running.preflight import check_sets
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.infer import set_variant
 from lresnet_utils.stages.preprocess import open_more, preprocess

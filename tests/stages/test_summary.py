@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.files import write_json
+from lresnet_utils.machine.disk import write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.summary import summarise
 

@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from lresnet_utils.lock import run_lock
+from lresnet_utils.machine.locks import run_lock
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder
-from lresnet_utils.runner import Runner
+from lresnet_utils.running.runner import Runner
 
 
 def work(folder):
@@ -26,7 +26,7 @@ def main():
         pid = os.fork()
         if not pid:
             # The guard is ended by hand, since nothing that runs at exit runs here.
-            from lresnet_utils.processes import guard
+            from lresnet_utils.machine.processes import guard
 
             try:
                 work(Path(line.strip()))

@@ -9,8 +9,8 @@ from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.targets import run_tool as run_tool_module
 from lresnet_utils.targets.ascend import AscendTarget
 from lresnet_utils.targets.ascend_environment import cann_version, explain
-from lresnet_utils.targets.options import ToolOptions
-from lresnet_utils.targets.tool import UnavailableError
+from lresnet_utils.targets.tools import UnavailableError
+from lresnet_utils.untrusted.options import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import DataError, LResNetError
-from lresnet_utils.perf.vendor_logs import read_ais_bench
 from lresnet_utils.targets.ascend import AscendTarget, find_runner
-from lresnet_utils.targets.options import ToolOptions
+from lresnet_utils.targets.vendor_logs import read_ais_bench
+from lresnet_utils.untrusted.options import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}

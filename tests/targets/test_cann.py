@@ -4,11 +4,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lresnet_utils.embed import embed
 from lresnet_utils.errors import TargetError
 from lresnet_utils.targets import cann
 from lresnet_utils.targets.cann import PROVIDER, CannTarget
-from lresnet_utils.targets.options import ToolOptions
+from lresnet_utils.targets.embed import embed
+from lresnet_utils.untrusted.options import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 

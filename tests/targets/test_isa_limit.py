@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from lresnet_utils.perf.machine import machine
+from lresnet_utils.machine.facts import machine
 from lresnet_utils.targets import TARGETS
 from lresnet_utils.targets.base import ModelFiles
 

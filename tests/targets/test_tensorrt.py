@@ -11,10 +11,10 @@ import pytest
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.targets import tensorrt_sessions
-from lresnet_utils.targets.options import ToolOptions
 from lresnet_utils.targets.tensorrt import TensorRtTarget, explain, find_trtexec
 from lresnet_utils.targets.tensorrt_sessions import EngineSession, open_session, provider_only
-from lresnet_utils.targets.tool import UnavailableError
+from lresnet_utils.targets.tools import UnavailableError
+from lresnet_utils.untrusted.options import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 

@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 from jsonschema import Draft202012Validator
 
-from lresnet_utils.files import read_json
+from lresnet_utils.machine.disk import read_json
 from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import summary as page
-from lresnet_utils.results_schema import results_schema
+from lresnet_utils.results import results_schema
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.evaluate import evaluate

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lresnet_utils.data.bins import write_bin
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.images import encode_png
+from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.source import build_source
 from lresnet_utils.perf.timing import Timing
 from lresnet_utils.targets.base import Availability, ModelFiles, Target

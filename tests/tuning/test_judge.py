@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lresnet_utils.embed import Embedding
 from lresnet_utils.errors import DataError
+from lresnet_utils.targets.embed import Embedding
 from lresnet_utils.tuning.judge import FOLDS, draw_sample, judge
 
 

@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from sklearn.metrics import det_curve, roc_auc_score, roc_curve
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import to_json
+from lresnet_utils.machine.disk import to_json
 from lresnet_utils.verify.curves import error_rates, roc, tar_at_far
 from lresnet_utils.verify.intervals import wilson
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import to_json
+from lresnet_utils.machine.disk import to_json
 from lresnet_utils.verify.failures import failure_summary
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.files import write_json
+from lresnet_utils.machine.disk import write_json
 from lresnet_utils.verify.identities import PairIdentities
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.transfer import (

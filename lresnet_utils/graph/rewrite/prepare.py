@@ -12,18 +12,18 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lresnet_utils.errors import GraphError, nearest
-from lresnet_utils.files import atomic_path
 from lresnet_utils.graph.parity import run_onnx, unit_difference
 from lresnet_utils.graph.reading import read_message
+from lresnet_utils.graph.rewrite.batchnorm import fold_norm_backward, fold_norm_forward
 from lresnet_utils.graph.rewrite.carry import carry_norm_shift
-from lresnet_utils.graph.rewrite.folding import fold_norm_backward, fold_norm_forward
-from lresnet_utils.graph.rewrite.gates import gate_convolutions, gate_scaling
 from lresnet_utils.graph.rewrite.local import (
     global_pooling,
     remove_identity_pooling,
     shape_prelu_slope,
 )
+from lresnet_utils.graph.rewrite.squeeze_excitation import gate_convolutions, gate_scaling
 from lresnet_utils.graph.rewrite.values import located, only_input
+from lresnet_utils.machine.disk import atomic_path
 
 REWRITES: dict[str, Callable[[ir.Graph], int]] = {
     "identity-pooling": remove_identity_pooling,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lresnet_utils.report.charts.style import fmt_number, fmt_percent
 from lresnet_utils.report.pages.common import note_problems, verdict
 from lresnet_utils.report.show import Column, filtered_table, note
-from lresnet_utils.report.style import fmt_number, fmt_percent
-from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.stages.summary import Results
+from lresnet_utils.text.language import recorded, tr
 
 
 def cells(run: RunFolder, results: Results) -> None:

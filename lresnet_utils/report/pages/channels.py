@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lresnet_utils.report.charts.style import fmt_interval, fmt_percent, fmt_points
 from lresnet_utils.report.show import Column, note, say, table
-from lresnet_utils.report.style import fmt_interval, fmt_percent, fmt_points
-from lresnet_utils.report.words import tr
 from lresnet_utils.stages.channels import input_name
 from lresnet_utils.stages.evaluate import Evaluation
+from lresnet_utils.text.language import tr
 
 
 def channel_order(evaluation: Evaluation) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lresnet_utils.report.show import Column, note, table
-from lresnet_utils.report.words import mark, recorded, tr
-from lresnet_utils.stages.status import OK
+from lresnet_utils.targets.attempts import OK
+from lresnet_utils.text.language import mark, recorded, tr
 
 Entries = Mapping[str, Mapping[str, Any]]
 

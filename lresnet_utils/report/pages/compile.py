@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.build_charts import RewriteDisplay
-from lresnet_utils.report.marks import timings
+from lresnet_utils.report.charts.builds import RewriteDisplay
+from lresnet_utils.report.charts.style import fmt_bytes, join_words
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.style import fmt_bytes, join_words
-from lresnet_utils.report.words import mark, recorded, tr
+from lresnet_utils.report.timed import timings
+from lresnet_utils.text.language import mark, recorded, tr
 from lresnet_utils.tuning.search import WORTH_IT
 
 _OPTIONS = {

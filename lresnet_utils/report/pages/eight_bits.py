@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.data.degrade import VARIANTS
-from lresnet_utils.report.build_charts import TradeOffDisplay
-from lresnet_utils.report.marks import timings
+from lresnet_utils.report.charts.builds import TradeOffDisplay
+from lresnet_utils.report.charts.style import fmt_count, fmt_percent, join_words
 from lresnet_utils.report.pages.common import measured, ok_targets
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.style import fmt_count, fmt_percent, join_words
-from lresnet_utils.report.words import tr
+from lresnet_utils.report.timed import timings
+from lresnet_utils.text.language import tr
 
 _JUDGED = {None: "not judged", True: "within", False: "outside"}
 

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.report.comparisons import ParityDisplay, RobustnessDisplay
-from lresnet_utils.report.curves import RocDisplay, ThresholdDisplay
-from lresnet_utils.report.det import DetDisplay
-from lresnet_utils.report.distributions import FoldDisplay, ScoreHistogramDisplay
-from lresnet_utils.report.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.charts.comparisons import ParityDisplay, RobustnessDisplay
+from lresnet_utils.report.charts.det import DetDisplay
+from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogramDisplay
+from lresnet_utils.report.charts.error_rates import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.charts.pictures import PairSheetDisplay
+from lresnet_utils.report.charts.style import fmt_interval, fmt_number, fmt_percent, join_words
 from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
-from lresnet_utils.report.pictures import PairSheetDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.style import fmt_interval, fmt_number, fmt_percent, join_words
-from lresnet_utils.report.words import tr
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
+from lresnet_utils.text.language import tr
 from lresnet_utils.verify.curves import error_rates
 from lresnet_utils.verify.protocol import guide_thresholds
 from lresnet_utils.verify.uncertainty import Band

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lresnet_utils.perf import guide_findings
-from lresnet_utils.perf.guide import (
+from lresnet_utils.perf.guide_figures import (
     Guide,
     GuideBlock,
     accuracy_in_counts,
     derived_table,
     load_guide,
 )
+from lresnet_utils.report.charts.style import fmt_percent, join_words
 from lresnet_utils.report.show import Column, note, say, table
-from lresnet_utils.report.style import fmt_percent, join_words
-from lresnet_utils.report.words import tr
+from lresnet_utils.text.language import tr
 
 # Every figure of the guide has fewer digits than this, so all of them are written.
 _DIGITS = ".10g"

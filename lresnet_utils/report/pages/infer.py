@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.marks import timings
+from lresnet_utils.report.charts.pipeline import StageDisplay
 from lresnet_utils.report.pages.common import note_problems, ok_targets
-from lresnet_utils.report.pipeline import StageDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.words import tr
+from lresnet_utils.report.timed import timings
+from lresnet_utils.text.language import tr
 
 # The guide's names for the five parts, in its order.
 _PARTS = {

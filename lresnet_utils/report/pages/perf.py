@@ -6,14 +6,14 @@ from typing import Any
 
 from lresnet_utils.perf.layers import by_kind, roofline_points
 from lresnet_utils.perf.statistics import MINIMUM_N
-from lresnet_utils.report.pages import compile, custody, eight_bits, infer
+from lresnet_utils.report.charts.roofline import RooflineDisplay
+from lresnet_utils.report.charts.style import fmt_bytes, fmt_number, fmt_percent, join_words
+from lresnet_utils.report.charts.throughput import LatencyDisplay, ThroughputDisplay
+from lresnet_utils.report.pages import chain, compile, eight_bits, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
-from lresnet_utils.report.roofline import RooflineDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
-from lresnet_utils.report.style import fmt_bytes, fmt_number, fmt_percent, join_words
-from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import RunFolder
+from lresnet_utils.text.language import recorded, tr
 
 _PERCENTILES = ("p50", "p90", "p99")
 
@@ -219,7 +219,7 @@ def method(record: dict[str, Any]) -> None:
         )
     )
     if record.get("load"):
-        custody.disturbance(record["load"], record["batch_size"])
+        chain.disturbance(record["load"], record["batch_size"])
 
 
 def pipeline(run: RunFolder, batch_size: int) -> None:
@@ -234,7 +234,7 @@ def search(run: RunFolder, batch_size: int) -> None:
     record = _earlier(run, "2_compile", batch_size)
     if record:
         compile.build_times(record)
-        custody.builds(record)
+        chain.builds(record)
         compile.rewrite_times(record)
         compile.ways(record)
         eight_bits.recipe_times(record)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from lresnet_utils.report.charts.style import fmt_percent
 from lresnet_utils.report.pages.common import judged_targets
 from lresnet_utils.report.show import Column, say, table
-from lresnet_utils.report.style import fmt_percent
-from lresnet_utils.report.words import tr
 from lresnet_utils.stages.evaluate import Evaluation
+from lresnet_utils.text.language import tr
 
 
 def operating_points(evaluation: Evaluation) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.perf.guide import reference_throughput
-from lresnet_utils.report.comparisons import RobustnessDisplay
-from lresnet_utils.report.curves import RocDisplay
+from lresnet_utils.perf.guide_figures import reference_throughput
+from lresnet_utils.report.charts.comparisons import RobustnessDisplay
+from lresnet_utils.report.charts.error_rates import RocDisplay
+from lresnet_utils.report.charts.pipeline import AccuracySpeedDisplay
+from lresnet_utils.report.charts.throughput import LatencyDisplay, ThroughputDisplay
 from lresnet_utils.report.pages import guide as guide_page
 from lresnet_utils.report.pages.common import properties
-from lresnet_utils.report.pipeline import AccuracySpeedDisplay
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.speed import LatencyDisplay, ThroughputDisplay
-from lresnet_utils.report.words import recorded, tr
 from lresnet_utils.run import SINGLE, RunFolder
 from lresnet_utils.stages.evaluate import stored_curve
 from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.summary import Results
+from lresnet_utils.text.language import recorded, tr
 
 
 def accuracy_and_speed(results: Results) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lresnet_utils.perf.guide import Guide, load_guide
+from lresnet_utils.perf.guide_figures import Guide, load_guide
 from lresnet_utils.report.pages.compile import CHOSEN_BY
 from lresnet_utils.report.show import Column, note, say, table
-from lresnet_utils.report.words import tr
 from lresnet_utils.stages.summary import Results
 from lresnet_utils.stages.tuned import NO_SEARCH
+from lresnet_utils.text.language import tr
 
 
 def tuning(results: Results, baselines: list[str]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.data.bins import read_bin
-from lresnet_utils.data.dumps import read_dump
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.images import decode, encode_png
+from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import DataError
-from lresnet_utils.files import read_arrays, write_arrays
+from lresnet_utils.machine.disk import read_arrays, write_arrays
+from lresnet_utils.targets.dumps import read_dump
 
 ROWS, COLUMNS = np.mgrid[0:112, 0:112]
 FACE = np.stack([ROWS, COLUMNS, (ROWS + COLUMNS) // 2], 2).astype(np.uint8) * 2

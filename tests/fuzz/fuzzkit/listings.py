@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.data.csv_sets import is_templates, list_pairs
-from lresnet_utils.data.lfw import list_lfw
+from lresnet_utils.data.readers.csv import is_templates, list_pairs
+from lresnet_utils.data.readers.lfw import list_lfw
 
 TOKENS = (
     b"../ann", b"/etc/passwd", b"..\\x", b"ann\t1\t2\n", b"ann\t1\tbob\t2\n", b"99999", b"0", b"left",

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.data.bins import read_bin
+from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import LResNetError
-from lresnet_utils.files import read_arrays, read_json
+from lresnet_utils.machine.disk import read_arrays, read_json
 from lresnet_utils.models.checkpoint import read_state_dict
-from lresnet_utils.strict_yaml import load_yaml
+from lresnet_utils.untrusted.yaml import load_yaml
 
 
 class Choices:

@@ -16,7 +16,7 @@ import torch
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.graph.foreign.read import read_foreign
+from lresnet_utils.graph.adopt.read import read_foreign
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.models.checkpoint import read_state_dict
 

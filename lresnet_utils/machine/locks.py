@@ -1,0 +1,213 @@
+"""One run per folder: a lock that names its owner and outlives no process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import getpass
+import os
+import platform
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.errors import DataError, RunError, StorageError
+from lresnet_utils.machine.disk import cannot_write, to_json
+from lresnet_utils.untrusted.json import parse_json
+
+NAME = "run.lock"
+# An owner touches its lock this often; another machine's that was not touched for so long is
+# stale. Seconds, by the clock of the file system.
+BEAT_S = 15.0
+STALE_S = 60.0
+
+
+def owner() -> dict[str, Any]:
+    """Describe this process, for whoever finds its lock."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = f"user {os.getuid()}"
+    return {
+        "user": user,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+    }
+
+
+def told(found: dict[str, Any]) -> str:
+    """Say who an owner is.
+
+    Examples
+    --------
+    >>> told({"user": "ann", "host": "m1", "pid": 7, "started": "2026-01-01T00:00:00+00:00"})
+    'ann on m1, process 7, since 2026-01-01T00:00:00+00:00'
+    """
+    return f"{found['user']} on {found['host']}, process {found['pid']}, since {found['started']}"
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[str | None]:
+    """Hold a run's folder alone, from the first file that is written to the last.
+
+    The system frees the lock with the process, even one that is killed. Where folders are shared
+    between machines whose locks do not reach each other, the owner's heartbeat speaks for it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run; must exist.
+
+    Yields
+    ------
+    str or None
+        Who left a lock behind that was taken over.
+
+    Raises
+    ------
+    RunError
+        When another run holds it, and names its owner; or when something else has the lock's name,
+        which is not followed, waited for or written.
+    StorageError
+        When the lock cannot be written.
+    """
+    path = Path(folder) / NAME
+    handle = _locked(path)
+    try:
+        left = _previous(path, handle)
+        try:
+            _write(handle, owner())
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        done = threading.Event()
+        threading.Thread(target=_beat, args=(path, done), daemon=True).start()
+        try:
+            yield left and told(left)
+        finally:
+            done.set()
+            # Removed while it is held: whoever opened it meanwhile sees that and opens anew. On a
+            # disk that takes nothing any more it stays, and the next run goes on after it.
+            with contextlib.suppress(OSError):
+                path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Open and lock the file that has this name, or refuse."""
+    while True:
+        try:
+            # A pipe must not make this wait, nor a link lead elsewhere.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise _not_a_lock(path) from error
+            if isinstance(error, PermissionError):
+                raise _anothers(path, error) from error
+            raise cannot_write(path, error) from error
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+            os.close(handle)
+            raise _not_a_lock(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its owner may have removed it since it was opened, or be just about to.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(about, path.lstat()):
+                    return handle
+            os.close(handle)
+        except BlockingIOError:
+            found = _read(handle, patience=10)
+            os.close(handle)
+            raise _refusal(path, told(found) if found else None) from None
+        except OSError as error:
+            os.close(handle)
+            raise RunError(
+                f"Files cannot be locked here: {error.strerror}.",
+                where=str(path.parent),
+                fix="choose a folder on another file system with --output",
+            ) from error
+
+
+def _previous(path: Path, handle: int) -> dict[str, Any] | None:
+    """Return the owner that left its lock behind; refuse while it may live on another machine."""
+    found = _read(handle)
+    if found and found["host"] != platform.node():
+        untouched = _now(path.parent) - os.fstat(handle).st_mtime
+        if untouched < STALE_S:
+            raise _refusal(path, f"{told(found)}, seen {untouched:.0f} s ago")
+    return found
+
+
+def _refusal(path: Path, who: str | None) -> RunError:
+    return RunError(
+        f"Another run is writing here: {who or 'its owner is not known yet'}.",
+        where=str(path.parent),
+        fix="wait until it ends, or choose another folder with --output",
+    )
+
+
+def _not_a_lock(path: Path) -> RunError:
+    return RunError(
+        "A link, a pipe or a folder has the name of a run's lock.",
+        where=str(path),
+        fix="remove it, as no run made it, or choose another folder with --output",
+    )
+
+
+def _anothers(path: Path, error: OSError) -> StorageError:
+    """Return what is said when the lock, or the folder, is another user's."""
+    try:
+        whose = path.lstat().st_uid
+        with contextlib.suppress(KeyError):  # of a user without a name
+            whose = path.owner()
+    except OSError:  # there is no lock: the folder cannot be written
+        return cannot_write(path, error)
+    return StorageError(
+        f"The lock is user {whose}'s and cannot be written: {error.strerror}.",
+        where=str(path),
+        fix="ask them to remove it once no run is at work, or choose another folder with --output",
+    )
+
+
+def _read(handle: int, patience: int = 0) -> dict[str, Any] | None:
+    """Return the owner that a lock names, which may be about to write its name."""
+    try:
+        found = parse_json(os.pread(handle, 65536, 0), where=NAME)
+        told(found)
+        return found
+    except (DataError, KeyError, TypeError):  # cut short, or not ours
+        if not patience:
+            return None
+    time.sleep(0.05)
+    return _read(handle, patience - 1)
+
+
+def _write(handle: int, content: dict[str, Any]) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, to_json(content).encode(), 0)
+    os.fsync(handle)
+
+
+def _now(folder: Path) -> float:
+    """Return the time by the clock that stamps this folder's files."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        return os.fstat(probe.fileno()).st_mtime
+
+
+def _beat(path: Path, done: threading.Event) -> None:
+    while not done.wait(BEAT_S):
+        try:
+            os.utime(path, follow_symlinks=False)
+        except OSError:  # gone with its folder, or a full disk: the lock itself still holds
+            return

@@ -1,0 +1,286 @@
+"""The guide's published figures, read from its own logs, and what follows from them.
+
+The seven log blocks of the guide (sections 7.1 and 7.2) are kept verbatim in ``recorded/`` and
+go through the same reader as any other log; its other printed figures are in
+``recorded/guide.json`` with section and source. Everything else here is computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.errors import DataError
+from lresnet_utils.machine.disk import read_json
+from lresnet_utils.targets.vendor_logs import (
+    PerfRecord,
+    implied_batch_size,
+    read_benchmark_vision,
+    samples,
+)
+from lresnet_utils.verify.intervals import clopper_pearson, wilson
+
+RECORDED = Path(__file__).parent / "recorded"
+
+_CAPTION = re.compile(r"batch_size=(\d+) \S+：([\d.]+)\*(\d+)=([\d.]+) fps")
+
+
+@dataclass(frozen=True)
+class GuideBlock:
+    """One log block of the guide with the caption printed under it.
+
+    Attributes
+    ----------
+    record : PerfRecord
+        The block, read as the log that it is; its batch size is the heading's.
+    section : str
+        ``'7.1'`` or ``'7.2'``.
+    tuned : bool
+        Whether the model was tuned (section 7.2).
+    caption_batch_size, chips : int
+        The batch size and the factor that the caption prints.
+    caption_rate, caption_product : Decimal
+        The two rates that the caption prints, digit by digit.
+    """
+
+    record: PerfRecord
+    section: str
+    tuned: bool
+    caption_batch_size: int
+    chips: int
+    caption_rate: Decimal
+    caption_product: Decimal
+
+    @property
+    def rate(self) -> Decimal:
+        """Interface rate of one chip, images/s, with exactly the digits of the log."""
+        return Decimal(repr(self.record.throughput_ips))
+
+    @property
+    def card_rate(self) -> Decimal:
+        """Interface rate times the caption's number of chips: an extrapolation of the guide's."""
+        return self.rate * self.chips
+
+    @property
+    def samples(self) -> int:
+        """Network inputs that the run processed: e2e rate x e2e time."""
+        return round(samples(self.record.stages))
+
+    @property
+    def implied_batch_size(self) -> int:
+        """Infer rate / post rate, as a whole number."""
+        return round(implied_batch_size(self.record.stages))
+
+    @property
+    def bound_by_reading(self) -> bool:
+        """Whether the chip takes images faster than the run can read them from files."""
+        return self.record.throughput_ips > self.record.stages["data_read"].rate
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The guide's blocks in its order, and the figures of ``guide.json`` as printed."""
+
+    blocks: tuple[GuideBlock, ...]
+    figures: dict[str, dict[str, Any]]
+    tables: dict[str, dict[str, Any]]
+    gpu: dict[str, str]
+    npu: dict[str, str]
+    source: str
+
+    def number(self, name: str) -> Decimal:
+        """Return a printed figure with exactly its digits."""
+        return Decimal(self.figures[name]["printed"])
+
+    def block(self, batch_size: int, *, tuned: bool) -> GuideBlock:
+        """Return the block of a heading's batch size."""
+        for block in self.blocks:
+            if block.record.batch_size == batch_size and block.tuned == tuned:
+                return block
+        raise DataError(
+            f"The guide has no block of batch size {batch_size}, tuned={tuned}.", where=self.source
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the figures show: the finding, the numbers it rests on, what follows for a reader."""
+
+    finding: str
+    evidence: str
+    consequence: str
+
+
+def load_guide(folder: Path | str = RECORDED) -> Guide:
+    """Read the recorded guide.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where ``guide.json`` and its blocks are; the packaged ones by default.
+
+    Raises
+    ------
+    DataError
+        When a block is missing or damaged, or a caption is not of the guide's form.
+
+    Examples
+    --------
+    >>> guide = load_guide()
+    >>> [(b.record.batch_size, b.caption_batch_size) for b in guide.blocks if not b.tuned]
+    [(1, 1), (4, 4), (8, 16), (16, 16), (32, 16)]
+    """
+    folder = Path(folder)
+    recorded = read_json(folder / "guide.json")
+    return Guide(
+        blocks=tuple(_block(folder, entry) for entry in recorded["blocks"]),
+        figures={figure["name"]: figure for figure in recorded["figures"]},
+        tables=recorded["tables"],
+        gpu=recorded["gpu"],
+        npu=recorded["npu"],
+        source=recorded["guide"]["source"],
+    )
+
+
+def _block(folder: Path, entry: dict[str, Any]) -> GuideBlock:
+    heading = entry["heading_batch_size"]
+    record = read_benchmark_vision(folder / entry["file"], batch_size=heading)
+    caption = _CAPTION.fullmatch(entry["caption"])
+    if not caption:
+        raise DataError("The caption is not of the guide's form.", where=entry["caption"])
+    return GuideBlock(
+        # The file's place on this machine says nothing; its place in the guide does.
+        record=dataclasses.replace(
+            record, source=f"the guide, section {entry['section']}, batch_size={heading}"
+        ),
+        section=entry["section"],
+        tuned=entry["tuned"],
+        caption_batch_size=int(caption[1]),
+        chips=int(caption[3]),
+        caption_rate=Decimal(caption[2]),
+        caption_product=Decimal(caption[4]),
+    )
+
+
+def derived_table(guide: Guide, number: str) -> list[dict[str, Any]]:
+    """Compute the NPU figures of the guide's table 7.3 or 7.4 beside the printed ones.
+
+    Parameters
+    ----------
+    guide : Guide
+        From :func:`load_guide`.
+    number : {'7.3', '7.4'}
+        Which table. Of 7.4 the GPU column is recorded, not derived: the guide prints no GPU log.
+
+    Returns
+    -------
+    list of dict
+        ``batch_size``, ``column``, ``printed`` and ``derived`` (Decimal; None where recorded).
+
+    Examples
+    --------
+    >>> row = derived_table(load_guide(), "7.3")[-1]
+    >>> row["batch_size"], row["column"], str(row["printed"]), str(row["derived"])
+    (16, 'after tuning', '746.128', '746.128')
+    """
+    table = guide.tables[number]
+    tuned = {"before tuning": False, "after tuning": True, "NPU": True}
+    cells = []
+    for row in table["rows"]:
+        for column, printed in zip(table["columns"][1:], row[1:], strict=True):
+            derived = None
+            if column in tuned:
+                derived = guide.block(int(row[0]), tuned=tuned[column]).card_rate
+            cells.append(
+                {
+                    "batch_size": int(row[0]),
+                    "column": column,
+                    "printed": Decimal(printed),
+                    "derived": derived,
+                }
+            )
+    return cells
+
+
+def accuracy_in_counts(guide: Guide) -> dict[str, Any]:
+    """Turn the guide's accuracy into wrong pairs and say how sure it is.
+
+    Returns
+    -------
+    dict
+        ``accuracy``, ``n`` (pairs), ``errors``, ``wilson`` and ``clopper_pearson`` (95 %
+        intervals of the accuracy), ``published`` and ``published_errors``, ``allowed_errors``
+        (the most errors that the guide's rule "within 1 % of the published" lets pass).
+
+    Examples
+    --------
+    >>> counts = accuracy_in_counts(load_guide())
+    >>> counts["errors"], counts["n"], counts["published_errors"], counts["allowed_errors"]
+    (14, 6000, 12, 72)
+    """
+    n = int(guide.number("lfw_pairs"))
+    accuracy = guide.number("accuracy")
+    right = round(accuracy * n)
+    published, drop = guide.number("published_accuracy"), guide.number("allowed_drop")
+    return {
+        "accuracy": float(accuracy),
+        "n": n,
+        "errors": n - right,
+        "wilson": wilson(right, n),
+        "clopper_pearson": clopper_pearson(right, n),
+        "published": float(published),
+        "published_errors": int((1 - published) * n),
+        "allowed_errors": int((1 - published + drop) * n),
+    }
+
+
+def reference_throughput(guide: Guide | None = None) -> list[dict[str, Any]]:
+    """Return the guide's rates as labelled reference rows for a chart.
+
+    The Ascend figures are the Interface rate of the *one* chip that was measured, never the
+    guide's four-fold. The two devices were timed with different clocks (key ``clock``).
+
+    Returns
+    -------
+    list of dict
+        ``label``, ``source``, ``device``, ``precision_note``, ``clock``, ``batch_size``,
+        ``throughput_ips``.
+
+    Examples
+    --------
+    >>> [r["throughput_ips"] for r in reference_throughput() if "T4" in r["device"]]
+    [241.5686, 678.984]
+    """
+    guide = guide or load_guide()
+    rows = []
+    for block in guide.blocks:
+        state = "after tuning" if block.tuned else "before tuning"
+        rows.append(
+            {
+                "label": f"{guide.npu['device']}, one chip, {state} (guide)",
+                "source": f"the guide, section {block.section}, Interface throughputRate",
+                "device": guide.npu["device"],
+                "precision_note": guide.npu["precision_note"],
+                "clock": block.record.throughput_clock,
+                "batch_size": block.record.batch_size,
+                "throughput_ips": block.record.throughput_ips,
+            }
+        )
+    for cell in derived_table(guide, "7.4"):
+        if cell["column"] == "GPU":
+            rows.append(
+                {
+                    "label": f"{guide.gpu['device']} (guide)",
+                    "source": f"the guide, section 7.4; {guide.gpu['source']}",
+                    "device": guide.gpu["device"],
+                    "precision_note": guide.gpu["precision_note"],
+                    "clock": guide.gpu["clock"],
+                    "batch_size": cell["batch_size"],
+                    "throughput_ips": float(cell["printed"]),
+                }
+            )
+    return rows

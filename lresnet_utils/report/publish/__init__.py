@@ -1,0 +1,1 @@
+"""Executed notebooks become pages, one file, and a PDF."""

@@ -1,0 +1,328 @@
+"""Executed notebooks become self-contained pages: no request, the same bytes again.
+
+The page is nbconvert's work with the template beside this module. Everything it needs is in the
+file: one style sheet, pictures as data, and the scripts of what it shows, pinned by hash. A
+content security policy forbids the rest, so a page opened from a mail, an archive or a machine
+without network looks as it was meant to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from lresnet_utils.errors import DataError, visible
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.report.publish import executed
+from lresnet_utils.report.publish.page_html import page_html
+from lresnet_utils.report.publish.page_words import words
+from lresnet_utils.report.publish.scripts import page_scripts
+from lresnet_utils.text.language import prose, speaking, tr
+from lresnet_utils.untrusted.bytes import read_bytes
+from lresnet_utils.untrusted.json import MAX_BYTES, parse_json
+
+
+@dataclass(frozen=True)
+class Link:
+    """One entry of the navigation between a run's pages.
+
+    Attributes
+    ----------
+    label : str
+        What the reader sees.
+    href : str
+        Path of the page, relative to the page that carries the link, not percent-encoded.
+    current : bool
+        Whether it is the page itself.
+    group : str
+        Entries with the same group stand on one line, which begins with its name.
+    status : {"", "failed", "skipped"}
+        Marks the entry where that page's notebook did not end well.
+    """
+
+    label: str
+    href: str
+    current: bool = False
+    group: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A notebook that failed or was not run, for the run's first page.
+
+    Attributes
+    ----------
+    label, href : str
+        Its page, as in :class:`Link`.
+    status : {"failed", "skipped"}
+    reason : str
+        In one sentence.
+    """
+
+    label: str
+    href: str
+    status: str
+    reason: str
+
+
+def render(
+    notebook_path: Path | str,
+    *,
+    title: str,
+    links: Sequence[Link] = (),
+    language: str = "en",
+    meta: Mapping[str, Any] | None = None,
+    failure: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    timings: str | None = None,
+    troubles: Sequence[Trouble] = (),
+) -> str:
+    """Return an executed notebook as one self-contained HTML page.
+
+    The notebook's first level-one heading is the page's only ``<h1>``; `title` stands above it
+    and names the browser's tab. A notebook without such a heading gets `title` as its heading.
+    A notebook that stopped is published too, with the reason at the top. The same notebook and
+    arguments give the same bytes, wherever the run's folder lies.
+
+    Parameters
+    ----------
+    notebook_path : path
+        An executed ``.ipynb``.
+    title : str
+        Names the page among others, such as "demo, batch size 16".
+    links : sequence of Link, optional
+        The run's pages, this one among them.
+    language : str
+        'en' or 'zh': of the page's own words and of the notebook's prose. What its cells show is in
+        the language they were run with.
+    meta : mapping, optional
+        Provenance, shown at the foot in the given order: {label: text, number, list or mapping}.
+    failure : str, optional
+        Why the notebook stopped when it cannot say so itself, as when its kernel died.
+    data : mapping, optional
+        Identifier to plain values, which the page carries as inert blocks of JSON.
+    timings : str, optional
+        The page that shows what this notebook timed, as a link. Timed outputs (see
+        :func:`lresnet_utils.report.timed.timings`) are then left out here, since no two runs
+        give the same; without it they are shown.
+    troubles : sequence of Trouble, optional
+        Notebooks of the run that did not end well, named at the top.
+
+    Raises
+    ------
+    DataError
+        When the notebook is missing or is not a notebook.
+    ParamsError
+        When the language is unknown.
+    """
+    notebook_path = Path(notebook_path)
+    notebook = _read(notebook_path)
+    with speaking(language):
+        # (label, texts) rows: what the caller gave, then what the notebook itself records
+        rows = dict(_rows(meta or {}))
+        rows.setdefault(tr("Notebook"), [notebook_path.name])
+        version = notebook.metadata.get("language_info", {}).get("version")
+        if version:
+            rows.setdefault("Python", [str(version)])
+        papermill = notebook.metadata.get("papermill", {}).get("version")
+        if papermill:
+            rows.setdefault("papermill", [str(papermill)])
+        page = {
+            "title": title,
+            "language": language,
+            "groups": _groups(links),
+            "provenance": list(rows.items()),
+            "data": _blocks(data or {}),
+            "timings": timings,
+            "troubles": troubles,
+        }
+        # A notebook whose prose is in the language spoken; the file keeps its English
+        cells = [
+            NotebookNode(cell | {"source": prose(cell.source)})
+            if cell.cell_type == "markdown"
+            else cell
+            for cell in notebook.cells
+        ]
+        notebook = executed.tidy(NotebookNode(notebook | {"cells": cells}), timed=timings is None)
+        stopped = executed.failure(notebook)
+        return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
+
+
+def render_not_run(
+    heading: str,
+    *,
+    title: str,
+    reason: str,
+    links: Sequence[Link] = (),
+    language: str = "en",
+    meta: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page of a notebook that was not run, so that no link to it leads nowhere.
+
+    Parameters
+    ----------
+    heading : str
+        What the notebook would have been.
+    reason : str
+        Why it was not run, in one sentence.
+    title, links, language, meta
+        As for :func:`render`.
+    """
+    page = {
+        "title": title,
+        "language": language,
+        "groups": _groups(links),
+        "provenance": _rows(meta or {}),
+        "data": [],
+    }
+    notebook = new_notebook(cells=[new_markdown_cell(f"# {heading}")])
+    with speaking(language):
+        return _page(notebook, page, executed.Failure(message=reason, was_run=False))
+
+
+def publish_story(
+    parts: Sequence[Prose | Output],
+    html_path: Path | str,
+    *,
+    title: str,
+    language: str = "en",
+    meta: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a page that no notebook stands behind, in the same form.
+
+    Parameters
+    ----------
+    parts : sequence of Prose and Output
+        In order; the first heading of level one is the page's.
+    html_path, title, language, meta, data
+        As in :func:`render`.
+
+    Returns
+    -------
+    pathlib.Path
+        `html_path`.
+    """
+    cells = [
+        new_markdown_cell(part.markdown)
+        if isinstance(part, Prose)
+        else new_code_cell("", outputs=[new_output("display_data", {"text/html": part.html})])
+        for part in parts
+    ]
+    page = {
+        "title": title,
+        "language": language,
+        "groups": [],
+        "provenance": _rows(meta or {}),
+        "data": _blocks(data or {}),
+    }
+    with speaking(language):
+        text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
+    return write_text(html_path, text)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Markdown of a page without a notebook."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A chart, a table or a sentence of a page without a notebook, as HTML."""
+
+    html: str
+
+
+def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failure | None) -> str:
+    """Render a tidied notebook with what its page says around it."""
+    known = words(page["language"])
+    text = page_html(
+        notebook,
+        {
+            "heading": None,
+            "headings": [],
+            "timings": None,
+            "troubles": (),
+            "words": known,
+            "parameters": [_placed(row, known) for row in executed.parameters(notebook)],
+            "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
+            "failure": failure,
+            "scripts": page_scripts(),
+        }
+        | page,
+    )
+    # Names of sets, pictures and nodes are of files; a browser would obey what is in them.
+    return visible(text)
+
+
+def _placed(row: executed.Parameter, known: Mapping[str, str]) -> executed.Parameter:
+    """Name the run's folder by its content: where it lay when it ran changes no result."""
+    if row.name != "run_dir":
+        return row
+    return replace(row, value=known["here"], default=row.default or row.value)
+
+
+def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write values as compact JSON in which no text can end the block that holds it."""
+    return [
+        (name, json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+        for name, value in data.items()
+    ]
+
+
+def _read(path: Path) -> NotebookNode:
+    if not path.exists():
+        raise DataError("The notebook does not exist.", where=str(path), fix="run its stage first")
+    fix = "run its stage again"
+    data = read_bytes(path, most=MAX_BYTES, what="The notebook", fix=fix)
+    parse_json(data, where=str(path), what="The notebook", fix=fix)
+    try:
+        notebook = nbformat.reads(data.decode(), as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise DataError("The file is not a notebook.", where=str(path), fix=fix) from error
+    return notebook
+
+
+def _told(found: executed.Failure | None, reason: str) -> executed.Failure:
+    """Join what the caller knows about a failure to what the notebook shows."""
+    if found is None:
+        return executed.Failure(message=reason)
+    return replace(found, message=found.message or reason)
+
+
+def _groups(links: Sequence[Link]) -> list[tuple[str, list[Link]]]:
+    """Gather links by group, in the order in which the groups first appear."""
+    groups: dict[str, list[Link]] = {}
+    for link in links:
+        groups.setdefault(link.group, []).append(link)
+    return list(groups.items())
+
+
+def _rows(meta: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(str(label), _texts(value)) for label, value in meta.items()]
+
+
+def _texts(value: Any) -> list[str]:
+    """Write a provenance value as short texts: one, or one for each member.
+
+    >>> _texts({"torch": "2.9.0", "onnx": "1.20.0"}), _texts(None), _texts(3)
+    (['torch 2.9.0', 'onnx 1.20.0'], ['–'], ['3'])
+    """
+    if isinstance(value, Mapping):
+        return [f"{key} {' '.join(_texts(member))}" for key, member in value.items()] or ["–"]
+    if isinstance(value, (list, tuple)):
+        return [" ".join(_texts(member)) for member in value] or ["–"]
+    if value is None or value == "":
+        return ["–"]
+    return [value if isinstance(value, str) else json.dumps(value, default=str)]

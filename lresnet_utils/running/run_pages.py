@@ -1,0 +1,277 @@
+"""The pages of a run, made from what lies in its folder and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lresnet_utils.comparison.page_data import page_data
+from lresnet_utils.errors import DataError, LResNetError
+from lresnet_utils.ledger.custody import broken
+from lresnet_utils.machine.disk import read_json, sha256_file, to_json, write_text
+from lresnet_utils.params import Params
+from lresnet_utils.report.publish.page import Link, Trouble, render, render_not_run
+from lresnet_utils.report.publish.single import single_text
+from lresnet_utils.run import RunFolder
+from lresnet_utils.running.plan import Job, phases, read_run
+from lresnet_utils.stages.summary import gathered
+from lresnet_utils.text.language import mark, recorded, speaking, tr
+
+TITLES = {
+    "1_export": mark("Export"),
+    "2_compile": mark("Compile"),
+    "3_preprocess": mark("Preprocess"),
+    "4_infer": mark("Infer"),
+    "5_evaluate": mark("Evaluate"),
+    "6_perf": mark("Performance"),
+    "7_summary": mark("Summary"),
+}
+# Where measured times are shown; every other page is the same for the same inputs.
+TIMED = ("6_perf", "7_summary")
+FAILED, SKIPPED = "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A published page against what its inputs give, or a file against its recorded hash.
+
+    Attributes
+    ----------
+    name : str
+        Its path in the run's folder.
+    problem : str or None
+        What is wrong with it; None when it is as it should be.
+    """
+
+    name: str
+    problem: str | None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page rather than another file."""
+        return self.name.endswith(".html")
+
+
+def write_page(run: RunFolder, about: Mapping[str, Any], job: Job) -> Path:
+    """Write the page of one notebook of a run; see :func:`page_text`.
+
+    The summary's page is the last: with it the whole report is written into one file as well.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    page = write_text(run.stage(job.stage, job.batch_size, ".html"), page_text(run, about, job))
+    if job.stage == "7_summary":
+        write_text(run.single, single_text(run, _published(about).values()))
+    return page
+
+
+def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
+    """Return the page of one notebook of a run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Holds the executed notebook; for the summary, ``results.json`` and the scores too.
+    about : mapping
+        What ``run.json`` holds: ``name``, ``params``, ``provenance``, and ``notebooks`` with how
+        those before this one ended.
+    job : Job
+        The notebook. One that was skipped gets a page that says so.
+
+    Raises
+    ------
+    DataError
+        When the folder's files are not what a run writes, so that no page can be made of them.
+    """
+    params = Params.model_validate(about["params"])
+    try:
+        with speaking(params.language):
+            return _text(run, about, job, params)
+    except LResNetError:
+        raise
+    # The files may be anybody's, and so may be what is wrong with them.
+    except Exception as error:
+        raise DataError(
+            f"No page can be made of this notebook ({type(error).__name__}: {error}).",
+            where=str(run.stage(job.stage, job.batch_size, ".ipynb")),
+            fix="run its stage again, or copy the folder again",
+        ) from error
+
+
+def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) -> str:
+    outcomes = {Job(o["stage"], o["batch_size"]): o for o in about["notebooks"]}
+    own = outcomes.get(job, {})
+    page = run.stage(job.stage, job.batch_size, ".html")
+    is_index = job.stage == "7_summary"
+    troubled = {
+        other: outcome
+        for other, outcome in outcomes.items()
+        # Only the last page can know how the others ended.
+        if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
+    }
+    shared = {
+        "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
+        "language": params.language,
+        "links": list(_links(run, params, job, troubled)),
+        "meta": _meta(about),
+    }
+    notebook = run.stage(job.stage, job.batch_size, ".ipynb")
+    if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
+        heading = tr(TITLES[job.stage])
+        return render_not_run(heading, reason=recorded(own["reason"]), **shared)
+    perf = run.stage("6_perf", job.batch_size or max(params.batch_sizes), ".html")
+    return render(
+        notebook,
+        **shared,
+        failure=own["reason"] if own.get("status") == FAILED else None,
+        data=page_data(run) if is_index else None,
+        timings=None if job.stage in TIMED else _relative(perf, page),
+        troubles=[
+            Trouble(_label(other), _href(run, other, page), o["status"], recorded(o["reason"]))
+            for other, o in troubled.items()
+        ],
+    )
+
+
+def render_run(run: RunFolder) -> list[Path]:
+    """Write every page of a finished run again.
+
+    Raises
+    ------
+    RunError
+        When the folder holds no run.
+    """
+    about = read_run(run)
+    return [write_page(run, about, job) for job in _published(about)]
+
+
+def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
+    """Say of every published page, and of every file, whether it is what the run left.
+
+    A page must be what its notebook and the run's record give; a file must have the hash that
+    every record of it states; ``results.json`` must be what the stages' records give.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A finished run. Nothing in it is changed.
+    against : str, optional
+        The SHA-256 of the run's inventory, ``resume/run.json``, as it was kept elsewhere. Without
+        it, whoever rewrote the inventory and all that it states is not noticed.
+
+    Returns
+    -------
+    list of Checked
+        Pages first, in the order in which they were made.
+
+    Raises
+    ------
+    RunError
+        When the folder holds no run.
+    """
+    about = read_run(run)
+    pages = [Checked(page, _problem(run, about, job)) for job, page in _published(about).items()]
+    single = _compared(run.single, lambda: single_text(run, _published(about).values()))
+    pages.append(Checked(run.single.name, single))
+    files = broken(run, about["params"]["batch_sizes"])
+    if not files.get(run.results.name):
+        files[run.results.name] = _results_problem(run, about["params"])
+    if against and run.inventory.is_file() and sha256_file(run.inventory) != against.lower():
+        files[run.inventory.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
+    return pages + [Checked(name, problem) for name, problem in files.items()]
+
+
+def _problem(run: RunFolder, about: Mapping[str, Any], job: Job) -> str | None:
+    page = run.stage(job.stage, job.batch_size, ".html")
+    return _compared(page, lambda: page_text(run, about, job))
+
+
+def _compared(page: Path, make: Callable[[], str]) -> str | None:
+    """Say what is wrong with a page beside what its inputs give."""
+    if not page.is_file():
+        return "the page is missing"
+    try:
+        text = make().encode()
+        same = page.stat().st_size == len(text) and page.read_bytes() == text
+    except LResNetError as error:
+        return f"its inputs give no page: {error.what}"
+    # The other pages may be anybody's.
+    except Exception as error:
+        return f"its inputs give no page ({type(error).__name__}: {error})"
+    return None if same else "the page is not what its inputs give"
+
+
+def _results_problem(run: RunFolder, params: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with ``results.json`` beside what the stages' records give."""
+    try:
+        results = read_json(run.results)
+        cells = params["batch_sizes"], params["targets"]
+        given = json.loads(to_json(gathered(run, results["run"], *cells)[0]))
+    # The records may be anybody's, and so may be what is wrong with them.
+    except Exception as error:
+        return f"the stages' records give no results ({type(error).__name__}: {error})"
+    differs = [key for key, value in given.items() if results.get(key) != value]
+    return f"its {differs[0]} are not what the stages' records give" if differs else None
+
+
+def _published(about: Mapping[str, Any]) -> dict[Job, str]:
+    """Return the notebooks that have a page, in the order in which they ended, and its name."""
+    ended = about["notebooks"]
+    return {Job(o["stage"], o["batch_size"]): o["page"] for o in ended if o["page"] is not None}
+
+
+def _label(job: Job) -> str:
+    stage = tr(TITLES[job.stage])
+    if job.batch_size is None:
+        return stage
+    return tr("{stage}, batch size {n}", stage=stage, n=job.batch_size)
+
+
+def _links(
+    run: RunFolder, params: Params, job: Job, troubled: Mapping[Job, Mapping[str, Any]]
+) -> Iterator[Link]:
+    """Yield links to every page of the run, one row per batch size, the whole run's first."""
+    page = run.stage(job.stage, job.batch_size, ".html")
+    others = [other for phase in phases(params) for other in phase.jobs]
+    for other in sorted(others, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
+        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
+        status = troubled.get(other, {}).get("status", "")
+        yield Link(tr(TITLES[other.stage]), _href(run, other, page), other == job, group, status)
+
+
+def _href(run: RunFolder, job: Job, page: Path) -> str:
+    return _relative(run.stage(job.stage, job.batch_size, ".html"), page)
+
+
+def _relative(target: Path, page: Path) -> str:
+    return Path(os.path.relpath(target, page.parent)).as_posix()
+
+
+def _meta(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what stands at the foot of every page."""
+    made = about["provenance"]
+    machine = made["machine"]
+    commit = (made["commit"] or tr("unknown"))[:12]
+    text = tr(
+        "lresnet_utils {version}, commit {commit}", version=made["lresnet_utils"], commit=commit
+    )
+    return {
+        tr("Run"): about["name"],
+        tr("Code"): (f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text),
+        "Python": made["python"],
+        tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
+        tr("Machine"): tr(
+            "{cpu}, {cores} cores, {memory} GiB, {os}",
+            cpu=machine["cpu"],
+            cores=machine["cores"],
+            memory=machine["memory_gib"],
+            os=machine["os"],
+        ),
+    }

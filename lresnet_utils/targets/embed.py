@@ -1,0 +1,243 @@
+"""Pictures to unit embeddings: read, preprocess, infer and post-process at the same time."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lresnet_utils.data.network_input import Normalisation, to_network_input
+from lresnet_utils.data.network_input import flip as mirror
+from lresnet_utils.targets.pipeline import Inference, Parts, Timed, overlap
+from lresnet_utils.verify.scores import unit_rows
+
+if TYPE_CHECKING:  # targets import this module
+    from lresnet_utils.targets.session import Session
+
+ZERO = "the network's output is zero"
+NOT_FINITE = "the network's output is not finite"
+
+
+@dataclass(frozen=True)
+class StageRate:
+    """How fast one part of the pipeline was.
+
+    Parameters
+    ----------
+    images_per_second, ms_per_image : float or None
+        The same measurement both ways; None when there was no image.
+    n : int
+        Network inputs that were counted; the mirrored view of a picture is one of them, as in
+        the guide's figures. Padding is not counted, the time spent on it is.
+    """
+
+    images_per_second: float | None
+    ms_per_image: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class StageRates:
+    """The five figures of the guide's ``perf_vision_batchsize`` file.
+
+    Parameters
+    ----------
+    e2e : StageRate
+        From the wall clock, from the first read to the last finished embedding.
+    data_read, preprocess, post : StageRate
+        From the time during which that part was at work. The parts overlap, so that their times
+        add up to more than the wall clock; each also waits for a processor while others use all
+        of them.
+    infer : StageRate
+        From the wall clock while the session had at least one batch, whatever its number of
+        lanes. `e2e` over `infer` is thus the share of the time in which the network was not kept
+        waiting. What the other parts take from it by using the same processors is in both;
+        inference alone is timed by ``6_perf``.
+    """
+
+    e2e: StageRate
+    data_read: StageRate
+    preprocess: StageRate
+    infer: StageRate
+    post: StageRate
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Return the five figures as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embeddings of a set of pictures.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, d), or None
+        Rows of length one; zeros where the picture failed. None when they were handed out block
+        by block instead.
+    failed : ndarray of bool, shape (n,)
+        True where there is no embedding.
+    reasons : dict of int to str
+        For every failed picture, why.
+    stages : StageRates
+        How fast each part was.
+    """
+
+    vectors: np.ndarray | None
+    failed: np.ndarray
+    reasons: dict[int, str]
+    stages: StageRates
+
+
+def embed(
+    images: np.ndarray,
+    session: Session,
+    *,
+    channel_order: Literal["rgb", "bgr"],
+    normalisation: Normalisation,
+    flip: bool,
+    failures: Iterable[tuple[int, str]] = (),
+    write: Callable[[np.ndarray], Any] | None = None,
+) -> Embedding:
+    """Embed every picture once.
+
+    Reading, preprocessing and post-processing run in one thread each beside the session, all of
+    whose lanes are kept busy; see :mod:`lresnet_utils.targets.pipeline`. The last batch is filled
+    up by repeating its last picture, and what comes out for those is dropped.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, 112, 112, 3)
+        RGB; may be a memory map, of which only a few batches are in memory at a time: pages
+        that were read are given back to the system.
+    session : Session
+        A loaded build.
+    channel_order, normalisation
+        See :func:`lresnet_utils.data.network_input.to_network_input`.
+    flip : bool
+        Also embed the mirrored picture, as the guide does, in a batch of its own; the embedding
+        is the unit vector of the sum of both views' unit vectors.
+    failures : iterable of (int, str), optional
+        Pictures that could not be decoded, and why; they are not run.
+    write : callable, optional
+        Takes the embeddings as they come: blocks of consecutive rows, float32 of shape (k, d),
+        n rows in all. Memory then does not grow with the number of pictures.
+
+    Returns
+    -------
+    Embedding
+        A picture also fails when the network's output for one of its views is not finite or is
+        zero, or when its two views cancel out.
+
+    Raises
+    ------
+    LResNetError
+        Whatever a part of the pipeline raises, as soon as its batch is due; work that is not
+        started is dropped and all threads have ended.
+    """
+    known = {int(index): reason for index, reason in failures}
+    usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
+    vectors = None
+    if write is None:
+        vectors = np.empty((len(images), session.embedding_size), np.float32)
+        write = _filler(vectors)
+    result = _Result(len(images), session.embedding_size, known, write)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        missing = session.batch_size - len(rows)
+        return _read(images, np.pad(rows, (0, missing), mode="edge"))
+
+    def preprocess(pixels: np.ndarray) -> list[np.ndarray]:
+        plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
+        return [plain, mirror(plain)] if flip else [plain]
+
+    parts = Parts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
+    starts = range(0, len(usable), session.batch_size)
+    started = time.perf_counter()
+    batches = (usable[start : start + session.batch_size] for start in starts)
+    overlap(batches, parts, session.lanes)
+    wall = time.perf_counter() - started
+    n = len(usable) * (2 if flip else 1)
+    spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
+    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *spent)))
+    return Embedding(vectors, *result.finish(), rates)
+
+
+def _read(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy rows into memory; of a read-only memory map, keep no other page in memory."""
+    pixels = np.asarray(images[rows])
+    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        base = images.base
+        while isinstance(base, np.ndarray):
+            base = base.base
+        # Pages of a map count as this process's memory until they are given back.
+        base.madvise(mmap.MADV_DONTNEED)
+    return pixels
+
+
+def _filler(vectors: np.ndarray) -> Callable[[np.ndarray], None]:
+    """Return a function that puts one block after the other into `vectors`."""
+    done = 0
+
+    def fill(block: np.ndarray) -> None:
+        nonlocal done
+        vectors[done : done + len(block)] = block
+        done += len(block)
+
+    return fill
+
+
+class _Result:
+    """Hands out the embeddings batch by batch, and remembers what failed."""
+
+    def __init__(
+        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any]
+    ) -> None:
+        self._n = n
+        self._size = size
+        self._reasons = dict(known)
+        self._write = write
+        self._written = 0
+
+    def add(self, rows: np.ndarray, views: list[np.ndarray]) -> None:
+        """Normalise one batch; `views` may have more rows than `rows`: those are padding."""
+        views = [view[: len(rows)] for view in views]
+        finite = np.logical_and.reduce([np.isfinite(view).all(axis=1) for view in views])
+        empty = np.logical_or.reduce([~view.any(axis=1) for view in views])
+        # One view gives unit(unit(x)): the guide's post-processing normalises once more as well.
+        vectors = unit_rows(sum(unit_rows(view) for view in views))
+        cancelled = ~vectors.any(axis=1)
+        for bad, reason in (
+            (cancelled, "the two views' embeddings cancel out"),
+            (empty, ZERO),
+            (~finite, NOT_FINITE),
+        ):
+            self._reasons.update((int(row), reason) for row in rows[bad])
+        vectors[~finite | empty | cancelled] = 0.0
+        self._put(rows, vectors)
+
+    def _put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Write these rows, and zeros for those that were left out before and between them."""
+        block = np.zeros((rows[-1] + 1 - self._written, self._size), np.float32)
+        block[rows - self._written] = vectors
+        self._write(block)
+        self._written += len(block)
+
+    def finish(self) -> tuple[np.ndarray, dict[int, str]]:
+        """Write what is left out at the end; return which pictures failed, and why."""
+        self._write(np.zeros((self._n - self._written, self._size), np.float32))
+        failed = np.zeros(self._n, bool)
+        failed[list(self._reasons)] = True
+        return failed, dict(sorted(self._reasons.items()))
+
+
+def _rate(n: int, seconds: float) -> StageRate:
+    if n == 0:
+        return StageRate(None, None, 0)
+    # A part can be quicker than the clock's smallest step.
+    seconds = max(seconds, 1e-9)
+    return StageRate(n / seconds, 1000 * seconds / n, n)

@@ -1,0 +1,254 @@
+"""Everything a reader sees is in the catalogue, and nothing else is."""
+
+import ast
+import json
+import re
+import string
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lresnet_utils.errors import ParamsError
+from lresnet_utils.report.publish.executed import parameters
+from lresnet_utils.text import language
+from lresnet_utils.text.language import paragraphs, prose, recorded, speaking, spoken, tr
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lresnet_utils"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CATALOGUE = json.loads((PACKAGE / "text/locale/zh.json").read_text(encoding="utf-8"))
+# Which arguments of a call are texts that a reader sees.
+SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
+# Functions that put a text before the reader as it is.
+SHOWING = {
+    *("say", "note", "note_html", "table", "table_html", "filtered_table", "properties"),
+    *("name_x", "name_y", "write_near", "write_beside", "facts", "show_text", "Prose"),
+}
+SHOWN_BY_NAME = {"Column": ("label", "unit")}
+SHOWN_FIELDS = {"title", "reading"}
+# What of a record a reader sees, where it is a sentence.
+TOLD = {"reason", "remedy", "refused", "interval", "method", "clock", "choice", "note", "basis"}
+TELLERS = {"Availability", "Finding", "Gate"}
+RECORDING = {
+    *("stages", "verify", "perf", "tuning", "comparison", "targets", "data", "findings"),
+    *("machine", "graph"),
+}
+ADDED = {"finding", "evidence", "to_do", "item"}
+
+
+@cache
+def modules():
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def literal(node):
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def called(node):
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+
+
+def is_added(node):
+    """Say whether a tuple is a sentence that a finding adds where there is something to say."""
+    texts = [literal(part) for part in node.elts]
+    return len(texts) == 3 and None not in texts and texts[1] in ADDED and " " in texts[2]
+
+
+def shown_in(tree):
+    """Yield the message ids of a module: arguments of some calls, titles and readings of charts."""
+    for node in ast.walk(tree):
+        name = called(node)
+        if name in SHOWN:
+            yield from (node.args[i] for i in SHOWN[name] if i < len(node.args))
+            known = SHOWN_BY_NAME.get(name, ())
+            yield from (word.value for word in node.keywords if word.arg in known)
+        if isinstance(node, ast.Tuple) and is_added(node):
+            yield node.elts[2]
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in SHOWN_FIELDS:
+            yield node.value
+
+
+@cache
+def texts():
+    """Return every text that the package, its explorer and its parameters show."""
+    stored = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    found = {row.meaning for notebook in stored for row in parameters(notebook)}
+    for _, tree in modules():
+        found |= {literal(node) for node in shown_in(tree)}
+    script = (PACKAGE / "report/publish/template/explorer.js").read_text(encoding="utf-8")
+    found |= set(re.findall(r'\btr\("([^"]+)"', script))
+    return found - {None, ""}
+
+
+def holes(text):
+    """Return the names of a text's placeholders; one without a format is text with braces."""
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def written(tree):
+    """Yield every text a module writes, with ``{}`` where it fills something in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
+        elif literal(node) is not None:
+            yield re.sub(r"\{\w+\}", "{}", node.value)
+
+
+def told_in(tree):
+    """Yield the sentences that a module puts into a record: refusals, remedies, intervals."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [literal(key) if key else None for key in node.keys]
+            found = [v for key, v in zip(keys, node.values, strict=True) if key in TOLD]
+        elif called(node) in TELLERS:
+            found = node.args + [word.value for word in node.keywords]
+        elif isinstance(node, ast.Call):
+            found = [word.value for word in node.keywords if word.arg in TOLD]
+        else:
+            continue
+        # A choice between texts tells both.
+        choices = [[v.body, v.orelse] if isinstance(v, ast.IfExp) else [v] for v in found]
+        yield from (text for choice in choices for text in map(template, choice) if text)
+
+
+def template(node):
+    """Return a text with ``{}`` where the code fills something in, or None."""
+    return next(written(node), None) if isinstance(node, (ast.Constant, ast.JoinedStr)) else None
+
+
+def test_what_records_tell_has_its_chinese():
+    known = {bare(text) for section in ("recorded", "texts") for text in CATALOGUE[section]}
+    missing = {
+        text
+        for path, tree in modules()
+        if path.relative_to(PACKAGE).parts[0] in RECORDING
+        for text in told_in(tree)
+        if re.search("[a-z]{2,} [a-z]{2,}", bare(text)) and bare(text) not in known
+    }
+    assert sorted(missing) == []
+
+
+def bare(text):
+    """Return a text without what may stand at its ends."""
+    return text.removeprefix("none: ").strip(" ;.")
+
+
+def test_every_text_has_its_chinese_and_every_chinese_its_text():
+    assert sorted(texts() - CATALOGUE["texts"].keys()) == []
+    assert sorted(CATALOGUE["texts"].keys() - texts()) == []
+
+
+def test_what_is_shown_is_said_literally():
+    """An f-string or a sum in ``tr()`` would be a key that no catalogue can hold."""
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path, tree in modules()
+        for node in shown_in(tree)
+        if isinstance(node, (ast.JoinedStr, ast.BinOp, ast.IfExp))
+    ]
+    assert wrong == []
+
+
+def test_nothing_is_shown_that_was_not_put_into_the_readers_language():
+    """A literal that goes straight to the page would be English in every language."""
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path, tree in modules()
+        if {"report", "running"} & set(path.relative_to(PACKAGE).parts)
+        for node in ast.walk(tree)
+        if called(node) in SHOWING
+        for part in node.args + [word.value for word in node.keywords]
+        if re.search("[A-Za-z]{3,} ", template(part) or "")
+    ]
+    assert wrong == []
+
+
+def test_a_recorded_text_is_still_written_somewhere():
+    said = {text for _, tree in modules() for text in written(tree)}
+    known = said | {text.removeprefix("none: ").lstrip("; ") for text in said}
+    for path in (PACKAGE / "perf/recorded").glob("*.json"):
+        known |= set(re.findall(r'": "([^"]+)"', path.read_text(encoding="utf-8")))
+    assert sorted(CATALOGUE["recorded"].keys() - known) == []
+
+
+def test_every_paragraph_of_the_notebooks_has_its_chinese():
+    found = {
+        " ".join(paragraph.split())
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+        for paragraph in paragraphs(cell.source)
+    }
+    assert found == CATALOGUE["notebooks"].keys()
+
+
+@pytest.mark.parametrize("section", ["texts", "notebooks"])
+def test_a_translation_is_chinese(section):
+    """Names of curves and of units are the same in both; a sentence is not."""
+    same = [text for text, said in CATALOGUE[section].items() if text == said]
+    plain = [re.sub(r"\{[^}]*\}", "", text) for text in same]
+    assert [text for text in plain if re.search("[A-Za-z]{3,} [a-z]{2,}", text)] == []
+
+
+def test_a_translation_fills_in_what_the_text_does():
+    for text, said in CATALOGUE["texts"].items():
+        assert holes(said) == holes(text), text
+    for text, said in CATALOGUE["recorded"].items():
+        names = holes(said)
+        assert all(names) or not any(names), text  # str.format takes one kind only
+        filled = {int(name or i) for i, name in enumerate(names)}
+        assert filled == set(range(text.count("{}"))), text
+
+
+def test_headings_keep_their_level_and_code_its_name():
+    for text, said in CATALOGUE["notebooks"].items():
+        assert re.match("#*", text)[0] == re.match("#*", said)[0]
+        assert sorted(re.findall("`[^`]+`", text)) == sorted(re.findall("`[^`]+`", said))
+
+
+def test_the_catalogue_is_sorted_so_that_two_additions_do_not_meet():
+    path = PACKAGE / "text/locale/zh.json"
+    pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
+    for _, section in pairs:
+        names = [name for name, _ in section]
+        assert names == sorted(set(names))
+
+
+def test_a_block_speaks_its_language_and_then_the_one_before():
+    assert (spoken(), tr("Accuracy")) == ("en", "Accuracy")
+    with speaking("zh"):
+        assert tr("Accuracy") == "准确率"
+        with speaking("en"):
+            assert tr("Accuracy") == "Accuracy"
+        assert spoken() == "zh"
+    assert spoken() == "en"
+    with pytest.raises(ParamsError, match="did you mean 'zh'"), speaking("zhh"):
+        pass
+
+
+def test_a_name_and_an_unknown_paragraph_stay_as_they_are():
+    with speaking("zh"):
+        assert tr("openvino-fp32") == "openvino-fp32"
+        assert prose("# Export\n\nNew words.\n") == "# 导出\n\nNew words."
+        assert recorded("CANN 9.1 said {no}") == "CANN 9.1 said {no}"
+
+
+def test_a_recorded_text_takes_its_numbers_along(monkeypatch):
+    catalogue = {
+        "texts": {"Throughput": "吞吐量"},
+        "recorded": {"{} of {} seen": "{1} 中见到 {0}", "{} seen": "见到 {}", "none": "无"},
+        "notebooks": {},
+    }
+    language._templates.cache_clear()
+    monkeypatch.setattr(language, "_catalogue", lambda language: catalogue)
+    with speaking("zh"):
+        assert recorded("3 of {4} seen") == "{4} 中见到 3"
+        assert recorded("none seen") == "见到 无"
+        assert recorded("Throughput") == "吞吐量"
+    language._templates.cache_clear()
