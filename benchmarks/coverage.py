@@ -19,10 +19,9 @@ from matplotlib.figure import Figure
 
 from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import legend_below, name_x, percent_axis, rows_axis
-from lresnet_utils.report.figure_files import standalone_svg
+from lresnet_utils.report.show import standalone_svg
 from lresnet_utils.verify.curves import roc, tar_at_far
-from lresnet_utils.verify.identities import KNOWN, PairIdentities
-from lresnet_utils.verify.intervals import wilson
+from lresnet_utils.verify.intervals import KNOWN, PairIdentities, wilson
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 from lresnet_utils.verify.uncertainty import uncertainty
 

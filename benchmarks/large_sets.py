@@ -29,18 +29,17 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from lresnet_utils.cluster.embed_set import embed_set
-from lresnet_utils.cluster.engine import open_engine
+from lresnet_utils.cluster.engine import Part, open_engine
 from lresnet_utils.cluster.records import Pixels
-from lresnet_utils.cluster.tasks import Part
 from lresnet_utils.data.face_set import PICTURE
 from lresnet_utils.machine.disk import read_json, write_json, write_text
 from lresnet_utils.machine.facts import machine
 from lresnet_utils.report.charts import style
-from lresnet_utils.report.figure_files import standalone_svg
+from lresnet_utils.report.show import standalone_svg
 from lresnet_utils.run import resolve
+from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.embed import embed
-from lresnet_utils.targets.session import Session
-from lresnet_utils.verify.pair_tiles import Rows, count
+from lresnet_utils.verify.all_pairs import Rows, count
 from lresnet_utils.verify.scores import unit_rows
 
 FOLDER = resolve("outputs/bench")

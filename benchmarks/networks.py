@@ -26,8 +26,7 @@ from lresnet_utils.graph.rewrite import prepare_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.architectures import ARCHITECTURES, architecture
-from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.models.seeding import seeded_state_dict
+from lresnet_utils.models.network import load_network, save_network, seeded_state_dict
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles
 from lresnet_utils.verify.scores import unit_rows

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import Display, grid, legend_below
+from lresnet_utils.text.numbers import fmt_number
 
 _ORDER = ("fp32", "bf16", "int8")
 _OURS = style.look("torch-fp32").colour
@@ -66,7 +67,7 @@ class PeersDisplay(Display):
         parts = []
         for network in self.networks:
             rates = {
-                row["name"]: style.fmt_number(row["value"])
+                row["name"]: fmt_number(row["value"])
                 for row in self.rows
                 if row["network"] == network and row["batch_size"] == size
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lresnet_utils.report.charts.style import join_words
+from lresnet_utils.text.numbers import join_words
 
 # (our precision, the peer): the least ratio by batch size, for IR-SE100 on a processor with AMX.
 FLOORS = {

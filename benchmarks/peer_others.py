@@ -11,10 +11,9 @@ from typing import Any
 from peer_work import PEER, Side, Work
 
 from lresnet_utils.targets import TARGETS
-from lresnet_utils.targets.base import Artefact, ModelFiles, Target
+from lresnet_utils.targets.base import Artefact, ModelFiles, Session, Target
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, OnnxRuntimeTarget
 from lresnet_utils.targets.openvino import OpenVinoTarget
-from lresnet_utils.targets.session import Session
 
 
 class PlainOnnxRuntime(OnnxRuntimeTarget):
@@ -105,7 +104,7 @@ def _ort_defaults(work: Work) -> ModelFiles:
     """Quantise with ONNX Runtime, naming nothing but the files and the faces."""
     from onnxruntime import quantization
 
-    from lresnet_utils.targets.ort_int8 import face_reader
+    from lresnet_utils.targets.quantisers import face_reader
 
     out = work.quantised("onnxruntime-defaults") / "quantised.onnx"
     if not out.is_file():

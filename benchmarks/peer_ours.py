@@ -19,8 +19,7 @@ from lresnet_utils.errors import TargetError
 from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.perf.timing import Timing
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import ModelFiles, Target
-from lresnet_utils.targets.recipe import Recipe
+from lresnet_utils.targets.base import ModelFiles, Recipe, Target
 from lresnet_utils.tuning.int8 import (
     Int8Search,
     quantised_files,

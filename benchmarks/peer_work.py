@@ -17,13 +17,13 @@ from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.graph.simplify import simplify_onnx
 from lresnet_utils.graph.to_onnx import export_onnx
-from lresnet_utils.ledger.cache import remembered
+from lresnet_utils.ledger.keep import remembered
 from lresnet_utils.models.architectures import Architecture, architecture
 from lresnet_utils.models.network import PACKAGED, SEEDED, load_network, save_network
 from lresnet_utils.targets.base import Artefact, ModelFiles, Target
-from lresnet_utils.tuning.calibration import Calibration, choose_calibration
+from lresnet_utils.tuning.int8 import Calibration, choose_calibration
 from lresnet_utils.tuning.search import Bench, Graphs, choose_running
-from lresnet_utils.untrusted.build_options import BuildOptions
+from lresnet_utils.untrusted.settings import BuildOptions
 
 OURS, PEER = "ours", "peer"
 # The demo's degraded copies: int8 builds of trained networks are judged on them as well.

@@ -27,15 +27,15 @@ from peer_work import OURS, PEER, Side, Work
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.graph.inspect import summarise
-from lresnet_utils.ledger.cache import machine_key
+from lresnet_utils.ledger.keep import machine_key
 from lresnet_utils.machine.disk import read_json, write_json
-from lresnet_utils.machine.facts import cpu_flags, machine
+from lresnet_utils.machine.facts import cpu_flags, machine, version_of
 from lresnet_utils.perf.ceilings import ceiling_fraction, ceilings
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
 from lresnet_utils.run import resolve
-from lresnet_utils.targets.base import Artefact, version_of
-from lresnet_utils.untrusted.build_options import BuildOptions
+from lresnet_utils.targets.base import Artefact
+from lresnet_utils.untrusted.settings import BuildOptions
 
 NETWORKS = ("ir_se100", "ir_se50", "sface")
 BATCH_SIZES = (1, 16)

@@ -34,10 +34,9 @@ from lresnet_utils.models.architectures import architecture
 from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.base import Artefact, ModelFiles
+from lresnet_utils.targets.base import Artefact, ModelFiles, Session
 from lresnet_utils.targets.embed import embed
 from lresnet_utils.targets.pipeline import WAITING
-from lresnet_utils.targets.session import Session
 from lresnet_utils.verify.intervals import student_t
 
 FOLDER = resolve("outputs/bench")

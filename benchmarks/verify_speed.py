@@ -16,8 +16,7 @@ import time
 import numpy as np
 
 from lresnet_utils.verify.all_pairs import all_pairs
-from lresnet_utils.verify.curves import error_rates, roc, tar_at_far
-from lresnet_utils.verify.points import decidability, minimum_cost
+from lresnet_utils.verify.curves import decidability, error_rates, minimum_cost, roc, tar_at_far
 
 
 def scored(n: int) -> dict:

@@ -24,7 +24,7 @@ _PUBLIC = {
     "LResNetError": "errors",
     "Params": "params",
     "RunFolder": "run",
-    "DetDisplay": "report.charts.det",
+    "DetDisplay": "report.charts.error_rates",
     "RocDisplay": "report.charts.error_rates",
     "compare": "api",
     "evaluate_embeddings": "api",

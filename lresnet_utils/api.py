@@ -13,22 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lresnet_utils.comparison.report_form import check_form
+from lresnet_utils.comparison.page_data import check_form
 from lresnet_utils.comparison.reports import Comparison, compare_reports
 from lresnet_utils.comparison.sources import open_report
-from lresnet_utils.data.draw import deal_people, draw_folds
+from lresnet_utils.data.collection import deal_people, draw_folds
 from lresnet_utils.errors import EvaluationError, RunError
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import load_params
-from lresnet_utils.report.charts.det import DetDisplay
 from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogramDisplay
-from lresnet_utils.report.charts.error_rates import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay, ThresholdDisplay
 from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
-from lresnet_utils.report.charts.style import fmt_percent
 from lresnet_utils.report.show import Column, table_html
 from lresnet_utils.run import RunFolder
+from lresnet_utils.text.numbers import fmt_percent
 from lresnet_utils.verify.curves import Roc, error_rates
-from lresnet_utils.verify.identities import PairIdentities, pair_identities
+from lresnet_utils.verify.intervals import PairIdentities, pair_identities
 from lresnet_utils.verify.protocol import guide_thresholds
 from lresnet_utils.verify.scored_pairs import Scored, headline, points, scored_pairs
 from lresnet_utils.verify.scores import checked_scores, score_pairs, unit_rows

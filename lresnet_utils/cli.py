@@ -167,8 +167,7 @@ def compare(
     Differences are B minus A, ratios B over A. The status is 0 whatever the verdict, and 2 when
     the two cannot be compared.
     """
-    from lresnet_utils.comparison.cells import Settings
-    from lresnet_utils.comparison.reports import compare_reports
+    from lresnet_utils.comparison.reports import Settings, compare_reports
     from lresnet_utils.comparison.sources import open_report
     from lresnet_utils.report.pages.compare import COMPARISON, write_page
 
@@ -222,7 +221,7 @@ def inspect(
     ] = "auto",
 ) -> None:
     """Say which network a file holds, and what a params file must say about it."""
-    from lresnet_utils.running.inspection import inspect_file  # brings torch
+    from lresnet_utils.running.preflight import inspect_file  # brings torch
 
     for line in inspect_file(file, output=output):
         # Lines of a params file are whole, however long a name in them is.
@@ -270,7 +269,7 @@ def report(
     for page in [*render_run(folder), folder.single]:
         print_line(page)
     if pdf:
-        from lresnet_utils.report.publish.pdf import write_pdf
+        from lresnet_utils.report.publish.single import write_pdf
 
         print_line(write_pdf(folder))
 

@@ -16,8 +16,7 @@ from pydantic.fields import FieldInfo
 
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.untrusted.build_options import BuildOptions
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import BuildOptions, ToolOptions
 from lresnet_utils.untrusted.yaml import load_yaml, parse_scalar
 
 

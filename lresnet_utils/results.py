@@ -5,6 +5,7 @@ Further keys may be added to the results; those named here keep their meaning.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Schema = dict[str, Any]
@@ -432,3 +433,27 @@ def _said(schema: Schema, description: str) -> Schema:
 
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
+
+
+OK = "ok"
+
+
+UNAVAILABLE = "unavailable"
+
+
+FAILED = "failed"
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """Return a cell's name.
+
+    Examples
+    --------
+    >>> cell_name({"batch_size": 16, "target": "torch-fp32"})
+    '16/torch-fp32'
+    """
+    return f"{cell['batch_size']}/{cell['target']}"
+
+
+# The images as the set gives them; every other variant is a degraded copy of these.
+CLEAN = "aligned"

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.readers.orl import encoded_face
-from lresnet_utils.machine.exclusive import HELD
+from lresnet_utils.machine.locks import HELD
 from lresnet_utils.run import RunFolder
 
 # How long an example takes says how busy the machine is.

@@ -28,8 +28,7 @@ from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.models.network import load_network
-from lresnet_utils.models.seeding import seeded_state_dict
+from lresnet_utils.models.network import load_network, seeded_state_dict
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -30,7 +30,7 @@ from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.export import export
 from lresnet_utils.stages.perf import measure_speed
 from lresnet_utils.targets.quantisers import quantise_openvino
-from lresnet_utils.targets.recipe import Recipe
+from lresnet_utils.targets.base import Recipe
 
 if __name__ == "__main__":  # what the children of a fork server import is no main module
     run = RunFolder(Path(sys.argv[1]))

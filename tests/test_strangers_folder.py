@@ -9,7 +9,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.ledger.provenance import provenance
+from lresnet_utils.ledger.custody import provenance
 from lresnet_utils.machine.disk import read_json, sha256_file
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder

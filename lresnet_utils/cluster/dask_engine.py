@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,12 +19,11 @@ from typing import Any
 
 import distributed
 
-from lresnet_utils.cluster import courier
-from lresnet_utils.cluster.courier import Made, Wanted
-from lresnet_utils.cluster.tasks import Part, Task
+import lresnet_utils
+from lresnet_utils.cluster.engine import Part, Place, Task
 from lresnet_utils.data.inside import inside
 from lresnet_utils.errors import RunError
-from lresnet_utils.machine.disk import atomic_path
+from lresnet_utils.machine.disk import atomic_path, sha256_file
 
 # How often a task may find its worker lost or without its files before it is given up. Dask itself
 # gives up a task that ended more than `distributed.scheduler.allowed-failures` workers (3).
@@ -36,7 +39,7 @@ class _LostError(Exception):
 
 
 class DaskEngine:
-    """Does tasks on the workers of a Dask cluster; see :class:`lresnet_utils.cluster.tasks.Engine`.
+    """Does tasks on a Dask cluster's workers; see :class:`lresnet_utils.cluster.engine.Engine`.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ class DaskEngine:
         self.shared = shared
         self.cores = cores
         self._client = client
-        self._code = courier.code_fingerprint()
+        self._code = code_fingerprint()
         self._cancelled = False
         self._digests: dict[Part, str] = {}
         self._asked = self._seen = time.monotonic()
@@ -73,7 +76,7 @@ class DaskEngine:
         """
         resources = self._offered(task.resources)
         if self.shared:
-            return self._wait(resources, None, courier.in_place, self._code, task)
+            return self._wait(resources, None, in_place, self._code, task)
         return self._elsewhere(task, resources)
 
     def cancel(self) -> None:
@@ -150,11 +153,11 @@ class DaskEngine:
     def _elsewhere(self, task: Task, resources: dict[str, float] | None) -> Any:
         """Do a task on a worker that sees no file of ours."""
         wanted, sources = self._wanted(task.parts, call := secrets.token_hex(4))
-        arguments = (courier.elsewhere, self._code, task.function, task.value, wanted)
+        arguments = (elsewhere, self._code, task.function, task.value, wanted)
         worker = None
         for _ in range(_MOST_ATTEMPTS):
             answer = self._wait(resources, worker, *arguments)
-            if not isinstance(answer, courier.Made | courier.Missing):
+            if not isinstance(answer, Made | Missing):
                 raise RunError(
                     f"A worker's answer is no answer: {type(answer).__name__}.",
                     where="--scheduler",
@@ -162,7 +165,7 @@ class DaskEngine:
                 )
             worker = answer.worker
             try:
-                if isinstance(answer, courier.Made):
+                if isinstance(answer, Made):
                     self._fetch(answer, task.folder)
                     return answer.result
                 self._send(worker, call, {name: sources[name] for name in sorted(answer.files)})
@@ -176,7 +179,7 @@ class DaskEngine:
         wanted, sources = [], {}
         for name, part in parts.items():
             file = self._digest(part) + ("" if part.keep else f"-{call}") + part.path.suffix
-            wanted.append(courier.Wanted(name, file, part.length, part.keep))
+            wanted.append(Wanted(name, file, part.length, part.keep))
             sources[file] = part
         return wanted, sources
 
@@ -191,13 +194,13 @@ class DaskEngine:
         return known
 
     def _send(self, worker: str, call: str, sources: Mapping[str, Part]) -> None:
-        for message in courier.messages((n, part.length) for n, part in sources.items()):
+        for message in messages((n, part.length) for n, part in sources.items()):
             pieces = []
             for name, start, size in message:
                 part = sources[name]
                 data = Part(part.path, part.start + start, size).read()
                 pieces.append((name, start, part.length, data))
-            self._on(worker, courier.receive, pieces, call)
+            self._on(worker, receive, pieces, call)
 
     def _fetch(self, made: Made, folder: Path) -> None:
         """Bring a task's files here, records last, each whole or not at all."""
@@ -210,12 +213,12 @@ class DaskEngine:
                     file.write(data)
                 if whole.hexdigest() != made.files[name][1]:
                     raise _LostError(name)
-        self._on(made.worker, courier.forget, made.folder)
+        self._on(made.worker, forget, made.folder)
 
     def _pieces(self, made: Made) -> Iterator[tuple[str, bytes]]:
         order = sorted(made.files, key=lambda name: (name.endswith(".json"), name))
-        for message in courier.messages((name, made.files[name][0]) for name in order):
-            answer = self._on(made.worker, courier.hand_over, made.folder, message)
+        for message in messages((name, made.files[name][0]) for name in order):
+            answer = self._on(made.worker, hand_over, made.folder, message)
             # Less than was asked for could go on for ever, more could fill the disk.
             if [len(data) for data in answer] != [size for _, _, size in message]:
                 raise _LostError(made.worker)
@@ -226,3 +229,187 @@ class DaskEngine:
             return self._client.run(function, *arguments, workers=[worker])[worker]
         except (OSError, KeyError) as error:
             raise _LostError(worker) from error
+
+
+# What happens on a worker: tasks in a shared folder, or files sent there and fetched back.
+#
+# Files travel in pieces through the scheduler, which everybody reaches, and are told apart by their
+# SHA-256. A task that lacks a file says so and is given again once the file is there, so that Dask
+# alone decides which worker does what, and a worker that is lost takes nothing along but time.
+
+PIECE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A part that a task needs at the worker.
+
+    Attributes
+    ----------
+    name : str
+        What the task calls it.
+    file : str
+        Its name at the worker: the SHA-256, for parts that are not kept something that no other
+        call has, and the ending of its name here, which some runtimes go by.
+    length : int
+        Bytes.
+    keep : bool
+    """
+
+    name: str
+    file: str
+    length: int
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The answer of a worker that first needs files."""
+
+    worker: str
+    files: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The answer of a worker that did a task.
+
+    Attributes
+    ----------
+    worker, folder : str
+        Where the files are.
+    files : dict of str to (int, str)
+        Names below the folder, with bytes and SHA-256.
+    result : object
+    """
+
+    worker: str
+    folder: str
+    files: dict[str, tuple[int, str]]
+    result: Any
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return 16 digits that change with any Python file of this package."""
+    folder = Path(lresnet_utils.__file__).parent
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        whole.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def in_place(code: str, task: Task) -> Any:
+    """Do a task on a worker that sees the files under the same names as the client."""
+    _require_code(code)
+    return task.function(Place(task.folder, task.parts), task.value)
+
+
+def elsewhere(
+    code: str, function: Callable[[Place, Any], Any], value: Any, wanted: list[Wanted]
+) -> Missing | Made:
+    """Do a task with files that were sent, in a folder that is fetched afterwards."""
+    _require_code(code)
+    worker = distributed.get_worker()
+    home = _home(worker)
+    there = {one.name: home / one.file for one in wanted}
+    missing = frozenset(one.file for one in wanted if not there[one.name].is_file())
+    if missing:
+        return Missing(worker.address, missing)
+    folder = Path(tempfile.mkdtemp(prefix="task-", dir=home))
+    parts = {one.name: Part(there[one.name], 0, one.length) for one in wanted}
+    try:
+        result = function(Place(folder, parts), value)
+        return Made(worker.address, str(folder), _made(folder, there.values()), result)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        for one in wanted:
+            if not one.keep:
+                there[one.name].unlink(missing_ok=True)
+
+
+def receive(
+    pieces: list[tuple[str, int, int, bytes]], call: str, dask_worker: distributed.Worker
+) -> None:
+    """Take pieces of parts: each its file, start, the part's whole length, and the bytes."""
+    home = _home(dask_worker)
+    for name, start, length, data in pieces:
+        arriving = home / f".{call}.{name}"
+        with arriving.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            file.write(data)
+        if start + len(data) == length:
+            if sha256_file(arriving) != name[:64]:
+                arriving.unlink()
+                raise RunError("A file was damaged on its way to a worker.", where=name)
+            arriving.replace(home / name)
+
+
+def hand_over(folder: str, pieces: list[tuple[str, int, int]]) -> list[bytes]:
+    """Return pieces of files that a task made: each its name, start and length."""
+    return [Part(Path(folder) / name, start, length).read() for name, start, length in pieces]
+
+
+def forget(folder: str) -> None:
+    """Remove a task's folder once its files were fetched."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def messages(lengths: Iterable[tuple[Any, int]]) -> Iterator[list[tuple[Any, int, int]]]:
+    """Cut files into pieces, and gather pieces into messages of bounded size.
+
+    Yields
+    ------
+    list of (key, start, length)
+
+    Examples
+    --------
+    >>> for message in messages([("a", 3), ("b", 0), ("c", PIECE_BYTES + 1)]):
+    ...     print(message)
+    [('a', 0, 3), ('b', 0, 0), ('c', 0, 8388605)]
+    [('c', 8388605, 4)]
+    """
+    message: list[tuple[Any, int, int]] = []
+    room = PIECE_BYTES
+    for key, length in lengths:
+        start = 0
+        while True:
+            size = min(length - start, room)
+            message.append((key, start, size))
+            start, room = start + size, room - size
+            if room == 0:
+                yield message
+                message, room = [], PIECE_BYTES
+            if start == length:
+                break
+    if message:
+        yield message
+
+
+def _require_code(code: str) -> None:
+    if code != code_fingerprint():
+        raise RunError(
+            "A worker has another version of lresnet_utils than this machine.",
+            where=distributed.get_worker().address,
+            fix="install the same version there, and start the worker again",
+        )
+
+
+def _home(worker: distributed.Worker) -> Path:
+    """Return this project's part of the worker's own folder, which ends with the worker."""
+    home = Path(worker.local_directory) / "lresnet"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _made(folder: Path, sent: Iterable[Path]) -> dict[str, tuple[int, str]]:
+    """Describe the files below a folder, but for links to what was sent."""
+    known = {path.stat().st_ino for path in sent}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_size, sha256_file(path))
+        for path in files
+        if path.stat().st_ino not in known
+    }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from lresnet_utils.cluster.tasks import Part
+from lresnet_utils.cluster.engine import Engine, Part, Place, Task, spread
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
+from lresnet_utils.machine.facts import usable_cores
+from lresnet_utils.machine.locks import machine
 from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
+from lresnet_utils.verify.all_pairs import BINS, AllPairs, Rows, count, evaluate, keep, tiles
+from lresnet_utils.verify.scores import unit_rows
 
 SCHEMA = 1
 MANIFEST = "embedded.json"
@@ -131,3 +137,140 @@ def _damaged(path: Path) -> DataError:
         where=str(path),
         fix="run lresnet embed again: it makes what is not whole anew",
     )
+
+
+# Every pair of a large embedded set, scored tile by tile on whatever workers there are.
+
+# Rows on each side of a tile: its scores take seconds, so that sending histograms costs little.
+_SIDE = 16384
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """What a worker scores.
+
+    Attributes
+    ----------
+    runs : tuple of list of (str, ndarray)
+        Two runs of shards, or one for the pairs within it; of each shard the name of its part and
+        who its pictures show.
+    embedding_size : int
+    bins : int
+    wanted : list of int or None
+        The bins whose scores are kept; None to count.
+    cores : int
+        See :class:`lresnet_utils.cluster.engine.Engine`.
+    """
+
+    runs: tuple[list[tuple[str, np.ndarray]], ...]
+    embedding_size: int
+    bins: int
+    wanted: list[int] | None
+    cores: int
+
+
+def all_pairs_of(
+    embedded: EmbeddedSet,
+    far_targets: Iterable[float],
+    engine: Engine,
+    *,
+    bins: int = BINS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> AllPairs:
+    """Score and evaluate every pair of a set, in tiles of some thousand rows each way.
+
+    The numbers are those of :func:`lresnet_utils.verify.all_pairs.all_pairs` over the same
+    embeddings, whoever scores them: scores are exact and histograms add up. A worker holds a
+    tile's embeddings and one block of scores; this process two histograms and the scores of a few
+    bins.
+
+    Parameters
+    ----------
+    embedded : EmbeddedSet
+        Pictures that failed are left out.
+    far_targets : iterable of float
+    engine : Engine
+    bins : int
+    progress : callable
+        Called as ``progress(done, total)`` with numbers of tiles, of both passes together.
+
+    Raises
+    ------
+    DataError
+        When it is not known who the pictures show.
+    EvaluationError
+        As for :func:`lresnet_utils.verify.all_pairs.evaluate`.
+    """
+    side = max(1, _SIDE // embedded.record["shard_size"])
+    blocks = [{a.start: a, b.start: b} for a, b in tiles(embedded.n_shards, side)]
+    told = _Told(2 * len(blocks), progress)
+
+    def results(wanted: list[int] | None) -> Iterator:
+        tasks = (_task(embedded, block, bins, wanted, engine.cores) for block in blocks)
+        return told.each(spread(engine, tasks))
+
+    def count_all() -> np.ndarray:
+        total = np.zeros((2, bins), np.int64)
+        for counts in results(None):
+            total += counts
+        return total
+
+    def keep_all(wanted: list[int]) -> list[tuple[np.ndarray, ...]]:
+        parts = list(results(wanted))
+        return [
+            tuple(np.concatenate([part[place][kind] for part in parts]) for kind in (0, 1))
+            for place in range(len(wanted))
+        ]
+
+    n_images = embedded.record["n_images"] - embedded.record["n_failed"]
+    return evaluate(count_all, keep_all, n_images, far_targets, bins=bins)
+
+
+class _Told:
+    """Tells how many tiles are done."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
+        self._total, self._progress, self._done = total, progress, 0
+
+    def each(self, results: Iterable) -> Iterator:
+        for result in results:
+            self._done += 1
+            self._progress(self._done, self._total)
+            yield result
+
+
+def _task(
+    embedded: EmbeddedSet,
+    block: dict[int, slice],
+    bins: int,
+    wanted: list[int] | None,
+    cores: int,
+) -> Task:
+    size, identity = embedded.record["shard_size"], embedded.identity()
+    numbers = [range(run.start, run.stop) for run in block.values()]
+    runs = tuple(
+        [(str(n), np.array(identity[n * size : (n + 1) * size])) for n in run] for run in numbers
+    )
+    parts = {str(n): embedded.part(n) for run in numbers for n in run}
+    tile = _Tile(runs, embedded.record["embedding_size"], bins, wanted, cores)
+    return Task(_score, tile, embedded.folder, parts)
+
+
+def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:
+    # Whoever times something on that machine waits for the tile, and the next tile for them.
+    with machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
+        a, *others = (_rows(place, run, tile.embedding_size) for run in tile.runs)
+        b = others[0] if others else None
+        if tile.wanted is None:
+            return count(a, b, tile.bins)
+        return keep(a, b, tile.bins, tile.wanted)
+
+
+def _rows(place: Place, run: list[tuple[str, np.ndarray]], size: int) -> Rows:
+    """Read shards without the pictures that failed, whose rows are zeros."""
+    vectors = np.concatenate(
+        [read_rows(place.parts[name].path, (len(who), size), np.float32) for name, who in run]
+    )
+    usable = vectors.any(axis=1)
+    identity = np.concatenate([who for _, who in run])
+    return Rows.of(unit_rows(vectors[usable]), identity[usable])

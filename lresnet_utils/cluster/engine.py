@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
+import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lresnet_utils.cluster.tasks import Engine, Here
 from lresnet_utils.errors import ParamsError, RunError, nearest
 from lresnet_utils.machine.disk import HALF_MADE
 from lresnet_utils.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     import distributed
+
 
 Files = Literal["auto", "shared", "sent"]
 _FILES = ("auto", "shared", "sent")
@@ -164,3 +169,200 @@ def _content(name: str) -> str | None:
         return Path(name).read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+# Calls that can be made anywhere: what they read, what they make, and who makes them.
+
+# More calls at a time than this are not prepared, however many workers there are.
+_MOST_AT_ONCE = 512
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file, or a run of its bytes, that a task reads.
+
+    Attributes
+    ----------
+    path : Path
+    start, length : int
+        Bytes.
+    keep : bool
+        Whether a worker that was sent a copy should keep it for later tasks.
+    sha256 : str, optional
+        Of these bytes, where it is known.
+    """
+
+    path: Path
+    start: int
+    length: int
+    keep: bool = False
+    sha256: str | None = None
+
+    @classmethod
+    def whole(cls, path: Path, *, keep: bool = False, sha256: str | None = None) -> Part:
+        """Return all of a file."""
+        return cls(path, 0, path.stat().st_size, keep, sha256)
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.length)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the bytes, of which a block at a time is read."""
+        found, left = hashlib.sha256(), self.length
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            while block := file.read(min(left, _BLOCK_BYTES)):
+                found.update(block)
+                left -= len(block)
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task is at work.
+
+    Attributes
+    ----------
+    folder : Path
+        What is written here becomes part of the task's own folder.
+    parts : mapping of str to Part
+        What it reads, wherever that lies here.
+    """
+
+    folder: Path
+    parts: Mapping[str, Part]
+
+    def laid_out(self, prefix: str = "") -> Path:
+        """Return a folder where the parts of this prefix have the names that follow it.
+
+        That is the client's own folder where the worker sees it; otherwise links are made.
+        """
+        start = len(prefix)
+        own = {name[start:]: p for name, p in self.parts.items() if name.startswith(prefix)}
+        homes = {_home(part.path, name) for name, part in own.items()}
+        if len(homes) == 1 and None not in homes:
+            return homes.pop()
+        for name, part in own.items():
+            link = self.folder / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(part.path, link)
+        return self.folder
+
+
+@dataclass(frozen=True)
+class Task:
+    """A call to make somewhere.
+
+    Attributes
+    ----------
+    function : callable
+        Takes a :class:`Place` and `value`; what it returns is small. May be called again when the
+        worker that had it was lost.
+    value : object
+        Small, can be pickled.
+    folder : Path
+        Where its files belong, here.
+    parts : mapping of str to Part
+        What it reads, here.
+    resources : mapping of str to float
+        What its worker must have, such as ``{"tensorrt": 1}``, if any worker does.
+    """
+
+    function: Callable[[Place, Any], Any]
+    value: Any
+    folder: Path
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+def _home(path: Path, name: str) -> Path | None:
+    """Return the folder in which `path` is called `name`, if there is one.
+
+    Examples
+    --------
+    >>> _home(Path("/run/bs4/x.onnx"), "bs4/x.onnx").as_posix()
+    '/run'
+    >>> _home(Path("/cache/0123.onnx"), "bs4/x.onnx")
+    """
+    parts = Path(name).parts
+    return path.parents[len(parts) - 1] if path.parts[-len(parts) :] == parts else None
+
+
+class Engine(Protocol):
+    """Who does tasks.
+
+    Attributes
+    ----------
+    slots : int
+        Tasks worth giving at the same time; may change as workers come and go.
+    cores : int
+        Processors that one task may use; 0 for all that there are.
+    """
+
+    slots: int
+    cores: int
+
+    def call(self, task: Task) -> Any:
+        """Do a task and return what its function returned, with its files in its folder.
+
+        As many threads as there are slots may call this at the same time.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Give up what is under way: those calls raise."""
+        ...
+
+
+class Here:
+    """Does tasks in this process, one after the other."""
+
+    slots = 1
+    cores = 0
+
+    def call(self, task: Task) -> Any:
+        """Do a task here."""
+        return task.function(Place(task.folder, task.parts), task.value)
+
+    def cancel(self) -> None:
+        """Do nothing: no other thread is in a call."""
+
+
+def spread(engine: Engine, tasks: Iterable[Task]) -> Iterator[Any]:
+    """Do tasks, as many at a time as the engine takes, and yield what each returned.
+
+    Results come in the order in which the tasks end. Tasks are taken from the iterable as slots
+    become free, so neither tasks nor results pile up.
+
+    Raises
+    ------
+    Exception
+        Whatever a task raises; the others are then given up.
+
+    Examples
+    --------
+    >>> square = [Task(lambda place, x: x * x, n, Path()) for n in range(4)]
+    >>> list(spread(Here(), square))
+    [0, 1, 4, 9]
+    """
+    if engine.slots == 1:
+        yield from map(engine.call, tasks)
+        return
+    waiting, running = iter(tasks), set[Future]()
+    with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+        try:
+            while True:
+                room = max(0, min(engine.slots, _MOST_AT_ONCE) - len(running))
+                running |= {pool.submit(engine.call, task) for task in islice(waiting, room)}
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            if running:
+                engine.cancel()

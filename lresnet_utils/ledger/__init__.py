@@ -4,7 +4,7 @@
 stage made for one target; :mod:`lresnet_utils.running.resume` tells for each notebook why it must
 run, if it must.
 
-All of it is sealed (:mod:`lresnet_utils.ledger.signing`): what this user's processes did not write,
+All of it is sealed (:mod:`lresnet_utils.ledger.hashes`): what this user's processes did not write,
 or somebody changed since, is as if it were not there.
 """
 

@@ -14,8 +14,8 @@ _ROOT = Path(lresnet_utils.__file__).parent
 # What only guards and moves: no number changes with these.
 _INERT = frozenset(
     {
-        *("errors", "ledger", "ledger.code", "ledger.hashes", "ledger.keep", "ledger.signing"),
-        *("machine.exclusive", "machine.isolation", "machine.locks", "machine.processes"),
+        *("errors", "ledger", "ledger.code", "ledger.hashes", "ledger.keep"),
+        *("machine.isolation", "machine.locks", "machine.processes"),
     }
 )
 # Enough digits to tell versions of one file apart; records stay readable.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import math
 import os
 import platform
@@ -173,4 +175,18 @@ def _load_average() -> float | None:
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
+        return None
+
+
+def version_of(distribution: str) -> str | None:
+    """Return an installed package's version, or None when it is not installed.
+
+    Examples
+    --------
+    >>> version_of("no-such-package") is None
+    True
+    """
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
         return None

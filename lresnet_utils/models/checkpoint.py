@@ -17,7 +17,7 @@ from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
 from lresnet_utils.models.container import Container, Name, OtherTensorsError, View
 from lresnet_utils.untrusted.bytes import open_regular
-from lresnet_utils.untrusted.plain_arrays import MoreThanDataError
+from lresnet_utils.untrusted.pickle import MoreThanDataError
 
 # Where training scripts put the network's weights inside a larger checkpoint.
 _WRAPPERS = ("model", "state_dict", "state_dict_backbone", "model_state_dict", "backbone", "net")

@@ -22,9 +22,16 @@ import torch
 from torch import Tensor
 
 from lresnet_utils.untrusted.arrays import read_member
-from lresnet_utils.untrusted.pickle import STEPS, interpret, one_pickle
-from lresnet_utils.untrusted.plain_arrays import SYMBOLS, MoreThanDataError, PlainPickleError, word
-from lresnet_utils.untrusted.plain_machine import Machine
+from lresnet_utils.untrusted.pickle import (
+    STEPS,
+    SYMBOLS,
+    Machine,
+    MoreThanDataError,
+    PlainPickleError,
+    interpret,
+    one_pickle,
+    word,
+)
 
 MAX_PICKLE_BYTES = 16 * 2**20
 MAX_RECORDS = 100_000

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
+from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.timing import Timing
+from lresnet_utils.targets.vendor_logs import PerfRecord
 from lresnet_utils.verify.intervals import student_t
 
 MINIMUM_N = {50: 5, 90: 64, 99: 662}
@@ -156,3 +161,208 @@ def nearest_rank(values: ArrayLike, percent: int) -> float:
     # In whole numbers, since 0.9 * n may fall just above or below the rank.
     rank = -(-percent * len(ordered) // 100)
     return float(ordered[rank - 1])
+
+
+# How much faster one build is than another, from each one's mean and interval.
+
+METHOD = "Welch's t interval on the logarithm of the ratio of the mean rates, 95 %"
+_UPPER = 0.975
+
+
+def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ratio of two throughputs, second over first, with its interval.
+
+    Each mean's standard error is read back from its Student t interval, so published numbers are
+    enough. By the delta method the logarithm of a mean has the relative standard error; degrees
+    of freedom follow Welch and Satterthwaite.
+
+    Parameters
+    ----------
+    first, second : mapping
+        ``throughput_ips`` of a cell: ``value``, ``high``, ``n`` (repeats) and ``interval``;
+        ``high`` is None where a rate has no interval.
+
+    Returns
+    -------
+    dict
+        ``value``, ``low``, ``high``, ``interval``; without an interval on both sides ``low`` and
+        ``high`` are None and ``interval`` says why.
+
+    Examples
+    --------
+    >>> slow = {"value": 100.0, "high": 104.0, "n": 5}
+    >>> ratio = speed_ratio(slow, {"value": 150.0, "high": 157.5, "n": 5})
+    >>> f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+    '1.50 [1.42, 1.58]'
+    """
+    value = second["value"] / first["value"]
+    bare = [rate for rate in (first, second) if rate.get("high") is None or rate["n"] < 2]
+    if bare:
+        why = str(bare[0].get("interval") or "one of the rates has none").removeprefix("none: ")
+        return {"value": value, "low": None, "high": None, "interval": f"none: {why}"}
+    parts = [(_relative_error(rate) ** 2, rate["n"] - 1) for rate in (first, second)]
+    variance = sum(share for share, _ in parts)
+    if not variance:
+        return {"value": value, "low": value, "high": value, "interval": METHOD}
+    freedom = variance**2 / sum(share**2 / degrees for share, degrees in parts)
+    half = float(special.stdtrit(freedom, _UPPER)) * math.sqrt(variance)
+    return {
+        "value": value,
+        "low": value * math.exp(-half),
+        "high": value * math.exp(half),
+        "interval": METHOD,
+    }
+
+
+def _relative_error(rate: Mapping[str, Any]) -> float:
+    """Return the standard error of a mean as a share of it.
+
+    The upper end is used, since a lower one below zero is written as zero.
+    """
+    t = float(special.stdtrit(rate["n"] - 1, _UPPER))
+    return (rate["high"] - rate["value"]) / t / rate["value"]
+
+
+# From the times of single layers to what they say: rates, intensities, shares by kind.
+
+Layers = Sequence[Mapping[str, Any]]
+
+
+def roofline_points(layers: Layers) -> list[dict[str, Any]]:
+    """Return rate and arithmetic intensity of the layers whose arithmetic is counted.
+
+    Parameters
+    ----------
+    layers : sequence of dict
+        ``name``, ``kind``, ``ms``, ``flops`` and ``bytes`` per batch, as
+        :func:`lresnet_utils.targets.openvino.profile_layers` gives them.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``kind``, ``ms``, ``intensity`` (operations per byte of input, weights and
+        output) and ``tops`` (10^12 operations per second). A layer that took no time that the
+        clock could see, or whose bytes are not known, is left out.
+
+    Examples
+    --------
+    >>> layer = {"name": "a", "kind": "convolution", "ms": 2.0, "flops": 10**9, "bytes": 10**7}
+    >>> roofline_points([layer])
+    [{'name': 'a', 'kind': 'convolution', 'ms': 2.0, 'intensity': 100.0, 'tops': 0.5}]
+    """
+    return [
+        {
+            **{key: layer[key] for key in ("name", "kind", "ms")},
+            "intensity": layer["flops"] / layer["bytes"],
+            "tops": layer["flops"] / layer["ms"] / 1e9,
+        }
+        for layer in layers
+        if layer["flops"] and layer["bytes"] and layer["ms"]
+    ]
+
+
+def by_kind(layers: Layers) -> list[dict[str, Any]]:
+    """Add up the layers of each kind, those that take longest first.
+
+    Returns
+    -------
+    list of dict
+        ``kind``, ``n`` layers, ``ms`` per batch, ``share`` of the time of all layers,
+        ``flops_share`` of the counted arithmetic, and ``tops`` (None where none is counted).
+
+    Examples
+    --------
+    >>> a = {"kind": "convolution", "ms": 3.0, "flops": 6 * 10**9}
+    >>> b = {"kind": "reorder", "ms": 1.0, "flops": 0}
+    >>> [(row["kind"], row["share"], row["tops"]) for row in by_kind([b, a])]
+    [('convolution', 0.75, 2.0), ('reorder', 0.25, None)]
+    """
+    whole_ms = sum(layer["ms"] for layer in layers)
+    whole_flops = sum(layer["flops"] for layer in layers)
+    rows = []
+    for kind in {layer["kind"] for layer in layers}:
+        some = [layer for layer in layers if layer["kind"] == kind]
+        ms, flops = sum(layer["ms"] for layer in some), sum(layer["flops"] for layer in some)
+        rows.append(
+            {
+                "kind": kind,
+                "n": len(some),
+                "ms": ms,
+                "share": ms / whole_ms if whole_ms else 0.0,
+                "flops_share": flops / whole_flops if whole_flops else 0.0,
+                "tops": flops / ms / 1e9 if flops and ms else None,
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["ms"], row["kind"]))
+
+
+# The speed that vendors' tools measured, in the words of the speed that is measured here.
+
+_UNCOUNTED = "the tool's summary does not say of how many executions it is"
+
+
+def tool_figures(records: Sequence[PerfRecord]) -> dict[str, Any]:
+    """Summarise the runs of one tool as ``6_perf`` records a target.
+
+    Parameters
+    ----------
+    records : sequence of PerfRecord
+        One per run, all of one tool and batch size.
+
+    Returns
+    -------
+    dict
+        ``throughput_ips``: ``value`` (mean of the runs), ``low``, ``high`` (Student t over the
+        runs, 95 %), ``n`` runs, ``interval``. ``latency_ms``: the median over the runs of the
+        tool's own ``p50`` per batch; ``p90`` and ``p99`` are refused, since their rule (see
+        :data:`lresnet_utils.perf.statistics.MINIMUM_N`) needs a count that the logs do not give,
+        so that ``n`` is None; ``refused`` says why. ``clock`` and ``latency_clock`` say what the
+        tool's clocks cover; figures of other clocks are no match. ``tool``, ``notes``, ``logs``
+        (file and SHA-256) and ``samples``.
+
+    Raises
+    ------
+    TargetError
+        When there is no record, or they are of several tools or batch sizes.
+    """
+    if not records:
+        raise TargetError("There is no record of the tool's speed.")
+    if len({(record.tool, record.batch_size) for record in records}) > 1:
+        raise TargetError("Records of several tools or batch sizes do not make one figure.")
+    first = records[0]
+    rates = [record.throughput_ips for record in records]
+    return {
+        "throughput_ips": _interval(rates),
+        "latency_ms": _latency(records),
+        "tool": first.tool,
+        "clock": first.throughput_clock,
+        "latency_clock": first.latency_clock,
+        "notes": list(dict.fromkeys(note for record in records for note in record.notes)),
+        "logs": [{"file": record.source, "sha256": record.sha256} for record in records],
+        "samples": {"throughput_ips": rates},
+    }
+
+
+def _interval(rates: list[float]) -> dict[str, Any]:
+    if len(rates) < 2:
+        method = "none: a single run has no spread"
+        return {"value": rates[0], "low": None, "high": None, "n": 1, "interval": method}
+    value, low, high = (float(x) for x in student_t(rates))
+    return {
+        "value": value,
+        "low": max(low, 0.0),
+        "high": high,
+        "n": len(rates),
+        "interval": "Student t over the tool's runs, 95 %",
+    }
+
+
+def _latency(records: Sequence[PerfRecord]) -> dict[str, Any]:
+    medians = [record.latency_ms.get("p50") for record in records]
+    refused = {"p90": _UNCOUNTED, "p99": _UNCOUNTED}
+    if None in medians:
+        refused = {"p50": f"{records[0].tool} does not give it"} | refused
+        p50 = None
+    else:
+        p50 = float(np.median(medians))
+    return {"p50": p50, "p90": None, "p99": None, "n": None, "refused": refused}

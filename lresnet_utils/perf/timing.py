@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets.session import Session
+from lresnet_utils.machine.isolation import Child, LimitOptions
+from lresnet_utils.results import OK
+from lresnet_utils.targets.attempts import attempt
+from lresnet_utils.targets.base import Artefact, Session, Target
 
 
 @dataclass(frozen=True)
@@ -214,3 +219,84 @@ def _stamps(session: Session, batch: np.ndarray, untimed: int, seconds: float) -
         session.infer(batch)
         stamps.append(time.perf_counter_ns())
     return stamps
+
+
+# Targets at work in processes of their own: built, embedding, or taking turns at being timed.
+
+
+def open_turns(
+    target: Target,
+    artefact: Artefact,
+    batch: np.ndarray,
+    stack: ExitStack,
+    *,
+    limits: LimitOptions,
+    log: Path,
+) -> tuple[dict[str, Any], TakeTurn, int | None]:
+    """Load a build and see it through one batch, so that a broken one fails alone and early.
+
+    Parameters
+    ----------
+    target, artefact : Target, Artefact
+    batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+        The network input that every inference gets.
+    stack : ExitStack
+        Closes the session.
+    limits, log : LimitOptions, Path
+        As for :class:`lresnet_utils.machine.isolation.Child`.
+
+    Returns
+    -------
+    dict, callable, int or None
+        The target's entry, what takes its turns where the entry is "ok", and its process.
+    """
+    ask: Callable[..., Any]
+    pid = None
+    if limits.own_process:
+        how = {"limits": limits, "log": log, "doing": "timing"}
+        child = stack.enter_context(Child(_session, target, artefact, batch, **how))
+        ask, pid = child.ask, child.pid
+        entry = attempt(ask)
+    else:
+        running = _session(target, artefact, batch)
+        stack.callback(running.close)
+        entry = next(running)
+
+        def ask(message: Any, **_: Any) -> Any:
+            return running.send(message)
+
+    def take(untimed: int, seconds: float) -> Turn:
+        message = {"untimed": untimed, "seconds": seconds}
+        # The memory of what a session may have started is not looked at: that takes the time of
+        # the very processors that are timed.
+        reply = ask(message, seconds=limits.seconds + seconds, tree=False)
+        if "failure" in reply:
+            raise TargetError(reply["failure"])
+        return Turn(np.asarray(reply["latencies_ms"]), reply["seconds"])
+
+    return entry, take, pid
+
+
+def _session(target: Target, artefact: Artefact, batch: np.ndarray) -> Generator[Any, Any, None]:
+    """Yield the entry of a build that was loaded, then one turn for each that is asked for."""
+    with ExitStack() as stack:
+        opened = []
+
+        def load() -> dict[str, Any]:
+            opened.append(stack.enter_context(target.load(artefact)))
+            opened[0].infer(batch)
+            return {}
+
+        entry = attempt(load)
+        asked = yield entry
+        while entry["status"] == OK:
+            asked = yield _turn(opened[0], batch, **asked)
+
+
+def _turn(session: Any, batch: np.ndarray, **asked: Any) -> dict[str, Any]:
+    try:
+        turn = take_turn(session, batch, **asked)
+    except Exception as error:  # a runtime may raise anything; the others must get their turn
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return {"failure": lines[0].rstrip(".")}
+    return {"latencies_ms": turn.latencies_ms, "seconds": turn.seconds}

@@ -10,14 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.report.charts import style, wide_font
+from lresnet_utils.errors import visible
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.report.charts import style
 from lresnet_utils.report.timed import LEFT, marks
 from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_number
 
 _FONTS = "system-ui,sans-serif"
 _STATUS = {
@@ -172,7 +176,7 @@ def inline_svg(figure: Any, alt: str) -> str:
     body = body.replace(style.INK, "currentColor")
     body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
     # The layout was made with DejaVu Sans, which is wider than any of these.
-    body = re.sub(rf"'{style.FONT}'(, '{wide_font.NAME}')?", _FONTS, body)
+    body = re.sub(rf"'{style.FONT}'(, '{style.NAME}')?", _FONTS, body)
     # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
     body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
     body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)
@@ -348,7 +352,7 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
         return "–"
     if isinstance(value, Mapping) and "value" in value:
         write = lambda number: _text(number, form)  # noqa: E731
-        return style.fmt_interval(value["value"], value.get("low"), value.get("high"), write)
+        return fmt_interval(value["value"], value.get("low"), value.get("high"), write)
     if callable(form):
         return form(value)
     if isinstance(value, bool):
@@ -356,5 +360,46 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if _is_number(value):
         if form:
             return format(value, form).replace("-", "\u2212")
-        return style.fmt_count(value) if isinstance(value, Integral) else style.fmt_number(value)
+        return fmt_count(value) if isinstance(value, Integral) else fmt_number(value)
     return recorded(str(value))
+
+
+# Charts as SVG files of their own.
+
+_NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
+
+
+def write_figures(folder: Path, displays: Mapping[str, Any]) -> list[Path]:
+    """Write each chart as ``<name>.svg``, with its description inside.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when needed.
+    displays : dict
+        File name to a display that has numbers.
+
+    Returns
+    -------
+    list of Path
+        In the order of `displays`. The same numbers give the same bytes.
+    """
+    return [
+        write_text(folder / f"{name}.svg", standalone_svg(display))
+        for name, display in displays.items()
+        if not display.is_empty
+    ]
+
+
+def standalone_svg(display: Any) -> str:
+    """Return a chart as a whole SVG document: black on white, readable by itself."""
+    text = inline_svg(display.plot().figure_, display.describe())
+    width, height = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', text).groups()
+    # A page lends its colours to an inline chart; a file has to bring its own.
+    text = re.sub(r"var\(--lr-paper[^;\"]*?Canvas\)\)", style.PAPER, text)
+    about = f"<title>{escape(tr(display.title))}</title><desc>{escape(display.describe())}</desc>"
+    paper = f'<rect width="100%" height="100%" fill="{style.PAPER}"/>'
+    head, _, body = text.partition(">")
+    head = head.replace("<svg", f'<svg {_NAMESPACE} width="{width}pt" height="{height}pt"', 1)
+    head = re.sub(r' style="[^"]*"', f' style="color:{style.INK}"', head)
+    return visible(f"{head}>{about}{paper}{body}\n")

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lresnet_utils.comparison.reports import Comparison, summary, withheld
 from lresnet_utils.errors import one_line, print_line
 from lresnet_utils.machine.disk import sha256_file
-from lresnet_utils.report.charts.style import (
-    fmt_interval,
-    fmt_number,
-    fmt_percent,
-    fmt_points,
-    fmt_rate,
-)
 from lresnet_utils.report.pages.compare import pair_name
+from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_points, fmt_rate
 
 if TYPE_CHECKING:
     from lresnet_utils.running.run_pages import Checked

@@ -13,10 +13,10 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from lresnet_utils.errors import LResNetError, StorageError
-from lresnet_utils.ledger.signing import sign
+from lresnet_utils.ledger.hashes import sign
 from lresnet_utils.machine.disk import HALF_MADE, require_room
-from lresnet_utils.machine.exclusive import HELD, machine
 from lresnet_utils.machine.isolation import LimitOptions
+from lresnet_utils.machine.locks import HELD, machine
 from lresnet_utils.machine.processes import end_marked, guard
 from lresnet_utils.run import project_root
 from lresnet_utils.running.kernels import PrivateKernelManager, kernel_settings

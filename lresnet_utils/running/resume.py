@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from lresnet_utils.ledger.cache import machine_key
+from lresnet_utils.data.readers.csv import files_of
+from lresnet_utils.data.source import PAIR_WORDS
 from lresnet_utils.ledger.code import code_of, data_of, imports
-from lresnet_utils.ledger.hashes import Hashes
-from lresnet_utils.ledger.keep import COMPUTING
-from lresnet_utils.ledger.provenance import versions
-from lresnet_utils.ledger.signing import read_sealed, write_sealed
+from lresnet_utils.ledger.custody import versions
+from lresnet_utils.ledger.hashes import Hashes, read_sealed, write_sealed
+from lresnet_utils.ledger.keep import COMPUTING, machine_key
 from lresnet_utils.machine.disk import read_json, to_json
 from lresnet_utils.params import Params
-from lresnet_utils.run import RunFolder
-from lresnet_utils.running.difference import difference
+from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.running.plan import TIMED, Job, needs, parameters, phases
-from lresnet_utils.running.sources import offers, sources
+from lresnet_utils.targets import get_target
+from lresnet_utils.targets.tools import ToolTarget
 
 # Notebooks and pages show results, which later stages read from the other files.
 _SHOWN = (".ipynb", ".html")
@@ -174,3 +175,115 @@ def read_back(value: Any) -> Any:
 def _modules(notebook: Path) -> list[str]:
     cells = nbformat.read(notebook, as_version=4).cells
     return [name for cell in cells if cell.cell_type == "code" for name in imports(cell.source)]
+
+
+# What a run depends on outside its folder: files that its params name, tools that are there.
+
+# Values in the place of a file's name.
+_WORDS = ("packaged", "seeded", "recorded", "orl", "none", None)
+
+
+def sources(values: dict[str, Any]) -> list[Path]:
+    """Return the files outside the run's folder that a notebook's parameters name.
+
+    Parameters
+    ----------
+    values : dict
+        For the notebook's parameter cell.
+
+    Returns
+    -------
+    list of Path
+        Sorted; they need not exist.
+    """
+    return sorted(set(_named(values)))
+
+
+def _named(values: dict[str, Any]) -> Iterator[Path]:
+    tools = values.get("tools", {})
+    sets = [values.get("dataset"), *(given["source"] for given in values.get("more", []))]
+    pairs = [values.get("pairs"), *(given["pairs"] for given in values.get("more", []))]
+    for word in (values.get("weights"), tools.get("aipp_config"), *sets):
+        if word not in _WORDS:
+            yield resolve(word)
+    if str(values.get("weights", "")).endswith(".onnx"):
+        from lresnet_utils.graph.reading import external_files  # most runs need no onnx here
+
+        yield from external_files(resolve(values["weights"]))
+    for word in sets:
+        if word not in _WORDS and resolve(word).suffix == ".csv":
+            yield from files_of(resolve(word))
+    for word in pairs:
+        if word is not None and word not in PAIR_WORDS:
+            yield resolve(word)
+    for given in values.get("fixed_thresholds", []):
+        if isinstance(given, str):
+            yield resolve(given)
+    if tools.get("replay_folder"):
+        yield from (path for path in resolve(tools["replay_folder"]).rglob("*") if path.is_file())
+
+
+def offers(params: Params) -> dict[str, Any]:
+    """Return for each target what this machine offers: versions and, behind tools, which are there.
+
+    What is unavailable today may be installed tomorrow, and then its cells run.
+    """
+    found = {}
+    for name in params.targets:
+        target = get_target(name, params.tools)
+        able = target.available() if isinstance(target, ToolTarget) else None
+        found[name] = {"versions": target.versions()} | (
+            {} if able is None else {"ok": able.ok, "reason": able.reason, "note": able.note}
+        )
+    return found
+
+
+# The first difference between what something was made from and what it would be made from.
+
+_WHAT = {
+    "parameters": "parameter {} is now {}",
+    "versions": "{} is now {}",
+    "code": "{} was edited",
+    "sources": "{} has other contents",
+    "inputs": "{} has other contents",
+    "machine": "another machine: {} is {}",
+    "offers": "{} is offered otherwise here",
+    "run": "parameter {} is now {}",
+}
+_OTHER = {"notebook": "the notebook was edited"}
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """Say in words what changed first, or return None when nothing did.
+
+    Examples
+    --------
+    >>> before = {"notebook": "a", "parameters": {"flip": True, "seed": 0}}
+    >>> difference(before, before) is None
+    True
+    >>> difference(before, {"notebook": "a", "parameters": {"flip": False, "seed": 0}})
+    'parameter flip is now false'
+    >>> difference(before, {"notebook": "b", "parameters": before["parameters"]})
+    'the notebook was edited'
+    """
+    for group in sorted(set(before) | set(now), key=_order):
+        old, new = before.get(group), now.get(group)
+        if old == new:
+            continue
+        if not (isinstance(old, dict) and isinstance(new, dict) and group in _WHAT):
+            return _OTHER.get(group, f"what is recorded of its {group} is of another kind")
+        name = next(n for n in sorted(set(old) | set(new)) if old.get(n) != new.get(n))
+        return _WHAT[group].format(name, _short(new.get(name)))
+    return None
+
+
+def _order(group: str) -> int:
+    known = [*_OTHER, *_WHAT]
+    return known.index(group) if group in known else len(known)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "absent"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

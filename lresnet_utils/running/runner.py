@@ -14,10 +14,8 @@ import yaml
 
 from lresnet_utils.errors import StorageError
 from lresnet_utils.ledger import FRESH
-from lresnet_utils.ledger.custody import files_of
-from lresnet_utils.ledger.provenance import provenance
-from lresnet_utils.machine.disk import WHEN_FULL, write_json, write_text
-from lresnet_utils.machine.reserve import Reserve
+from lresnet_utils.ledger.custody import files_of, provenance
+from lresnet_utils.machine.disk import WHEN_FULL, Reserve, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.running.executor import Done, Executor, LocalExecutor, Task, first_line

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.network_input import pixel_range
 from lresnet_utils.graph.face_parity import timing_batch
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES
-from lresnet_utils.ledger.cache import remembered
-from lresnet_utils.ledger.custody import Link
-from lresnet_utils.ledger.keep import Parts
-from lresnet_utils.machine.exclusive import machine
+from lresnet_utils.ledger.custody import Link, made
+from lresnet_utils.ledger.keep import Parts, remembered
 from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.perf.apart import attempt_apart
+from lresnet_utils.machine.locks import machine
+from lresnet_utils.results import UNAVAILABLE
 from lresnet_utils.run import ONNX, RunFolder
-from lresnet_utils.stages.links import of_build
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.attempts import UNAVAILABLE
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target
-from lresnet_utils.targets.recipe import Recipe
+from lresnet_utils.targets.attempts import attempt_apart
+from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Recipe, Target
 from lresnet_utils.targets.tools import ToolTarget, UnavailableError
-from lresnet_utils.tuning.calibration import Calibration, choose_calibration
-from lresnet_utils.tuning.int8 import Int8Search, quantised_files, running_of
+from lresnet_utils.tuning.int8 import (
+    Calibration,
+    Int8Search,
+    choose_calibration,
+    quantised_files,
+    running_of,
+)
 from lresnet_utils.tuning.judge import draw_sample
 from lresnet_utils.tuning.search import Bench, Graphs, choose_rewrites, choose_running
-from lresnet_utils.untrusted.build_options import BuildOptions
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import BuildOptions, ToolOptions
 
 INT8 = "int8"
 BEFORE = "the graph as simplified, run the default way"
@@ -365,3 +366,41 @@ class _Work:
 
 def _operators(path: Path) -> dict[str, int]:
     return summarise(path).operators
+
+
+def of_build(
+    run: RunFolder,
+    target: Target,
+    files: ModelFiles,
+    artefact: Artefact,
+    *,
+    rewritten: tuple[Path, Iterable[str]] | None = None,
+    int8: Mapping[str, Any] | None = None,
+) -> list[Link]:
+    """Return the links from the simplified graph to a target's build.
+
+    Parameters
+    ----------
+    run, target, files, artefact : RunFolder, Target, ModelFiles, Artefact
+        `files` as the build got them.
+    rewritten : (Path, iterable of str), optional
+        The rewritten graph on the way, and the names of the rewrites.
+    int8 : mapping, optional
+        What the search for an int8 recipe found: ``recipe`` and ``calibration``.
+    """
+    links, sources = [], target.sources(files)
+    graph = files.onnx
+    if rewritten is not None:
+        graph, names = rewritten
+        links.append(made(run, graph, [files.onnx], options={"rewrites": list(names)}))
+    if int8 is not None:
+        pictures = [image_file(run.faces, name) for name in int8["calibration"]["variants"]]
+        # OpenVINO keeps a graph and its weights in two files.
+        parts = [files.graph, files.graph.with_suffix(".bin")]
+        sources = tuple(path for path in parts if path.is_file())
+        how = {"tools": target.versions(), "repeatable": target.repeatable}
+        how |= {"options": int8["recipe"]}
+        links += [made(run, path, [graph, *pictures], **how) for path in sources]
+    built = {"tools": target.versions(), "options": artefact.options}
+    built |= {"repeatable": target.repeatable}
+    return [*links, made(run, artefact.path, sources, sha256=artefact.sha256, **built)]

@@ -14,19 +14,17 @@ from lresnet_utils.data.face_set import image_file
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.face_parity import timing_batch
 from lresnet_utils.ledger.keep import WHOLE, Parts
-from lresnet_utils.machine.exclusive import machine as machine_alone
 from lresnet_utils.machine.facts import machine, usable_cores
 from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.machine.load import LoadWatch
-from lresnet_utils.perf.apart import attempt_apart, open_turns
+from lresnet_utils.machine.locks import machine as machine_alone
 from lresnet_utils.perf.ceilings import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
-from lresnet_utils.perf.statistics import latency_summary, throughput_interval
-from lresnet_utils.perf.timing import TakeTurn, Timing, time_turns
-from lresnet_utils.perf.tool_figures import tool_figures
+from lresnet_utils.perf.statistics import latency_summary, throughput_interval, tool_figures
+from lresnet_utils.perf.timing import TakeTurn, Timing, open_turns, time_turns
+from lresnet_utils.results import CLEAN, FAILED, OK
 from lresnet_utils.run import NO_FACES, RunFolder
-from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.attempts import FAILED, OK, attempt, build_of, carried, not_ok
+from lresnet_utils.targets.attempts import attempt, attempt_apart, build_of, carried, not_ok
 from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.openvino import OpenVinoTarget
 from lresnet_utils.targets.tool_files import rates_of

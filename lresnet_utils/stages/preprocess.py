@@ -10,15 +10,16 @@ from tqdm import tqdm
 
 from lresnet_utils.data.align import alignment
 from lresnet_utils.data.collection import Align
-from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.guide_files import write_guide_files
 from lresnet_utils.data.known_sets import licence_of
+from lresnet_utils.data.packaged import _PACKAGED
 from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
 from lresnet_utils.errors import DataError
+from lresnet_utils.ledger.custody import Link, given, made
 from lresnet_utils.ledger.keep import WHOLE, Parts
 from lresnet_utils.params import MoreSet
 from lresnet_utils.run import RunFolder, resolve
-from lresnet_utils.stages.links import of_faces
 
 
 def preprocess(
@@ -135,3 +136,34 @@ def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "abs
             progress=lambda done, total: bar.update(done - bar.n),
         )
     return {"n_files": written.n_files, "bytes_per_file": written.bytes_per_file, "paths": paths}
+
+
+# What the decoded pictures and the degraded copies depend on.
+_PICTURES = ("opencv-python-headless", "numpy")
+
+
+def of_faces(run: RunFolder, faces: FaceSet) -> list[Link]:
+    """Return the links from a set of faces to the image store."""
+    about, source = faces.describe(), faces.record["source"]
+    name = f"{Path(source).name} (faces)"
+    variants = {variant["name"]: variant for variant in about["variants"]}
+    tools = (*_PICTURES, *_PACKAGED.get(source, ()))
+    return [
+        given(
+            name,
+            faces.sha256,
+            form=about.get("kind", ".bin set"),
+            pairs_sha256=about["pairs_sha256"],
+        ),
+        made(run, faces.folder / "pairs.npz", [name], tools=("numpy",)),
+        *(
+            made(
+                run,
+                image_file(faces.folder, variant),
+                [name],
+                tools=tools,
+                options={"variant": variant, "made": variants[variant]["description"]},
+            )
+            for variant in faces.variants
+        ),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from lresnet_utils.findings.preconditions import preconditions
 from lresnet_utils.findings.sentences import said_json
 from lresnet_utils.ledger.custody import files_of, gather
 from lresnet_utils.machine.disk import read_json, sha256_file, write_json
+from lresnet_utils.results import FAILED, OK, UNAVAILABLE
 from lresnet_utils.run import NO_FACES, RunFolder, unplaced
-from lresnet_utils.stages.tuned import tuning
-from lresnet_utils.targets.attempts import FAILED, OK, UNAVAILABLE
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
@@ -280,3 +280,43 @@ def _timed(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "ceiling_fraction_reason": ceiling.get("refused"),
         "ceiling": None if "refused" in ceiling else ceiling,
     }
+
+
+# What tuning bought: a build as chosen against the same network as a user would first run it.
+
+NO_SEARCH = "nothing was searched for this target, so there is no before and after"
+
+
+def tuning(built: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare a target's chosen build with the one it started from.
+
+    Parameters
+    ----------
+    built : mapping
+        A target's entry of ``2_compile``.
+
+    Returns
+    -------
+    dict
+        ``tuning``: None, or ``before`` in words, ``before_ips`` and ``after_ips`` (images per
+        second) and ``ratio``, each with interval and n and all from one group of measurements
+        taken in turns; ``measured_at`` (UTC) and ``reused`` (True when from an earlier run on
+        this machine). ``tuning_refused``: None, or why there is none.
+    """
+    found = built.get("running")
+    if found is None:
+        return {"tuning": None, "tuning_refused": NO_SEARCH}
+    before = found["before"]
+    if before["failure"]:
+        why = f"{before['what']} could not be timed: {before['failure']}"
+        return {"tuning": None, "tuning_refused": why}
+    chosen = next(way for way in found["candidates"] if way["chosen"])
+    compared = {
+        "before": before["what"],
+        "before_ips": before["throughput_ips"],
+        "after_ips": chosen["throughput_ips"],
+        "ratio": found["ratio"],
+        "measured_at": found["measured_at"],
+        "reused": found["reused"],
+    }
+    return {"tuning": compared, "tuning_refused": None}

@@ -8,16 +8,14 @@ for.
 from __future__ import annotations
 
 from lresnet_utils.errors import ParamsError, nearest
-from lresnet_utils.targets.ascend import AscendTarget
+from lresnet_utils.targets.ascend import AscendTarget, CannTarget
 from lresnet_utils.targets.base import Target
-from lresnet_utils.targets.cann import CannTarget
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeTarget
 from lresnet_utils.targets.openvino import OpenVinoTarget
-from lresnet_utils.targets.pytorch import TorchTarget
+from lresnet_utils.targets.pytorch import TorchCompileTarget, TorchTarget
 from lresnet_utils.targets.replay import ReplayTarget
 from lresnet_utils.targets.tensorrt import TensorRtTarget
-from lresnet_utils.targets.torch_compile import TorchCompileTarget
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 TARGETS: dict[str, Target] = {
     target.name: target

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import LResNetError, StorageError
+from lresnet_utils.machine.disk import require_room
+from lresnet_utils.machine.isolation import LimitOptions, apart
+from lresnet_utils.results import FAILED, OK, UNAVAILABLE
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.base import Artefact
 from lresnet_utils.targets.tools import UnavailableError
-
-OK = "ok"
-UNAVAILABLE = "unavailable"
-FAILED = "failed"
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -57,17 +57,6 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         }
 
 
-def cell_name(cell: Mapping[str, Any]) -> str:
-    """Return a cell's name.
-
-    Examples
-    --------
-    >>> cell_name({"batch_size": 16, "target": "torch-fp32"})
-    '16/torch-fp32'
-    """
-    return f"{cell['batch_size']}/{cell['target']}"
-
-
 def not_ok(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what a later stage says of a target that did not get this far."""
     return {name: entry.get(name) for name in ("status", "reason", "remedy")}
@@ -94,3 +83,38 @@ def build_of(run: RunFolder, batch_size: int, entry: dict[str, Any]) -> Artefact
     """
     artefact = Artefact.from_json(entry["artefact"])
     return replace(artefact, path=run.engine(batch_size, artefact.target) / artefact.path.name)
+
+
+def attempt_apart(
+    work: Callable[..., dict[str, Any]],
+    *arguments: Any,
+    limits: LimitOptions,
+    log: Path,
+    doing: str,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Run one target's work in a process of its own and return its part of the record.
+
+    What the process does to itself (a crash, a hang, too much memory) is a failure like others.
+
+    Parameters
+    ----------
+    work, arguments
+        A function of an importable module, which returns plain values, and what it is given.
+    limits, log, doing, seconds
+        As for :func:`lresnet_utils.machine.isolation.apart`.
+
+    Raises
+    ------
+    StorageError
+        When the work failed and the disk is full: runtimes seldom tell that this was why.
+    """
+    how = {"limits": limits, "log": log, "doing": doing, "seconds": seconds}
+    entry = attempt(lambda: apart(_attempted, work, *arguments, **how))
+    if entry["status"] == FAILED:
+        require_room(log.parent)
+    return entry
+
+
+def _attempted(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    return attempt(lambda: work(*arguments))

@@ -7,21 +7,23 @@ import importlib.metadata
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.machine.disk import atomic_path, sha256_file, to_json
-from lresnet_utils.machine.facts import usable_cores
-from lresnet_utils.targets.session import Session
+from lresnet_utils.machine.facts import usable_cores, version_of
 
 if TYPE_CHECKING:
     from lresnet_utils.targets.embed import Embedding
-    from lresnet_utils.untrusted.options import ToolOptions
+    from lresnet_utils.untrusted.settings import ToolOptions
+
 
 REBUILD = "build it again: run 2_compile"
 
@@ -270,20 +272,6 @@ class Target(ABC):
             raise TargetError(f"{self.name}: {able.reason}", fix=able.remedy)
 
 
-def version_of(distribution: str) -> str | None:
-    """Return an installed package's version, or None when it is not installed.
-
-    Examples
-    --------
-    >>> version_of("no-such-package") is None
-    True
-    """
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def importable(module: str, package: str) -> Availability:
     """Say whether a runtime's Python module can be imported, by importing it.
 
@@ -322,3 +310,163 @@ def _told(what: str, where: Path, fix: str) -> Iterator[None]:
         lines = [line for line in lines if not line.startswith("Exception from ")] or lines
         detail = lines[0][:300] if lines else type(error).__name__
         raise TargetError(f"{what}: {detail}", where=str(where), fix=fix) from error
+
+
+# A build that is loaded and runs batches.
+
+IMAGE_SHAPE = (3, 112, 112)
+
+
+class Session(ABC):
+    """A loaded build that turns batches into embeddings; use it as a context manager.
+
+    Parameters
+    ----------
+    batch_size, embedding_size : int
+        Rows of every input, and numbers per row of every output.
+    lanes : int, default 1
+        Batches that the build works on at the same time when it is given that many; a runtime
+        with one stream per core has as many lanes as streams.
+    """
+
+    def __init__(self, batch_size: int, embedding_size: int, lanes: int = 1) -> None:
+        self.batch_size = batch_size
+        self.embedding_size = embedding_size
+        self.lanes = lanes
+        self._workers: ThreadPoolExecutor | None = None
+
+    def infer(self, batch: np.ndarray) -> np.ndarray:
+        """Run the network on one batch and wait for the result.
+
+        As many threads as there are lanes may call it at the same time.
+
+        Parameters
+        ----------
+        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+            C-contiguous network input.
+
+        Returns
+        -------
+        ndarray of float32, shape (batch_size, embedding_size)
+            The network's output as it is, not normalised. The caller owns it: no later call
+            changes it.
+
+        Raises
+        ------
+        TargetError
+            When the batch or the runtime's answer has another shape or type.
+        """
+        expected = (self.batch_size, *IMAGE_SHAPE)
+        if batch.shape != expected or batch.dtype != np.float32 or not batch.flags.c_contiguous:
+            raise TargetError(
+                f"This build takes C-contiguous float32 {expected}, "
+                f"not {batch.dtype.name} {batch.shape}."
+            )
+        features = self._run(batch)
+        if features.shape != (self.batch_size, self.embedding_size):
+            raise TargetError(
+                f"The runtime gave an output of shape {features.shape}, "
+                f"not {(self.batch_size, self.embedding_size)}."
+            )
+        return features
+
+    def submit(self, batch: np.ndarray) -> Future[np.ndarray]:
+        """Start :meth:`infer` on one batch and return; what is beyond the lanes waits its turn.
+
+        Parameters
+        ----------
+        batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+            Must not be changed before the result is there.
+
+        Returns
+        -------
+        Future of ndarray
+            Of what :meth:`infer` returns, or raises.
+        """
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
+        return self._workers.submit(self.infer, batch)
+
+    @abstractmethod
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        """Return a new float32 array; called by up to `lanes` threads at the same time."""
+
+    def close(self) -> None:
+        """Drop batches that have not started and free what the runtime holds.
+
+        A second call does nothing.
+        """
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+            self._workers = None
+        self._free()
+
+    def _free(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
+        """Free what the runtime holds; a second call does nothing."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# How a graph is quantised, in words that do not depend on the runtime.
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of quantising a network to int8.
+
+    Attributes
+    ----------
+    activations : {'symmetric', 'asymmetric'}
+        Whether the ranges of activations are centred on zero. Weights always are, with one scale
+        per output channel.
+    rest : {'fp32', 'bf16'}
+        Precision of the layers that are not quantised.
+    bias : {'accurate', 'fast'}
+        How NNCF corrects the biases for what rounding does to the means: by running the layers
+        one after the other, or from statistics gathered once.
+    kept : tuple of str
+        Nodes of the graph that are left out of the quantisation, by name.
+    rewrites : tuple of str
+        Rewrites of the graph before it is quantised.
+    """
+
+    activations: Literal["symmetric", "asymmetric"]
+    rest: Literal["fp32", "bf16"] = "fp32"
+    bias: Literal["accurate", "fast"] = "accurate"
+    kept: tuple[str, ...] = ()
+    rewrites: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"kept": list(self.kept), "rewrites": list(self.rewrites)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """Return the recipe that :meth:`to_json` described.
+
+        Examples
+        --------
+        >>> recipe = Recipe("symmetric", kept=("/conv1",))
+        >>> Recipe.from_json(recipe.to_json()) == recipe
+        True
+        """
+        lists = {name: tuple(values[name]) for name in ("kept", "rewrites")}
+        return cls(**(values | lists))
+
+    def title(self) -> str:
+        """Return a few words for a table.
+
+        Examples
+        --------
+        >>> Recipe("symmetric", kept=("a", "b")).title()
+        'symmetric activations, 2 layers kept in fp32'
+        """
+        words = f"{self.activations} activations"
+        if self.kept:
+            layers = "layer" if len(self.kept) == 1 else "layers"
+            return f"{words}, {len(self.kept)} {layers} kept in {self.rest}"
+        return f"{words}, the rest in {self.rest}" if self.rest != "fp32" else words

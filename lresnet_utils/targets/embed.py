@@ -16,7 +16,7 @@ from lresnet_utils.targets.pipeline import Inference, Parts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:  # targets import this module
-    from lresnet_utils.targets.session import Session
+    from lresnet_utils.targets.base import Session
 
 ZERO = "the network's output is zero"
 NOT_FINITE = "the network's output is not finite"

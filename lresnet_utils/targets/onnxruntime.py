@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Target, importable
-from lresnet_utils.targets.session import Session
+from lresnet_utils.targets.base import (
+    Artefact,
+    Availability,
+    ModelFiles,
+    Session,
+    Target,
+    importable,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from lresnet_utils.targets.recipe import Recipe
+    from lresnet_utils.targets.base import Recipe
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
@@ -46,8 +52,8 @@ class OnnxRuntimeTarget(Target):
         return importable("onnxruntime", "onnxruntime")
 
     def quantise(self, graph: Path, folder: Path, inputs: np.ndarray, recipe: Recipe) -> Path:
-        """Write a quantised graph; see :mod:`lresnet_utils.targets.ort_int8`."""
-        from lresnet_utils.targets.ort_int8 import quantise_onnx
+        """Write a quantised graph; see :mod:`lresnet_utils.targets.quantisers`."""
+        from lresnet_utils.targets.quantisers import quantise_onnx
 
         return quantise_onnx(graph, folder / "quantised.onnx", inputs, recipe)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:  # targets import this module
-    from lresnet_utils.targets.session import Session
+    from lresnet_utils.targets.base import Session
 
 # Batches made ahead of the inference, batches given to the session beyond those it can work on,
 # and results waiting behind it. A lane thus finds its next batch as soon as it is free, and the

@@ -16,9 +16,8 @@ from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
 from lresnet_utils.machine.disk import read_json, to_json
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
-from lresnet_utils.targets.dumps import read_dump
 from lresnet_utils.targets.embed import Embedding, StageRates
-from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of
+from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of, read_dump
 from lresnet_utils.targets.tools import ToolTarget, UnavailableError
 from lresnet_utils.targets.vendor_logs import PerfRecord, read_log
 from lresnet_utils.targets.vendor_logs.record import MAX_BYTES
@@ -64,7 +63,7 @@ class ReplayTarget(ToolTarget):
 
     The folder (``tools.replay_folder``) holds ``recorded.yaml`` (see :class:`Recorded`) and, per
     batch size, ``bs<B>/dump/`` with one result per view in any convention of
-    :mod:`lresnet_utils.targets.dumps`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
+    :mod:`lresnet_utils.targets.tool_files`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
     ``*.json`` of any tool of :mod:`lresnet_utils.targets.vendor_logs`. Either may be absent; the
     cell then has speed only, or accuracy only.
 

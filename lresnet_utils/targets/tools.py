@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -13,11 +20,11 @@ import numpy as np
 
 from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.errors import TargetError
-from lresnet_utils.machine.disk import sha256_file
+from lresnet_utils.machine.disk import sha256_file, write_json
 from lresnet_utils.targets.base import Artefact, Target
 from lresnet_utils.targets.embed import Embedding
 from lresnet_utils.targets.vendor_logs import PerfRecord
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 
 class UnavailableError(TargetError):
@@ -156,3 +163,218 @@ class ToolTarget(Target):
             where=str(artefact.path),
             fix="use embed_set() and measure()",
         )
+
+
+# Running a vendor's program: never through a shell, with a time limit, its whole log kept.
+
+# What a tool gets between being asked to stop and being killed, seconds.
+GRACE_S = 5.0
+
+# The words by which tools mark the line that matters, then words that only hint at it.
+_MARKED = re.compile(r"\[ERROR\]|\[E\]|^E[0-9A-Z]\d{4}\b")
+_HINT = re.compile(r"\b(error|fail(ed|ure)?|exception|fault|abort(ed)?|cannot)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """A finished run of a tool.
+
+    Attributes
+    ----------
+    argv : tuple of str
+        The program and its arguments, as they were given to the system.
+    seconds : float
+        Wall-clock time.
+    log : Path
+        Everything the tool printed, standard output and standard error together. Beside it,
+        ``{log}.run.json`` keeps the other attributes.
+    returncode : int
+        Exit code; negative for a signal.
+    """
+
+    argv: tuple[str, ...]
+    seconds: float
+    log: Path
+    returncode: int
+
+
+def find_tool(
+    name: str, *, variable: str | None = None, folders: Iterable[Path] = ()
+) -> Path | None:
+    """Find a program.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``'atc'``.
+    variable : str, optional
+        Environment variable that names the file; where it is set, nothing else is looked at.
+    folders : iterable of Path, optional
+        Where to look after the ``PATH``.
+
+    Returns
+    -------
+    Path or None
+        Absolute path of an executable file.
+
+    Examples
+    --------
+    >>> find_tool("no-such-tool") is None
+    True
+    """
+    given = os.environ.get(variable) if variable else None
+    if given:
+        found = shutil.which(Path(given).expanduser().absolute())
+    else:
+        found = shutil.which(name) or shutil.which(
+            name, path=os.pathsep.join(str(folder) for folder in folders)
+        )
+    return Path(found).absolute() if found else None
+
+
+def run_tool(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    timeout_s: float,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    success: str | None = None,
+    explain: Callable[[str], str | None] | None = None,
+) -> ToolRun:
+    """Run a program to its end and judge by its exit code and its own log.
+
+    The program gets its own process group, which is ended as a whole: when the time is up, when
+    this process is interrupted, and for children that outlive it.
+
+    Parameters
+    ----------
+    argv : sequence of str or Path
+        Absolute path of the program, then its arguments.
+    log : Path
+        Gets everything the program prints, also when it fails.
+    timeout_s : float
+        Seconds until it is stopped.
+    cwd : Path
+        Folder it is started in; made when missing.
+    env : mapping of str to str, optional
+        Variables beside those of this process.
+    success : str, optional
+        Regular expression that a line of the log must match; without one the exit code decides.
+    explain : callable, optional
+        Takes the log's failing line and returns what to do about it, or None.
+
+    Returns
+    -------
+    ToolRun
+
+    Raises
+    ------
+    TargetError
+        When the program cannot be started, does not end in time, ends with another exit code
+        than 0, or did not print its line of success. Names the failing line and the log.
+    """
+    argv = tuple(str(part) for part in argv)
+    if not Path(argv[0]).is_absolute():
+        raise ValueError(f"the program's path must be absolute: {argv[0]}")
+    log, cwd = Path(log).absolute(), Path(cwd)
+    cwd.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    in_time, returncode = _start_and_wait(argv, log, timeout_s, cwd, env)
+    run = ToolRun(argv, round(time.perf_counter() - started, 3), log, returncode)
+    write_json(
+        log.with_name(f"{log.name}.run.json"),
+        {"argv": argv, "cwd": cwd, "seconds": run.seconds, "exit_code": returncode},
+    )
+    _judge(run, success, explain, None if in_time else timeout_s)
+    return run
+
+
+def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
+    """Return whether the program ended by itself in time, and its exit code."""
+    with log.open("wb") as file:
+        try:
+            process = subprocess.Popen(  # noqa: S603 (a list of arguments, no shell)
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=_environment(argv) | dict(env or {}),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TargetError(
+                f"{Path(argv[0]).name} cannot be started: {error.strerror}.", where=argv[0]
+            ) from error
+        try:
+            process.wait(timeout_s)
+            return True, process.returncode
+        except subprocess.TimeoutExpired:
+            return False, _end(process)
+        finally:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _environment(argv: Sequence[str]) -> dict[str, str]:
+    """Return our variables, but for one that would hide from a script the modules beside it."""
+    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def _end(process: subprocess.Popen) -> int:
+    """Ask the group to end, so that it can free its device, then insist."""
+    _signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    _signal_group(process, signal.SIGKILL)
+    return process.wait()
+
+
+def _signal_group(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _judge(run, success, explain, timed_out_s) -> None:
+    succeeded, line = _read_outcome(run.log, success)
+    if timed_out_s is None and run.returncode == 0 and succeeded:
+        return
+    if timed_out_s is not None:
+        what = f"did not end within {timed_out_s:g} s and was stopped"
+    elif run.returncode < 0:
+        what = f"was ended by {signal.Signals(-run.returncode).name}"
+    elif run.returncode > 0:
+        what = f"failed with exit code {run.returncode}"
+    else:
+        what = "ended without its line of success"
+    advice = explain(line) if explain and line else None
+    raise TargetError(
+        f"{_name(run.argv)} {what}: {line[:240] if line else 'it printed nothing'}",
+        where=str(run.log),
+        fix=advice or "read the log",
+    )
+
+
+def _name(argv: tuple[str, ...]) -> str:
+    """Name the tool: ``python3 -m ais_bench`` is ais_bench."""
+    return argv[2] if argv[1:2] == ("-m",) else Path(argv[0]).name
+
+
+def _read_outcome(log: Path, success: str | None) -> tuple[bool, str | None]:
+    """Return whether the log has the line of success, and the line that tells of a failure."""
+    wanted = re.compile(success) if success is not None else None
+    succeeded = wanted is None
+    marked = hint = last = None
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for text in lines:
+            line = text.strip()
+            if not line:
+                continue
+            succeeded = succeeded or bool(wanted.search(line))
+            marked = marked or (line if _MARKED.search(line) else None)
+            hint = line if _HINT.search(line) else hint
+            last = line
+    return succeeded, marked or hint or last

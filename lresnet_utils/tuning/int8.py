@@ -2,24 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 
+from lresnet_utils.data.collection import one_per_block
+from lresnet_utils.data.face_set import FaceSet
+from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
+from lresnet_utils.graph.parity import cpu_session, run_onnx
+from lresnet_utils.graph.rewrite.values import constant, new_constant, nodes
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
-from lresnet_utils.targets.base import ModelFiles, Target
-from lresnet_utils.targets.recipe import Recipe
-from lresnet_utils.targets.session import Session
-from lresnet_utils.tuning.calibration import Calibration
+from lresnet_utils.targets.base import ModelFiles, Recipe, Session, Target
 from lresnet_utils.tuning.judge import Sample, judge
 from lresnet_utils.tuning.search import Bench, Graphs
-from lresnet_utils.tuning.sensitivity import rank_layers
+from lresnet_utils.verify.scores import squared_l2, unit_rows
+
+# Which pictures the ranges of an int8 build are taken from.
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Preprocessed faces, and which they are.
+
+    Attributes
+    ----------
+    inputs : ndarray of float32, shape (n, 3, 112, 112)
+        As the network takes them.
+    chosen : dict of str to list of int
+        Picture numbers of each variant.
+    """
+
+    inputs: np.ndarray
+    chosen: dict[str, list[int]]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the report says about them."""
+        return {
+            "n_images": len(self.inputs),
+            "variants": {variant: len(rows) for variant, rows in self.chosen.items()},
+            "choice": "evenly spread over the set, other pictures for each variant",
+            "labels_used": False,
+            "pictures": self.chosen,
+        }
+
+
+def choose_calibration(
+    faces: FaceSet, n: int, *, channel_order: str, normalisation: str
+) -> Calibration:
+    """Take `n` pictures, evenly spread over the set and over its variants.
+
+    Degraded variants are included because their ranges are wider: ranges taken from clean faces
+    alone clip a noisy one, which changes its embedding. Neither labels nor pairs are read.
+
+    Parameters
+    ----------
+    faces : FaceSet
+    n : int
+        How many; at most as many as there are usable pictures in all variants.
+    channel_order, normalisation
+        See :func:`lresnet_utils.data.network_input.to_network_input`.
+
+    Returns
+    -------
+    Calibration
+        The same pictures for the same set and `n`.
+    """
+    bad = [index for index, _ in faces.failures]
+    usable = np.setdiff1d(np.arange(faces.n_images), np.array(bad, np.intp))
+    chosen = spread(usable, n, faces.variants)
+    images = [np.asarray(faces.images(variant)[rows]) for variant, rows in chosen.items()]
+    inputs = to_network_input(
+        np.concatenate(images), channel_order=channel_order, normalisation=normalisation
+    )
+    return Calibration(inputs, {v: [int(row) for row in rows] for v, rows in chosen.items()})
+
+
+def spread(usable: np.ndarray, n: int, variants: tuple[str, ...]) -> Mapping[str, np.ndarray]:
+    """Share `n` pictures out among variants, each taking others than the one before it.
+
+    Parameters
+    ----------
+    usable : ndarray of int, shape (m,)
+        Picture numbers, ascending; at least one.
+    n : int
+        Of all variants together, one from each of so many equal parts of the set.
+    variants : tuple of str
+        At least one; the first ones get one more when `n` cannot be shared evenly.
+
+    Examples
+    --------
+    >>> spread(np.arange(8), 4, ("a", "b"))
+    {'a': array([1, 4]), 'b': array([3, 6])}
+    """
+    k = len(variants)
+    rows = usable[one_per_block(len(usable), min(n, k * len(usable)))]
+    return {variant: rows[i::k] for i, variant in enumerate(variants) if len(rows) > i}
+
 
 # The shift that this rewrite carries along makes one range of a whole tensor coarser.
 _NOT_FOR_INT8 = "norm-carried"
@@ -235,3 +321,90 @@ def _ever_more(layers: int) -> list[int]:
     counts = [2**power for power in range(layers.bit_length()) if 2**power < layers]
     last = (counts[-1] + layers) // 2 if counts else 0
     return counts + ([last] if counts and counts[-1] < last < layers else [])
+
+
+# Which layers suffer most from eight bits.
+
+_LAYERS = ("Conv", "Gemm")
+
+
+def rank_layers(graph: Path, batch: np.ndarray, scratch: Path) -> list[dict[str, float | str]]:
+    """Quantise one linear layer at a time and see how far the embeddings move.
+
+    Parameters
+    ----------
+    graph : Path
+        An fp32 ONNX file with a static batch.
+    batch : ndarray of float32, shape (batch_size, 3, 112, 112)
+        Faces.
+    scratch : Path
+        A folder for one file, which is overwritten for every layer.
+
+    Returns
+    -------
+    list of dict
+        ``node`` and ``mean_distance`` (squared L2 of unit embeddings, mean over the faces), the
+        most sensitive layer first. The layer's input is rounded to 256 steps between its
+        extremes on these faces, its weights to 255 symmetric steps per output channel.
+    """
+    proto = onnx.load(graph)
+    extremes = _extremes(proto, batch, scratch)
+    reference = unit_rows(run_onnx(graph, batch))
+    ranked = []
+    for name, (low, high) in extremes.items():
+        path = _with_one_quantised(proto, name, low, high, scratch)
+        moved = squared_l2(reference, unit_rows(run_onnx(path, batch)))
+        ranked.append({"node": name, "mean_distance": float(np.nan_to_num(moved, nan=4).mean())})
+    return sorted(ranked, key=lambda row: (-row["mean_distance"], row["node"]))
+
+
+def _extremes(
+    proto: onnx.ModelProto, batch: np.ndarray, scratch: Path
+) -> dict[str, tuple[float, float]]:
+    """Return the least and largest input of every linear layer with constant weights."""
+    model = ir.from_proto(proto)
+    layers = [n for n in nodes(model.graph, *_LAYERS) if constant(n.inputs[1]) is not None]
+    wanted = {node.name: node.inputs[0].name for node in layers}
+    watched = onnx.ModelProto()
+    watched.CopyFrom(proto)
+    known = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    for name in sorted(set(wanted.values()) - known):
+        watched.graph.output.append(onnx.ValueInfoProto(name=name))
+    path = scratch / "watched.onnx"
+    onnx.save(watched, path)
+    session = cpu_session(path)
+    names = [output.name for output in session.get_outputs()]
+    feed = session.get_inputs()[0].name
+    values = dict(zip(names, session.run(None, {feed: batch}), strict=True)) | {feed: batch}
+    return {
+        node: (float(values[name].min()), float(values[name].max()))
+        for node, name in wanted.items()
+    }
+
+
+def _with_one_quantised(
+    proto: onnx.ModelProto, name: str, low: float, high: float, scratch: Path
+) -> Path:
+    model = ir.from_proto(proto)
+    graph = model.graph
+    node = next(node for node in graph if node.name == name)
+    weight = constant(node.inputs[1])
+    outputs_first = node.op_type == "Conv" or node.attributes.get("transB") is not None
+    axes = tuple(range(1, weight.ndim)) if outputs_first else (0,)
+    step = np.maximum(np.abs(weight).max(axis=axes, keepdims=True), 1e-12) / 127
+    rounded = (np.round(weight / step) * step).astype(np.float32)
+    node.replace_input_with(1, new_constant(graph, f"{name}.rounded", rounded))
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(high - low, 1e-12) / 255
+    zero = int(np.clip(round(-low / scale), 0, 255))
+    parameters = [
+        new_constant(graph, f"{name}.scale", np.float32(scale)),
+        new_constant(graph, f"{name}.zero", np.uint8(zero)),
+    ]
+    coded = ir.node("QuantizeLinear", [node.inputs[0], *parameters], name=f"{name}.coded")
+    decoded = ir.node("DequantizeLinear", [coded.outputs[0], *parameters], name=f"{name}.decoded")
+    graph.insert_before(node, [coded, decoded])
+    node.replace_input_with(0, decoded.outputs[0])
+    path = scratch / "one_quantised.onnx"
+    onnx.save(ir.to_proto(model), path)
+    return path

@@ -13,12 +13,12 @@ from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import DataError
 from lresnet_utils.targets.embed import embed
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
-from lresnet_utils.verify.identities import pair_identities
+from lresnet_utils.verify.intervals import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
 from lresnet_utils.verify.scores import score_pairs, squared_l2
 
 if TYPE_CHECKING:
-    from lresnet_utils.targets.session import Session
+    from lresnet_utils.targets.base import Session
 
 FOLDS = 10
 SIGNIFICANT = 0.05

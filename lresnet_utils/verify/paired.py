@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
+from scipy import optimize, sparse, special
 from scipy.sparse.csgraph import connected_components
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.protocol import guide_thresholds
+from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
 from lresnet_utils.verify.scores import checked_scores
 
 # Separate groups of pairs can be drawn whole when there are many and none is most of the set.
@@ -228,3 +230,190 @@ def paired_bootstrap(
         words=f"paired bootstrap over {units.words}, thresholds chosen anew, percentiles of "
         f"{replicates} replicates, seed {seed}",
     )
+
+
+# The difference between two builds on the same pairs: its interval, and what may be said of it.
+
+ALPHA = 0.05
+"""McNemar's exact p below which pairs lost and gained are not taken for chance."""
+
+
+def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Tango's score interval of the difference between two paired proportions.
+
+    It stays honest where nothing changed: no pair of `n` still leaves room for a difference.
+
+    Parameters
+    ----------
+    gained, lost : int
+        Pairs that only the second, and only the first, decides rightly.
+    n : int
+        Pairs, taken as independent.
+    confidence : float
+
+    Returns
+    -------
+    low, high : float
+        Bounds of ``(gained - lost) / n``'s expectation.
+
+    Notes
+    -----
+    Tango, "Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design", Statistics in Medicine 17 (1998), 891-908.
+
+    Examples
+    --------
+    >>> low, high = tango(0, 0, 3600)
+    >>> f"{low:.6f} {high:.6f}"
+    '-0.001066 0.001066'
+    """
+    if not (n >= 1 and min(gained, lost) >= 0 and gained + lost <= n):
+        raise EvaluationError(f"{gained} gained and {lost} lost of {n} pairs is impossible.")
+    z = float(special.ndtri((1 + confidence) / 2))
+
+    def score(delta: float) -> float:
+        # The constrained estimate of the lost share, then the score statistic.
+        b = -gained - lost + (2 * n - gained + lost) * delta
+        c = -lost * delta * (1 - delta)
+        share = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+        variance = n * (2 * share + delta * (1 - delta))
+        distance = gained - lost - n * delta
+        # Without a change there is neither distance nor variance at zero.
+        return distance / math.sqrt(variance) if variance > 0 else 0.0
+
+    value, edge = (gained - lost) / n, 1 - 1e-12
+
+    def end(target: float, bound: float) -> float:
+        if abs(value) >= edge and value * bound > 0:
+            return value
+        return float(optimize.brentq(lambda delta: score(delta) - target, value, bound, xtol=1e-14))
+
+    return end(z, -edge), end(-z, edge)
+
+
+def hull(replicates: np.ndarray, score: tuple[float, float]) -> tuple[float, float]:
+    """Return the percentile interval (95 %) joined with a score interval: at each end the wider.
+
+    The bootstrap knows what pairs share but sees only changes that happened; the score interval
+    knows how little a few pairs say but takes them as independent.
+    """
+    known = replicates[~np.isnan(replicates)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else score
+    return float(min(low, score[0])), float(max(high, score[1]))
+
+
+def verdict(low: float, high: float, margin: float, *, lost: int = 0, gained: int = 0) -> str:
+    """Return what an interval of the accuracy difference (second minus first) allows to say.
+
+    The interval speaks of people who were not drawn. Where it leaves zero open, McNemar's exact
+    test may still be sure of the pairs that were decided, which then is said of these alone.
+
+    Parameters
+    ----------
+    low, high : float
+        The interval, shares of one.
+    margin : float
+        Differences smaller than this do not matter.
+    lost, gained : int
+        Pairs that only the first, and only the second, decides rightly.
+
+    Returns
+    -------
+    str
+        ``equivalent`` when the interval lies within the margin, else ``worse`` or ``better``
+        when it lies on one side of zero, else ``worse on these pairs`` or ``better on these
+        pairs`` when McNemar's exact p is below 0.05, else ``not enough data``.
+
+    Examples
+    --------
+    >>> verdict(-0.001, 0.001, 0.002), verdict(-0.03, -0.01, 0.002)
+    ('equivalent', 'worse')
+    >>> verdict(0.001, 0.004, 0.002), verdict(-0.004, 0.001, 0.002)
+    ('better', 'not enough data')
+    >>> verdict(-0.09, 0.004, 0.002, lost=25, gained=0)
+    'worse on these pairs'
+    """
+    if not 0 < margin < 1:
+        raise EvaluationError(f"A margin lies between 0 and 1, not at {margin}.")
+    if -margin < low and high < margin:
+        return "equivalent"
+    if high < 0:
+        return "worse"
+    if low > 0:
+        return "better"
+    if mcnemar_exact(lost, gained) < ALPHA:
+        return f"{'worse' if lost > gained else 'better'} on these pairs"
+    return "not enough data"
+
+
+# One network fed in two ways: which of them is right, as far as the pairs can tell.
+
+_LEAST_REPLICATES = 100
+
+
+def order_difference(
+    used: tuple[np.ndarray, np.ndarray],
+    other: tuple[np.ndarray, np.ndarray],
+    left: np.ndarray,
+    right: np.ndarray,
+    same: np.ndarray,
+    *,
+    folds: int,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return how accurate a network is either way, and the difference with its interval.
+
+    Parameters
+    ----------
+    used, other : (float64 array, bool array), each of shape (n,)
+        Squared distances of the pairs, and which pairs have one.
+    left, right : int array, shape (n,)
+        The images of each pair.
+    same : bool array, shape (n,)
+        True for genuine pairs.
+    folds, replicates, seed : int
+        Of the guide's protocol and of the paired bootstrap.
+
+    Returns
+    -------
+    dict
+        ``used`` and ``other`` (accuracy and wrong pairs by the guide's protocol, over the pairs
+        that both have), ``difference`` (other minus used: value, low, high, n, McNemar's exact p,
+        interval) and ``right``: "used", "other", or None where the interval covers 0.
+
+    Raises
+    ------
+    EvaluationError
+        When too few pairs are left for the folds.
+    """
+    both = used[1] & other[1]
+    fold = fold_numbers(len(same), folds)
+    results = [guide_protocol(d, same, folds=folds, acquired=both) for d, _ in (used, other)]
+    thresholds = [result.best_thresholds[fold] for result in results]
+    flips = flipped_pairs(used[0], thresholds[0], other[0], thresholds[1], same, both)
+    scores = [WeightedScores(d[both], same[both], fold[both]) for d, _ in (used, other)]
+    units = sampling_units(left, right, same).only(both)
+    drawn = paired_bootstrap(
+        *scores, units, replicates=max(replicates, _LEAST_REPLICATES), seed=seed
+    )
+    gained, lost = len(flips.gained), len(flips.lost)
+    low, high = hull(drawn.accuracy, tango(gained, lost, flips.n))
+    right_one = "other" if low > 0 else "used" if high < 0 else None
+    return {
+        "used": _accuracy(results[0]),
+        "other": _accuracy(results[1]),
+        "difference": {
+            "value": (gained - lost) / flips.n,
+            "low": low,
+            "high": high,
+            "n": flips.n,
+            "mcnemar_p": mcnemar_exact(lost, gained),
+            "interval": f"{drawn.words}; joined with Tango's score interval",
+        },
+        "right": right_one,
+    }
+
+
+def _accuracy(result: Any) -> dict[str, Any]:
+    return {"value": result.mean_accuracy, "errors": result.errors, "n": result.n}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.verify.identities import PairIdentities
+from lresnet_utils.verify.intervals import PairIdentities
 
 CSV_HEADER = "pair,label,score,distance,left_image,right_image,left_identity,right_identity,fold"
 

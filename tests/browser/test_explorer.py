@@ -8,10 +8,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.report.charts.explorer import rates_at, threshold_explorer
-from lresnet_utils.report.charts.explorer_page import slider_thresholds
-from lresnet_utils.report.charts.style import fmt_interval, fmt_percent
+from lresnet_utils.report.charts.explorer import rates_at, slider_thresholds, threshold_explorer
 from lresnet_utils.report.publish.page import render
+from lresnet_utils.text.numbers import fmt_interval, fmt_percent
 
 pytestmark = pytest.mark.browser
 

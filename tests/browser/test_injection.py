@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.report.charts.differences import DifferenceDisplay
+from lresnet_utils.report.charts.builds import DifferenceDisplay
 from lresnet_utils.report.publish.page import Link, render
 from lresnet_utils.report.publish.scripts import page_scripts
 from lresnet_utils.report.show import Column, facts, filtered_table, note, say, show, table

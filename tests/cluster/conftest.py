@@ -12,8 +12,8 @@ import pytest
 
 from lresnet_utils.cluster.dask_engine import DaskEngine
 from lresnet_utils.cluster.engine import open_engine
+from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.embed import embed
-from lresnet_utils.targets.session import Session
 
 
 class Projecting(Session):

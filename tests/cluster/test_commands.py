@@ -9,10 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lresnet_utils.cluster import commands
-from lresnet_utils.cluster.embed_set import embed_set
+from lresnet_utils.cluster.embed_set import embed_set, run_build
 from lresnet_utils.cluster.embedded import MANIFEST
 from lresnet_utils.cluster.records import open_records
-from lresnet_utils.cluster.run_build import run_build
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.errors import LResNetError, ParamsError, RunError
 from lresnet_utils.ledger.keep import Parts

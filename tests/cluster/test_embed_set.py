@@ -15,15 +15,15 @@ import pytest
 
 from lresnet_utils.cluster.embed_set import embed_set
 from lresnet_utils.cluster.embedded import EmbeddedSet
+from lresnet_utils.cluster.engine import Here
 from lresnet_utils.cluster.records import open_records
-from lresnet_utils.cluster.tasks import Here
 from lresnet_utils.data.collection import FileFaces
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.readers.folder import list_people
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
-from lresnet_utils.machine.exclusive import HELD, machine
+from lresnet_utils.machine.locks import HELD, machine
 from lresnet_utils.targets.embed import embed
 
 from .conftest import Projecting, Stub

@@ -12,10 +12,9 @@ from urllib.request import urlopen
 import distributed
 import pytest
 
-from lresnet_utils.cluster import courier, dask_engine
+from lresnet_utils.cluster import dask_engine
 from lresnet_utils.cluster.dask_engine import DaskEngine
-from lresnet_utils.cluster.engine import open_engine
-from lresnet_utils.cluster.tasks import Here, Part, Task, spread
+from lresnet_utils.cluster.engine import Here, Part, Task, open_engine, spread
 from lresnet_utils.errors import DataError, LResNetError, ParamsError, RunError
 from lresnet_utils.machine.disk import sha256_file
 
@@ -56,7 +55,7 @@ def pid(place, value):
 
 @pytest.mark.parametrize("files", ["here", "shared", "sent"])
 def test_parts_arrive_whole_and_files_come_back(engines, monkeypatch, tmp_path, files):
-    monkeypatch.setattr(courier, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(dask_engine, "PIECE_BYTES", 1000)
     (tmp_path / "in").write_bytes(os.urandom(5000))
     (tmp_path / "empty").touch()
     whole = Part.whole(tmp_path / "in", keep=True)
@@ -112,7 +111,7 @@ def test_laid_out_parts_have_their_names_at_home_and_elsewhere(engines, tmp_path
 def test_no_file_of_a_worker_leads_out_of_the_tasks_folder(engines, tmp_path, monkeypatch, name):
     engine, data = engines(2, "sent"), b"data"
     files = {name.format(tmp_path): (len(data), hashlib.sha256(data).hexdigest())}
-    made = courier.Made("tcp://127.0.0.1:1", "/", files, None)
+    made = dask_engine.Made("tcp://127.0.0.1:1", "/", files, None)
     monkeypatch.setattr(engine, "_wait", lambda *_: made)
     monkeypatch.setattr(engine, "_on", lambda *_: [data])
     (tmp_path / "own").mkdir()
@@ -128,7 +127,7 @@ def test_a_worker_that_hands_over_another_size_than_it_said_is_given_up(
 ):
     engine = engines(2, "sent")
     # Of a petabyte of nothing only the first piece of each attempt is asked for.
-    made = courier.Made("tcp://127.0.0.1:1", "/", {"large": (10**15, "0" * 64)}, None)
+    made = dask_engine.Made("tcp://127.0.0.1:1", "/", {"large": (10**15, "0" * 64)}, None)
     asked = []
     monkeypatch.setattr(engine, "_wait", lambda *_: made)
     monkeypatch.setattr(engine, "_on", lambda *_: asked.append(1) or [handed])

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lresnet_utils.cluster import pairs
-from lresnet_utils.cluster.embedded import EmbeddedSet
-from lresnet_utils.cluster.pairs import all_pairs_of
-from lresnet_utils.cluster.tasks import Here
+from lresnet_utils.cluster import embedded as pairs
+from lresnet_utils.cluster.embedded import EmbeddedSet, all_pairs_of
+from lresnet_utils.cluster.engine import Here
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import sha256_file, write_json
 from lresnet_utils.verify.all_pairs import all_pairs

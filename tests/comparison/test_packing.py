@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lresnet_utils.comparison.packing import PackedPairs, pack, unpack
-from lresnet_utils.comparison.page_data import thumbnail
+from lresnet_utils.comparison.page_data import PackedPairs, pack, thumbnail, unpack
 from lresnet_utils.errors import DataError
 
 FACE = thumbnail(np.zeros((112, 112, 3), np.uint8))

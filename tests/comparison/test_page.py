@@ -7,8 +7,7 @@ import json
 import pytest
 from bs4 import BeautifulSoup
 
-from lresnet_utils.comparison.cells import Settings
-from lresnet_utils.comparison.reports import compare_reports
+from lresnet_utils.comparison.reports import Settings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.report.pages.compare import COMPARISON, write_page

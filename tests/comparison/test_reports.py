@@ -4,8 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lresnet_utils.comparison.cells import Settings
-from lresnet_utils.comparison.reports import compare_reports
+from lresnet_utils.comparison.reports import Settings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import DataError, LResNetError, RunError
 from lresnet_utils.machine.disk import read_json, write_json

@@ -2,8 +2,7 @@
 
 import pytest
 
-from lresnet_utils.data.known_sets import licence_of
-from lresnet_utils.data.zoo import known_set, published
+from lresnet_utils.data.known_sets import known_set, licence_of, published
 
 MEASURED = {"value": 0.9952, "low": 0.993, "high": 0.997, "n": 6000}
 

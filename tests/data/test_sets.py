@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
 from lresnet_utils.data.align import find_and_align
-from lresnet_utils.data.collection import NO_FACE, FileFaces, collect
-from lresnet_utils.data.draw import deal_people, draw_folds
+from lresnet_utils.data.collection import NO_FACE, FileFaces, collect, deal_people, draw_folds
 from lresnet_utils.data.images import MAX_PIXELS, decode_photograph, encode_png
 from lresnet_utils.data.inside import inside
 from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.source import build_source, check_source, describe_source, list_source
 from lresnet_utils.errors import DataError, ParamsError
-from lresnet_utils.running.sources import sources
+from lresnet_utils.running.resume import sources
 
 
 def picture(value):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lresnet_utils.data.face_set import Templates
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.pack import pack
 from lresnet_utils.data.source import build_source, check_source, sample_faces
-from lresnet_utils.data.templates import Templates
 from lresnet_utils.errors import DataError, ParamsError
 
 

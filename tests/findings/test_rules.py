@@ -7,19 +7,9 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from lresnet_utils.findings import (
-    RULES,
-    accuracy,
-    degraded,
-    find,
-    preconditions,
-    speed,
-    state,
-    timing,
-)
-from lresnet_utils.findings.sentences import said_json, say
-from lresnet_utils.findings.words import ASKED, WORDS
-from lresnet_utils.report.pages.finding_list import answer_html, findings_html
+from lresnet_utils.findings import RULES, accuracy, find, preconditions, speed
+from lresnet_utils.findings.sentences import ASKED, WORDS, said_json, say
+from lresnet_utils.report.pages.verdict import answer_html, findings_html
 from lresnet_utils.text.language import speaking
 from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
@@ -120,9 +110,9 @@ def test_a_build_without_accuracy_is_never_the_fastest_accurate_one():
     refused = {"accuracy": None, "accuracy_refused": "random weights", "gates": []}
     (found,) = told(speed.fastest_accurate, results(cell("torch-fp32", **refused)))
     assert (found.kind, found.case) == ("cannot tell", "unjudged")
-    (said,) = told(state.unjudged_cells, results(cell("torch-fp32", **refused)))
+    (said,) = told(preconditions.unjudged_cells, results(cell("torch-fp32", **refused)))
     assert said.evidence["items"][0]["reason"] == "random weights"
-    assert told(state.unjudged_cells, results(cell("torch-fp32"))) == []
+    assert told(preconditions.unjudged_cells, results(cell("torch-fp32"))) == []
     assert told(speed.fastest_accurate, results(stopped("failed"))) == []
 
 
@@ -225,11 +215,11 @@ def test_degraded_faces_that_cost_accuracy_or_move_the_threshold_are_named():
         whole = cell("torch-fp32")
         return results(whole | {"variants": whole["variants"] | {"noise40": poor}})
 
-    (found,) = told(degraded.weak_variants, base(600, 1.24))
+    (found,) = told(accuracy.weak_variants, base(600, 1.24))
     assert found.evidence["worst_variant"] == "noise40"
-    (moved,) = told(degraded.moved_by_quality, base(20, 0.9))
+    (moved,) = told(accuracy.moved_by_quality, base(20, 0.9))
     assert moved.evidence["furthest"]["value"] == 0.9
-    for rule in (degraded.weak_variants, degraded.moved_by_quality):
+    for rule in (accuracy.weak_variants, accuracy.moved_by_quality):
         assert told(rule, base(22, 1.25)) == []
         assert told(rule, results(cell("torch-fp32"))) == []
 
@@ -242,7 +232,7 @@ def test_low_precision_flips_more_on_degraded_faces(target, changed, speaks):
     found = cell(target)
     poor = flips(range(100, 100 + changed // 2), range(200, 200 + changed - changed // 2))
     found["parity"]["variants"]["res28"] = poor
-    heard = told(degraded.flips_on_degraded, results(cell("torch-fp32"), found))
+    heard = told(accuracy.flips_on_degraded, results(cell("torch-fp32"), found))
     assert [finding.cells for finding in heard] == ([["16/" + target]] if speaks else [])
 
 
@@ -250,7 +240,7 @@ def test_pairs_that_flip_on_both_kinds_are_no_sign_of_degradation():
     """Thirty on either kind, mostly the same pairs: the counts differ, the decisions do not."""
     found = cell("a-int8")
     found["parity"]["variants"] = {"aligned": flips(range(30)), "res28": flips(range(33))}
-    assert told(degraded.flips_on_degraded, results(cell("torch-fp32"), found)) == []
+    assert told(accuracy.flips_on_degraded, results(cell("torch-fp32"), found)) == []
 
 
 @pytest.mark.parametrize(
@@ -298,9 +288,9 @@ def test_a_target_below_half_of_the_ceiling_at_every_batch_size_is_named_with_a_
 
 def test_a_wide_interval_and_a_busy_machine_make_rates_uncertain():
     wide = cell("a-fp32", throughput_ips=rate(100.0, 11.0))
-    (found,) = told(timing.wide_intervals, results(wide, cell("b-fp32")))
+    (found,) = told(speed.wide_intervals, results(wide, cell("b-fp32")))
     assert found.cells == ["16/a-fp32"]
-    assert told(timing.wide_intervals, results(cell("b-fp32"))) == []
+    assert told(speed.wide_intervals, results(cell("b-fp32"))) == []
 
     def loaded(load):
         return results(cell("a-fp32")) | {"timing": [{"batch_size": 16, "load": load}]}
@@ -317,12 +307,12 @@ def test_a_wide_interval_and_a_busy_machine_make_rates_uncertain():
 
 def test_cells_without_results_are_gathered_by_reason():
     run = results(cell("torch-fp32"), stopped("failed"), stopped("unavailable", "ascend-fp16"))
-    failed, gone = told(state.stopped_cells, run)
+    failed, gone = told(preconditions.stopped_cells, run)
     assert (failed.kind, gone.kind) == ("does not hold", "cannot tell")
     assert gone.evidence["items"] == [
         {"cells": ["16/ascend-fp16"], "reason": "no trtexec", "remedy": "install it"}
     ]
-    assert told(state.stopped_cells, results(cell("torch-fp32"))) == []
+    assert told(preconditions.stopped_cells, results(cell("torch-fp32"))) == []
 
 
 def test_what_is_odd_about_the_set_is_passed_on_and_the_harmless_is_not():
@@ -333,9 +323,9 @@ def test_what_is_odd_about_the_set_is_passed_on_and_the_harmless_is_not():
         "pairs": [],
     }
     run = results(cell("torch-fp32"))
-    (found,) = told(state.set_health, run | {"set_health": [odd | {"harmless": False}]})
+    (found,) = told(preconditions.set_health, run | {"set_health": [odd | {"harmless": False}]})
     assert found.evidence["consequence"] == "So."
-    assert told(state.set_health, run | {"set_health": [odd | {"harmless": True}]}) == []
+    assert told(preconditions.set_health, run | {"set_health": [odd | {"harmless": True}]}) == []
 
 
 @pytest.fixture
@@ -689,14 +679,14 @@ def test_several_faces_are_said_where_they_are_many():
     """Another person's face may have been taken: it cannot be told, and withholds nothing."""
     several = {"n_several_faces": 60, "several_faces": ["Ann_A/1.jpg", "Bob_B/2.jpg"]}
     run = sound(dataset=several)
-    (found,) = told(state.several_faces, run)
+    (found,) = told(preconditions.several_faces, run)
     assert (found.rule, found.kind) == ("several-faces", "cannot tell")
     said = say(found)
     assert "60 of 400" in said.finding and "Ann_A/1.jpg; Bob_B/2.jpg" in said.evidence
     (answer,) = told(speed.fastest_accurate, run)
     assert answer.case == "faster" and "condition" not in say(answer).finding
     for few in ({"n_several_faces": 20}, {}):
-        assert told(state.several_faces, sound(dataset=few)) == []
+        assert told(preconditions.several_faces, sound(dataset=few)) == []
 
 
 def test_few_files_among_many_in_no_pair_are_a_condition_and_many_withhold():

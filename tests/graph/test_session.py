@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from lresnet_utils.graph.session import cpu_session
+from lresnet_utils.graph.parity import cpu_session
 
 LEVEL = ort.GraphOptimizationLevel
 

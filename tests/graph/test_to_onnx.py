@@ -8,7 +8,7 @@ from torch import nn
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.to_onnx import export_onnx
-from lresnet_utils.models.seeding import seeded_state_dict
+from lresnet_utils.models.network import seeded_state_dict
 
 
 class Small(nn.Module):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lresnet_utils.ledger import FRESH, cache, code
-from lresnet_utils.ledger.cache import code_key, remembered
+from lresnet_utils.ledger import FRESH, code, keep
+from lresnet_utils.ledger.keep import code_key, remembered
 from lresnet_utils.machine.disk import read_json, write_json
 
 
@@ -29,7 +29,7 @@ def test_the_same_key_is_measured_once(tmp_path, measured):
 def test_another_key_or_machine_is_measured_anew(tmp_path, measured, monkeypatch):
     remembered(tmp_path, {"target": "a"}, measured)
     assert not remembered(tmp_path, {"target": "b"}, measured)["reused"]
-    monkeypatch.setattr(cache, "machine_key", lambda: {"cpu": "another"})
+    monkeypatch.setattr(keep, "machine_key", lambda: {"cpu": "another"})
     assert not remembered(tmp_path, {"target": "a"}, measured)["reused"]
 
 
@@ -74,7 +74,7 @@ def test_a_run_that_does_all_anew_believes_only_itself(tmp_path, measured, monke
         "perf/statistics.py",
         "tuning/judge.py",
         "targets/openvino.py",
-        "graph/rewrite/carry.py",
+        "graph/rewrite/batchnorm.py",
         "stages/compile.py",
     ],
 )
@@ -93,4 +93,4 @@ def test_an_edit_of_whatever_a_search_imports_counts(edited, monkeypatch):
 def test_no_module_that_searches_is_left_out():
     folders = ("tuning", "targets", "graph/rewrite")
     own = {path for folder in folders for path in (code._ROOT / folder).glob("*.py")}
-    assert {code._below(path) for path in own} <= set(code.code_of(cache._SEARCHES))
+    assert {code._below(path) for path in own} <= set(code.code_of(keep._SEARCHES))

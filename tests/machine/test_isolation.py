@@ -13,7 +13,7 @@ import pytest
 from lresnet_utils.errors import StorageError, TargetError
 from lresnet_utils.machine import isolation
 from lresnet_utils.machine.isolation import LimitOptions, apart
-from lresnet_utils.perf.apart import attempt_apart
+from lresnet_utils.targets.attempts import attempt_apart
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,15 @@ import threading
 import pytest
 
 from lresnet_utils.errors import RunError
-from lresnet_utils.machine import exclusive
-from lresnet_utils.machine.exclusive import HELD, machine
-from lresnet_utils.machine.locks import owner
+from lresnet_utils.machine import locks
+from lresnet_utils.machine.locks import HELD, machine, owner
 
 
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path, monkeypatch):
     for name in ("turn", "held"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(exclusive, "_PLACES", ((tmp_path / "turn", tmp_path / "held"),))
+    monkeypatch.setattr(locks, "_PLACES", ((tmp_path / "turn", tmp_path / "held"),))
     monkeypatch.delenv(HELD, raising=False)
 
 
@@ -89,7 +88,7 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
     monkeypatch.undo()
     monkeypatch.delenv(HELD, raising=False)
     code = (
-        "from lresnet_utils.machine.exclusive import machine\n"
+        "from lresnet_utils.machine.locks import machine\n"
         "with machine(alone=True): print(1, flush=True); input()"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -114,7 +113,7 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
 
 
 def test_another_users_work_is_not_waited_for_without_end(monkeypatch):
-    monkeypatch.setattr(exclusive, "_PATIENCE_S", -1)
+    monkeypatch.setattr(locks, "_PATIENCE_S", -1)
     with machine(alone=True):
         heard = Worker(alone=False)
         assert heard.waits.wait(30)

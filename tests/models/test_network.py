@@ -8,8 +8,13 @@ from torch import nn
 
 from lresnet_utils.data.packaged import SFACE_SHA256, orl_files
 from lresnet_utils.errors import CheckpointError, ParamsError
-from lresnet_utils.models.network import load_network, restore_network, save_network
-from lresnet_utils.models.seeding import seeded_state_dict, state_dict_sha256
+from lresnet_utils.models.network import (
+    load_network,
+    restore_network,
+    save_network,
+    seeded_state_dict,
+    state_dict_sha256,
+)
 
 
 def faces(normalisation):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf import ceilings, products
-from lresnet_utils.perf.products import Product
+from lresnet_utils.perf import ceilings
+from lresnet_utils.perf.ceilings import Product
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_the_triad_counts_three_arrays(monkeypatch):
 
 @pytest.mark.parametrize(
     ("product", "precision"),
-    [(p, precision) for p in products.PRODUCTS for precision in p.precisions],
+    [(p, precision) for p in ceilings.PRODUCTS for precision in p.precisions],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_every_product_is_the_product_of_its_matrices(product, precision):
@@ -89,7 +89,7 @@ def test_every_product_is_the_product_of_its_matrices(product, precision):
             result = product.make(precision, size, 1)()
     except TargetError as error:
         pytest.skip(error.what)
-    a, b = (products._matrix(size, seed).astype(np.int64) for seed in (0, 1))
+    a, b = (ceilings._matrix(size, seed).astype(np.int64) for seed in (0, 1))
     if product.name.startswith("OpenVINO"):
         result, a = result[0], np.abs(a)
     if hasattr(result, "float"):
@@ -103,6 +103,6 @@ def test_every_product_is_the_product_of_its_matrices(product, precision):
 def test_torch_gets_its_threads_back():
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
-    with products.torch_threads(1):
+    with ceilings.torch_threads(1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

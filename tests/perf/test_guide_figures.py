@@ -14,10 +14,10 @@ from lresnet_utils.perf.guide_figures import (
     RECORDED,
     accuracy_in_counts,
     derived_table,
+    findings,
     load_guide,
     reference_throughput,
 )
-from lresnet_utils.perf.guide_findings import findings
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lresnet_utils.perf.layers import by_kind, roofline_points
+from lresnet_utils.perf.statistics import by_kind, roofline_points
 
 LAYERS = [
     {"name": "a", "kind": "convolution", "ms": 4.0, "flops": 8 * 10**9, "bytes": 10**8},

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lresnet_utils.perf.ratio import speed_ratio
+from lresnet_utils.perf.statistics import speed_ratio
 from lresnet_utils.verify.intervals import student_t
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.perf.tool_figures import tool_figures
+from lresnet_utils.perf.statistics import tool_figures
 from lresnet_utils.targets.vendor_logs import PerfRecord
 
 RATES = [101.0, 99.5, 100.25]

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from lresnet_utils.cli import main
 from lresnet_utils.errors import CheckpointError
 from lresnet_utils.models.architectures import ARCHITECTURES
-from lresnet_utils.running.inspection import inspect_file
+from lresnet_utils.running.preflight import inspect_file
 from lresnet_utils.untrusted.yaml import load_yaml
 
 # What a terminal obeys, what forges a line, and what YAML or a reader takes for something else.

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from lresnet_utils.cli import main
 from lresnet_utils.errors import RunError
 from lresnet_utils.ledger.custody import given
-from lresnet_utils.ledger.signing import sign
+from lresnet_utils.ledger.hashes import sign
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder

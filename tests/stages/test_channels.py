@@ -10,11 +10,11 @@ from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.network import load_network, save_network
-from lresnet_utils.report.pages.channels import sentence
+from lresnet_utils.report.pages.evaluate import sentence
+from lresnet_utils.results import CLEAN
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.channels import OTHER_ORDER, colourfulness, order_target, other_order
 from lresnet_utils.stages.evaluate import evaluate
-from lresnet_utils.stages.infer import CLEAN, infer
+from lresnet_utils.stages.infer import OTHER_ORDER, colourfulness, infer, order_target, other_order
 from lresnet_utils.stages.preprocess import preprocess
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import ModelFiles

@@ -18,20 +18,18 @@ from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.ledger.custody import broken, recorded
 from lresnet_utils.machine.disk import read_arrays
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.models.seeding import seeded_state_dict
+from lresnet_utils.models.network import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.report import show
-from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import export as page
+from lresnet_utils.report.pages import summary as cells_page
 from lresnet_utils.report.pages import verdict as first_page
 from lresnet_utils.run import RunFolder
-from lresnet_utils.running.inspection import inspect_file
-from lresnet_utils.running.preflight import check
-from lresnet_utils.stages import foreign as stage
+from lresnet_utils.running.preflight import check, inspect_file
+from lresnet_utils.stages import export as stage
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.evaluate import evaluate
-from lresnet_utils.stages.export import export
-from lresnet_utils.stages.foreign import foreign_input, look_at, said_by
+from lresnet_utils.stages.export import export, foreign_input, look_at, said_by
 from lresnet_utils.stages.infer import infer
 from lresnet_utils.stages.perf import measure_speed
 from lresnet_utils.stages.preprocess import preprocess

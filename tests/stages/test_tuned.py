@@ -1,6 +1,6 @@
 """Before and after come from one group of measurements, or there is a reason."""
 
-from lresnet_utils.stages.tuned import NO_SEARCH, tuning
+from lresnet_utils.stages.summary import NO_SEARCH, tuning
 
 
 def rate(value):

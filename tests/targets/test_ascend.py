@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from lresnet_utils.errors import LResNetError, TargetError
-from lresnet_utils.targets import run_tool as run_tool_module
+from lresnet_utils.targets import tools as run_tool_module
 from lresnet_utils.targets.ascend import AscendTarget
-from lresnet_utils.targets.ascend_environment import cann_version, explain
+from lresnet_utils.targets.ascend_runners import cann_version, explain
 from lresnet_utils.targets.tools import UnavailableError
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
@@ -37,7 +37,7 @@ def message(call, kind=LResNetError):
 
 
 def test_nothing_of_cann_here_says_how_to_get_it(tools, monkeypatch):
-    monkeypatch.setattr("lresnet_utils.targets.ascend_environment.USUAL_HOMES", ())
+    monkeypatch.setattr("lresnet_utils.targets.ascend_runners.USUAL_HOMES", ())
     able = AscendTarget().available()
     assert (able.ok, able.reason) == (False, "atc (Huawei CANN) is not installed")
     assert "set_env.sh" in able.remedy
@@ -47,7 +47,7 @@ def test_cann_that_is_not_sourced_is_told_apart(tools, monkeypatch):
     home = tools.cann()
     for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("lresnet_utils.targets.ascend_environment.USUAL_HOMES", (home,))
+    monkeypatch.setattr("lresnet_utils.targets.ascend_runners.USUAL_HOMES", (home,))
     (home.parent / "set_env.sh").touch()
     able = AscendTarget().available()
     assert "not on the PATH" in able.reason

@@ -8,7 +8,7 @@ import pytest
 from lresnet_utils.errors import DataError, LResNetError
 from lresnet_utils.targets.ascend import AscendTarget, find_runner
 from lresnet_utils.targets.vendor_logs import read_ais_bench
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}

@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets import cann
-from lresnet_utils.targets.cann import PROVIDER, CannTarget
+from lresnet_utils.targets import ascend
+from lresnet_utils.targets.ascend import PROVIDER, CannTarget
 from lresnet_utils.targets.embed import embed
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 
@@ -23,7 +23,7 @@ def with_provider(tools, monkeypatch):
         return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER])
-    monkeypatch.setattr(cann, "provider_only", on_the_cpu)
+    monkeypatch.setattr(ascend, "provider_only", on_the_cpu)
     return asked
 
 
@@ -38,7 +38,7 @@ def test_it_never_runs_on_the_cpu_instead(model, tmp_path):
     with pytest.raises(TargetError, match="built without"):
         CannTarget().build(model(1), tmp_path / "m")
     with pytest.raises(TargetError, match="built without"):
-        cann.provider_only(model(1).onnx, PROVIDER, {})
+        ascend.provider_only(model(1).onnx, PROVIDER, {})
 
 
 def test_it_embeds_as_any_session(with_provider, tools, model, faces, wanted, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.dumps import read_dump
+from lresnet_utils.targets.tool_files import read_dump
 
 N, D = 12, 8
 FORMS = [

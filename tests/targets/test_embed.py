@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.machine.disk import to_json
+from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.embed import embed
 from lresnet_utils.targets.pipeline import AHEAD, BEHIND, WAITING
-from lresnet_utils.targets.session import Session
 
 SIZE = 6
 OPTIONS = {"channel_order": "bgr", "normalisation": "minus1_1"}

@@ -3,7 +3,7 @@
 import pytest
 
 from lresnet_utils.errors import ParamsError
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 
 def test_defaults_are_the_guides():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lresnet_utils.targets import pipeline as module
+from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.pipeline import Inference, Parts, Timed, overlap
-from lresnet_utils.targets.session import Session
 
 BATCH = np.zeros((1, 3, 112, 112), np.float32)
 

@@ -12,7 +12,7 @@ from lresnet_utils.errors import DataError, LResNetError, TargetError
 from lresnet_utils.perf.guide_figures import RECORDED
 from lresnet_utils.targets.replay import ReplayTarget, read_recorded
 from lresnet_utils.targets.tools import UnavailableError
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 # Seven distinct pictures in five pairs: the guide's numbering repeats some.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets import run_tool as module
-from lresnet_utils.targets.run_tool import find_tool, run_tool
+from lresnet_utils.targets import tools as module
+from lresnet_utils.targets.tools import find_tool, run_tool
 
 
 @pytest.fixture

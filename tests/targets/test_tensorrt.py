@@ -10,11 +10,17 @@ import onnxruntime
 import pytest
 
 from lresnet_utils.errors import LResNetError, TargetError
-from lresnet_utils.targets import tensorrt_sessions
-from lresnet_utils.targets.tensorrt import TensorRtTarget, explain, find_trtexec
-from lresnet_utils.targets.tensorrt_sessions import EngineSession, open_session, provider_only
+from lresnet_utils.targets import tensorrt
+from lresnet_utils.targets.tensorrt import (
+    EngineSession,
+    TensorRtTarget,
+    explain,
+    find_trtexec,
+    open_session,
+    provider_only,
+)
 from lresnet_utils.targets.tools import UnavailableError
-from lresnet_utils.untrusted.options import ToolOptions
+from lresnet_utils.untrusted.settings import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 
@@ -157,10 +163,8 @@ def test_the_provider_starts_from_the_graph_of_the_build(
         asked.append((provider, settings))
         return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: [tensorrt_sessions.PROVIDER]
-    )
-    monkeypatch.setattr(tensorrt_sessions, "provider_only", on_the_cpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [tensorrt.PROVIDER])
+    monkeypatch.setattr(tensorrt, "provider_only", on_the_cpu)
     result = target.embed_set(artefact, faces, tmp_path / "w", flip=True, **HOW)
     np.testing.assert_allclose(result.vectors, wanted(mirrored=True), atol=2e-6)
     ((provider, settings),) = asked
@@ -171,7 +175,7 @@ def test_the_provider_starts_from_the_graph_of_the_build(
 
 
 def test_a_provider_that_does_not_start_is_refused(model, monkeypatch):
-    graph, provider = model(1).onnx, tensorrt_sessions.PROVIDER
+    graph, provider = model(1).onnx, tensorrt.PROVIDER
     assert "built without" in message(lambda: provider_only(graph, provider, {}), TargetError).what
     asked = {}
 

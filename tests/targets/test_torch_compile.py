@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.targets import get_target, torch_compile
+from lresnet_utils.targets import get_target, pytorch
 from lresnet_utils.targets.base import Artefact, ModelFiles
 
 torch = pytest.importorskip("torch")
@@ -52,14 +52,14 @@ def build(tmp_path, monkeypatch):
 @pytest.fixture
 def used(monkeypatch):
     """Gather the files that inductor finds when it begins to compile."""
-    real, seen = torch_compile.CompiledSession.compile, {}
+    real, seen = pytorch.CompiledSession.compile, {}
 
     def compile_(session):
         place = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
         seen.update({p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()})
         real(session)
 
-    monkeypatch.setattr(torch_compile.CompiledSession, "compile", compile_)
+    monkeypatch.setattr(pytorch.CompiledSession, "compile", compile_)
     return seen
 
 
@@ -128,8 +128,8 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 
 
 def test_without_pythons_headers_it_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch_compile.shutil, "which", lambda name: name)
-    monkeypatch.setattr(torch_compile.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(pytorch.shutil, "which", lambda name: name)
+    monkeypatch.setattr(pytorch.sysconfig, "get_path", lambda name: str(tmp_path))
     able = get_target("torch-compile-fp32").available()
     assert not able.ok and "Python.h" in able.reason and "python3-dev" in able.remedy
     (tmp_path / "Python.h").touch()
@@ -137,13 +137,13 @@ def test_without_pythons_headers_it_says_what_to_install(monkeypatch, tmp_path):
 
 
 def test_bf16_wants_bf16_instructions(monkeypatch):
-    monkeypatch.setattr(torch_compile.shutil, "which", lambda name: name)
+    monkeypatch.setattr(pytorch.shutil, "which", lambda name: name)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert "bf16 instructions" in get_target("torch-compile-bf16").available().reason
 
 
 def test_the_environment_is_left_as_it_was(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
-    with pytest.raises(KeyError), torch_compile._compiled_into(tmp_path):
+    with pytest.raises(KeyError), pytorch._compiled_into(tmp_path):
         raise KeyError
-    assert torch_compile.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"
+    assert pytorch.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"

@@ -7,7 +7,6 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from lresnet_utils.machine.disk import read_json
-from lresnet_utils.report.pages import cells as cells_page
 from lresnet_utils.report.pages import summary as page
 from lresnet_utils.results import results_schema
 from lresnet_utils.run import RunFolder
@@ -18,7 +17,7 @@ from lresnet_utils.stages.infer import infer
 from lresnet_utils.stages.perf import measure_speed
 from lresnet_utils.stages.preprocess import preprocess
 from lresnet_utils.stages.summary import summarise
-from lresnet_utils.targets import cann, tensorrt_sessions
+from lresnet_utils.targets import ascend, tensorrt
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +123,7 @@ def test_a_run_of_speed_alone_on_runtimes_and_on_tools_that_work_fail_or_are_abs
 def test_embeddings_of_in_process_providers_reach_the_results(tools, staged, monkeypatch):
     """TensorRT after trtexec's build, and CANN: ONNX Runtime's CPU stands in for both providers."""
     tools.install("trtexec")
-    providers = [tensorrt_sessions.PROVIDER, cann.PROVIDER, "CPUExecutionProvider"]
+    providers = [tensorrt.PROVIDER, ascend.PROVIDER, "CPUExecutionProvider"]
     started = []
 
     def on_the_cpu(graph, provider, settings):
@@ -132,7 +131,7 @@ def test_embeddings_of_in_process_providers_reach_the_results(tools, staged, mon
         return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    for module in (tensorrt_sessions, cann):
+    for module in (tensorrt, ascend):
         monkeypatch.setattr(module, "provider_only", on_the_cpu)
 
     targets = ["onnxruntime-fp32", "tensorrt-fp16", "cann-fp16"]
@@ -144,5 +143,5 @@ def test_embeddings_of_in_process_providers_reach_the_results(tools, staged, mon
         assert found["accuracy"]["n"] == 24
         assert found["throughput_ips"]["value"] > 0
     assert set(started) == set(providers[:2])
-    cells_page.cells(run, results)
+    page.cells(run, results)
     page.roc(run, results)

@@ -13,8 +13,7 @@ from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.source import build_source
 from lresnet_utils.perf.timing import Timing
-from lresnet_utils.targets.base import Availability, ModelFiles, Target
-from lresnet_utils.targets.session import Session
+from lresnet_utils.targets.base import Availability, ModelFiles, Session, Target
 from lresnet_utils.tuning import search
 from lresnet_utils.tuning.search import Bench, Graphs
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.tuning.calibration import choose_calibration, spread
+from lresnet_utils.tuning.int8 import choose_calibration, spread
 
 SPEC = {"channel_order": "bgr", "normalisation": "minus1_1"}
 

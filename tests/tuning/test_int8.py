@@ -7,8 +7,7 @@ import pytest
 from lresnet_utils.errors import TargetError
 from lresnet_utils.targets import get_target
 from lresnet_utils.tuning import int8
-from lresnet_utils.tuning.calibration import choose_calibration
-from lresnet_utils.tuning.int8 import Int8Search
+from lresnet_utils.tuning.int8 import Int8Search, choose_calibration
 from lresnet_utils.tuning.judge import draw_sample
 
 SPEC = {"channel_order": "rgb", "normalisation": "minus1_1"}

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from lresnet_utils.graph.parity import run_onnx
-from lresnet_utils.tuning.sensitivity import rank_layers
+from lresnet_utils.tuning.int8 import rank_layers
 
 
 def embed(path, batch):

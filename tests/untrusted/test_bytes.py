@@ -6,7 +6,7 @@ import pytest
 
 from lresnet_utils import cli
 from lresnet_utils.errors import DataError, GraphError, ParamsError
-from lresnet_utils.graph.adopt.read import external_files, read_foreign
+from lresnet_utils.graph.reading import external_files, read_foreign
 from lresnet_utils.untrusted.bytes import read_bytes
 
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lresnet_utils.untrusted import pickle as plain_pickle
-from lresnet_utils.untrusted.pickle import load_plain
-from lresnet_utils.untrusted.plain_arrays import PlainPickleError
+from lresnet_utils.untrusted.pickle import PlainPickleError, load_plain
 
 PROTOCOLS = st.integers(0, 5)
 LEAVES = (

@@ -3,7 +3,6 @@ import pytest
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify import all_pairs as evaluation
-from lresnet_utils.verify import pair_tiles
 from lresnet_utils.verify.all_pairs import all_pairs
 from lresnet_utils.verify.curves import error_rates, roc, tar_at_far
 from lresnet_utils.verify.scores import unit_rows
@@ -22,7 +21,7 @@ def pairs_of(x, identity):
 @pytest.mark.parametrize("bins", [1 << 4, 1 << 20])
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_scoring_every_pair_at_once(monkeypatch, seed, bins):
-    monkeypatch.setattr(pair_tiles, "_BLOCK_BYTES", 8 * 90 * 7)
+    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 8 * 90 * 7)
     rng = np.random.default_rng(seed)
     identity = rng.integers(0, 12, 90)
     x = rng.normal(size=(12, 24))[identity] + rng.choice([0.6, 2.0]) * rng.normal(size=(90, 24))

@@ -3,15 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lresnet_utils.verify.dependence import (
+from lresnet_utils.verify.intervals import (
     PairDependence,
+    PairIdentities,
     Variance,
     adjusted_wilson,
     share_variance,
     student,
+    wilson,
 )
-from lresnet_utils.verify.identities import PairIdentities
-from lresnet_utils.verify.intervals import wilson
 
 
 def sides(seed, n, people):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.difference import hull, tango, verdict
+from lresnet_utils.verify.paired import hull, tango, verdict
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.machine.disk import to_json
-from lresnet_utils.verify.failures import failure_summary
+from lresnet_utils.verify.health import failure_summary
 
 
 def test_counts_and_rates_of_a_case_worked_by_hand():

@@ -1,7 +1,7 @@
 import numpy as np
 
 from lresnet_utils.verify.health import set_health
-from lresnet_utils.verify.identities import pair_identities
+from lresnet_utils.verify.intervals import pair_identities
 
 
 def examine(left, right, same, folds=2, distances=None):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.identities import KNOWN, RECOVERED, pair_identities
+from lresnet_utils.verify.intervals import KNOWN, RECOVERED, pair_identities
 
 
 def test_genuine_pairs_and_repeated_images_join_people():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.orders import order_difference
+from lresnet_utils.verify.paired import order_difference
 
 
 def people(n=60, images=4, seed=0):

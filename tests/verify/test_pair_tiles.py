@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lresnet_utils.verify.pair_tiles import Rows, count, keep, tiles
+from lresnet_utils.verify.all_pairs import Rows, count, keep, tiles
 from lresnet_utils.verify.scores import unit_rows
 
 BINS = 1 << 12

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.curves import roc
-from lresnet_utils.verify.points import decidability, minimum_cost
+from lresnet_utils.verify.curves import decidability, minimum_cost, roc
 
 
 @pytest.mark.parametrize("seed", range(5))

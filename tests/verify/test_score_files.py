@@ -2,7 +2,7 @@ import csv
 
 import numpy as np
 
-from lresnet_utils.verify.identities import PairIdentities
+from lresnet_utils.verify.intervals import PairIdentities
 from lresnet_utils.verify.score_files import write_csv, write_four_columns
 
 DISTANCES = np.array([0.1 + 0.2, np.nan, 1.7])

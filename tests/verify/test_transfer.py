@@ -3,9 +3,8 @@ import pytest
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.machine.disk import write_json
-from lresnet_utils.verify.identities import PairIdentities
-from lresnet_utils.verify.intervals import wilson
-from lresnet_utils.verify.transfer import (
+from lresnet_utils.verify.intervals import PairIdentities, wilson
+from lresnet_utils.verify.scored_pairs import (
     CLUSTERED,
     INDEPENDENT,
     UNSEEN,

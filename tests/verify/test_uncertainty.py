@@ -5,13 +5,10 @@ import pytest
 from coverage import draw
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.bootstrap import resample
 from lresnet_utils.verify.curves import roc, tar_at_far
-from lresnet_utils.verify.dependence import PairDependence
-from lresnet_utils.verify.identities import PairIdentities
-from lresnet_utils.verify.intervals import wilson
+from lresnet_utils.verify.intervals import PairDependence, PairIdentities, wilson
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
-from lresnet_utils.verify.uncertainty import _View, uncertainty
+from lresnet_utils.verify.uncertainty import _View, resample, uncertainty
 
 PEOPLE, EACH = 60, 20
 

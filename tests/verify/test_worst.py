@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.verify.worst import worst_pairs
+from lresnet_utils.verify.scores import worst_pairs
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12))

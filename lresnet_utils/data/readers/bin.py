@@ -18,8 +18,7 @@ import numpy as np
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import atomic_path
 from lresnet_utils.untrusted.bytes import read_bytes
-from lresnet_utils.untrusted.pickle import load_plain
-from lresnet_utils.untrusted.plain_arrays import PlainPickleError
+from lresnet_utils.untrusted.pickle import PlainPickleError, load_plain
 
 MAX_BYTES = 2 * 2**30
 BIN_START = b"\x80\x03"

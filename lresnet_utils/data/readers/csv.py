@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from lresnet_utils.data.collection import Listing, distinct
+from lresnet_utils.data.face_set import Templates
 from lresnet_utils.data.inside import inside, read_text
-from lresnet_utils.data.templates import Templates
 from lresnet_utils.errors import DataError, nearest
 
 PAIRS = ("left", "right", "same")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data.collection import Listing
-from lresnet_utils.data.draw import deal_people, draw_folds
+from lresnet_utils.data.collection import Listing, deal_people, draw_folds
 from lresnet_utils.data.inside import people_in
 
 BALANCED = "balanced"

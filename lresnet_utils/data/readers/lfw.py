@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data.collection import Listing
-from lresnet_utils.data.draw import draw_folds
+from lresnet_utils.data.collection import Listing, draw_folds
 from lresnet_utils.data.inside import PICTURES, inside, is_plain, read_text
 from lresnet_utils.errors import DataError
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 
 from lresnet_utils.report.charts import style
 from lresnet_utils.text.language import tr
+from lresnet_utils.text.numbers import power_of_ten
 
 
 class Display(ABC):
@@ -134,7 +135,7 @@ def log_axis(axis: Axis, *, percent: bool = False, between: Sequence[int] = (1,)
     def write(value: float, _position: int) -> str:
         value = 100 * value if percent else value
         exponent = round(math.log10(value))
-        return style.power_of_ten(exponent) if exponent < -4 else f"{value:.6g}"
+        return power_of_ten(exponent) if exponent < -4 else f"{value:.6g}"
 
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     axis.set_major_locator(LogLocator(subs=between, numticks=12))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
-import math
+import logging
+import shutil
+import tempfile
 from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib as mpl
+from fontTools.fontBuilder import FontBuilder
+from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
+from fontTools.ttLib.tables._g_l_y_f import Glyph
+from matplotlib import font_manager
 
-from lresnet_utils.report.charts.wide_font import wide_font
-from lresnet_utils.text.language import spoken, tr
+from lresnet_utils.text.language import spoken
 
 # Ink and paper are stand-ins: an inline SVG gets the page's own text and background colours in
 # their place (see `show.figure_html`), so a chart follows a light or dark page.
@@ -22,9 +30,6 @@ FAINT = (INK, 0.16)
 WIDTH_IN = 5.25
 FONT_PT = 10.5
 SMALL_PT = 9.5
-
-_SPACE = "\u00a0"
-_MINUS = "\u2212"
 
 
 class Look(NamedTuple):
@@ -134,154 +139,43 @@ def chart_style() -> AbstractContextManager[None]:
     return mpl.rc_context(_SETTINGS | {"font.family": [FONT, wide_font()]})
 
 
-def fmt_percent(share: float | None, digits: int = 2) -> str:
-    """Write a share of one as a percentage.
+# A font without shapes that tells Matplotlib how wide Chinese is.
+#
+# Charts keep their text as text, and the reader's browser draws it in a font of its own. Matplotlib
+# only has to leave the room. Its own font knows no Chinese, and asking the fonts of this machine
+# would give other bytes on another. Every Chinese character is one em wide in every font, so one
+# empty glyph of that width, mapped to all of them, is all it needs: less than a kilobyte.
 
-    Examples
-    --------
-    >>> fmt_percent(0.99766666).replace(chr(160), " ")
-    '99.77 %'
-    >>> fmt_percent(None)
-    '–'
-    """
-    return "–" if _missing(share) else f"{100 * share:.{digits}f}{_SPACE}%"
+NAME = "lresnet wide"
 
-
-def fmt_points(share: float | None, digits: int = 2) -> str:
-    """Write a difference of two shares in percentage points, always with its sign.
-
-    Examples
-    --------
-    >>> fmt_points(0.0012), fmt_points(-0.05), fmt_points(-0.0)
-    ('+0.12', '−5.00', '0.00')
-    """
-    if _missing(share):
-        return "–"
-    text = f"{100 * share + 0.0:+.{digits}f}".replace("-", _MINUS)
-    return text[1:] if float(text[1:]) == 0 else text
+# Signs and punctuation, ideographs (extension A and the common ones), full-width forms.
+_RANGES = ((0x3000, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xFF00, 0xFF60))
+_EM = 1000
 
 
-def fmt_number(value: float | None, significant: int = 3) -> str:
-    """Write a number with so many significant digits; very small and large ones as powers of ten.
-
-    Examples
-    --------
-    >>> fmt_number(746.128), fmt_number(8.6015), fmt_number(0.0123), fmt_number(0)
-    ('746', '8.60', '0.0123', '0')
-    >>> fmt_number(18422.7).replace(chr(160), " ")
-    '18 423'
-    >>> fmt_number(3.14e-7).replace(chr(160), " ")
-    '3.14 × 10⁻⁷'
-    """
-    if _missing(value):
-        return "–"
-    if value == 0:
-        return "0"
-    if not math.isfinite(value):
-        return str(value).replace("-", _MINUS)
-    # The exponent after rounding: 9.996 is "10.0", not "10.00".
-    exponent = int(f"{value:.{significant - 1}e}".split("e")[1])
-    if not -4 <= exponent < 9:
-        mantissa = f"{value / 10.0**exponent:.{significant - 1}f}".replace("-", _MINUS)
-        return f"{mantissa}{_SPACE}×{_SPACE}{power_of_ten(exponent)}"
-    text = f"{value:.{max(0, significant - 1 - exponent)}f}"
-    whole, point, rest = text.partition(".")
-    if len(whole.lstrip("-")) > 4:
-        whole = f"{int(whole):,}".replace(",", _SPACE)
-    return (whole + point + rest).replace("-", _MINUS)
-
-
-def fmt_count(value: int | None) -> str:
-    """Write a whole number, thousands apart from 10 000 on.
-
-    Examples
-    --------
-    >>> fmt_count(6000), fmt_count(78000).replace(chr(160), " ")
-    ('6000', '78 000')
-    """
-    if _missing(value):
-        return "–"
-    text = f"{int(value):,}".replace(",", _SPACE) if abs(value) >= 10_000 else str(int(value))
-    return text.replace("-", _MINUS)
-
-
-def fmt_rate(images_per_second: float | None) -> str:
-    """Write a rate with its unit.
-
-    Examples
-    --------
-    >>> fmt_rate(78.7504).replace(chr(160), " ")
-    '78.8 images/s'
-    """
-    if _missing(images_per_second):
-        return "–"
-    return f"{fmt_number(images_per_second)}{_SPACE}{tr('images/s')}"
-
-
-def fmt_interval(value, low, high, fmt=fmt_number) -> str:
-    """Write a value with its interval, both in the form that `fmt` gives.
-
-    Parameters
-    ----------
-    value, low, high : float or None
-        Without both ends only the value is written.
-    fmt : callable
-        One number to text.
-
-    Examples
-    --------
-    >>> fmt_interval(0.9977, 0.9961, 0.9986, fmt_percent).replace(chr(160), " ")
-    '99.77 % [99.61, 99.86]'
-    >>> fmt_interval(31.24, None, None)
-    '31.2'
-    """
-    if _missing(value) or _missing(low) or _missing(high):
-        return fmt(value)
-    ends = [fmt(low), fmt(high)]
-    unit = fmt(value).rpartition(_SPACE)[2]
-    # The unit is said once; the last group of "18 423" and a power of ten are no units.
-    if not any(c.isdigit() for c in unit) and all(end.endswith(_SPACE + unit) for end in ends):
-        ends = [end.removesuffix(_SPACE + unit) for end in ends]
-    return f"{fmt(value)} [{ends[0]}, {ends[1]}]"
-
-
-def fmt_bytes(count: int | None) -> str:
-    """Write a size in decimal units, as disks and downloads do.
-
-    Examples
-    --------
-    >>> fmt_bytes(10_667_852).replace(chr(160), " "), fmt_bytes(512).replace(chr(160), " ")
-    ('10.7 MB', '512 B')
-    """
-    if _missing(count):
-        return "–"
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{fmt_number(count / size)}{_SPACE}{unit}"
-    return f"{int(count)}{_SPACE}B"
-
-
-def join_words(words: list[str]) -> str:
-    """Join words as a sentence does.
-
-    Examples
-    --------
-    >>> join_words(["a", "b", "c"])
-    'a, b and c'
-    """
-    return words[0] if len(words) == 1 else tr(", ").join(words[:-1]) + tr(" and ") + words[-1]
-
-
-def power_of_ten(exponent: int) -> str:
-    """Write a power of ten.
-
-    Examples
-    --------
-    >>> power_of_ten(-6)
-    '10⁻⁶'
-    """
-    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def _missing(value) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+@cache
+def wide_font() -> str:
+    """Make the font known to Matplotlib, once per process, and return its name."""
+    folder = Path(tempfile.mkdtemp(prefix="lresnet-font-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "wide.ttf"
+    font = FontBuilder(_EM, isTTF=True)
+    font.setupGlyphOrder([".notdef", "wide"])
+    font.setupCharacterMap({})
+    # A character map of format 13: whole ranges of characters to one glyph
+    table = CmapSubtable.newSubtable(13)
+    table.platformID, table.platEncID, table.language = 3, 10, 0
+    table.format, table.reserved, table.length, table.nGroups = 13, 0, 0, 0
+    table.cmap = {code: "wide" for first, last in _RANGES for code in range(first, last + 1)}
+    font.font["cmap"].tables = [table]
+    font.setupGlyf({".notdef": Glyph(), "wide": Glyph()})
+    font.setupHorizontalMetrics({".notdef": (_EM, 0), "wide": (_EM, 0)})
+    font.setupHorizontalHeader(ascent=880, descent=-120)
+    font.setupNameTable({"familyName": NAME, "styleName": "Regular"})
+    font.setupOS2(sTypoAscender=880, sTypoDescender=-120)
+    font.setupPost()
+    font.save(path)
+    font_manager.fontManager.addfont(path)
+    # It has no bold shapes as it has no shapes; Matplotlib would write so into the notebook.
+    logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)
+    return NAME

@@ -13,16 +13,23 @@ from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
     Display,
     end_labels,
+    ends_of,
     grid,
     interval_mark,
     legend_below,
+    log_axis,
     name_x,
     name_y,
+    percent_axis,
     positive_axis,
     rows_axis,
+    spread,
+    target_handle,
     write_beside,
+    write_near,
 )
 from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_rate
 
 _ROW_IN = 0.3
 
@@ -72,7 +79,7 @@ class ThroughputDisplay(Display):
                 "{target} at batch {batch_size}: {value}",
                 target=row["target"],
                 batch_size=row["batch_size"],
-                value=style.fmt_interval(row["value"], row["low"], row["high"]),
+                value=fmt_interval(row["value"], row["low"], row["high"]),
             )
             for row in self.rows
         ]
@@ -82,7 +89,7 @@ class ThroughputDisplay(Display):
                     "{label} (reference) at batch {size}: {value}",
                     label=recorded(ref["label"]),
                     size=size,
-                    value=style.fmt_number(value),
+                    value=fmt_number(value),
                 )
                 for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             ]
@@ -116,11 +123,11 @@ class ThroughputDisplay(Display):
         for row, y in zip(self.rows, ys, strict=False):
             ends = (row["low"], row["high"])
             interval_mark(ax, row["value"], y, row["target"], xends=ends)
-            text = style.fmt_interval(row["value"], *ends)
+            text = fmt_interval(row["value"], *ends)
             write_beside(ax, max(row["value"], row["high"] or 0), y, text)
         for (_, value), y in zip(references, ys[len(self.rows) :], strict=True):
             ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=style.MUTED)
-            write_beside(ax, value, y, style.fmt_number(value))
+            write_beside(ax, value, y, fmt_number(value))
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, self._all_values(references), 1.5)
         name_x(
             ax,
@@ -206,7 +213,7 @@ class LatencyDisplay(Display):
         parts = []
         for row in self.rows:
             known = [
-                tr("{name} {value} ms", name=name, value=style.fmt_number(row[name]))
+                tr("{name} {value} ms", name=name, value=fmt_number(row[name]))
                 for name in ("p50", "p90", "p99")
                 if row.get(name) is not None
             ]
@@ -261,7 +268,346 @@ class LatencyDisplay(Display):
         ax.plot(list(known.values()), [y] * len(known), color=colour, linewidth=1.5)
         for name, value in known.items():
             ax.plot(value, y, color=colour, linestyle="none", **_PERCENTILES[name])
-        words = [style.fmt_number(known["p50"])] if "p50" in known else []
+        words = [fmt_number(known["p50"])] if "p50" in known else []
         refused = list(row.get("refused") or {})
         words += [tr("(no {refused})", refused=tr(", ").join(refused))] if refused else []
         write_beside(ax, max(known.values(), default=0), y, " ".join(words))
+
+
+# Where the time goes, and what accuracy costs in speed.
+
+_STAGES = {
+    "data_read": mark("read"),
+    "preprocess": mark("preprocess"),
+    "infer": mark("infer"),
+    "post": mark("post-process"),
+    "e2e": mark("end to end"),
+}
+
+
+@dataclass
+class StageDisplay(Display):
+    """Where the time of the pipeline goes: milliseconds per image in every stage.
+
+    Parameters
+    ----------
+    stages : dict
+        Target name to ``{"e2e" | "data_read" | "preprocess" | "infer" | "post":
+        {"ms_per_image", "images_per_second", ...}}``.
+    """
+
+    title: ClassVar[str] = "Time per image, stage by stage"
+    reading: ClassVar[str] = (
+        "Time a stage was busy, per network input. The stages overlap, so the end-to-end time is "
+        "about the longest stage, not their sum."
+    )
+    stages: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def describe(self) -> str:
+        """Say the milliseconds per image of every stage and the end-to-end rate."""
+        parts = []
+        for target, stages in self.stages.items():
+            times = tr(", ").join(
+                f"{tr(words)} {fmt_number(stages[key]['ms_per_image'])}"
+                for key, words in _STAGES.items()
+                if key in stages
+            )
+            parts.append(tr("{name}: {value}", name=target, value=times))
+        return tr("Milliseconds per image by pipeline stage. ") + tr("; ").join(parts) + tr(".")
+
+    def size_in(self) -> tuple[float, float]:
+        """One bar per stage, one gap per target."""
+        bars = sum(len([k for k in _STAGES if k in stages]) for stages in self.stages.values())
+        return style.WIDTH_IN, 0.55 + 0.2 * (bars + 1.5 * len(self.stages))
+
+    def draw(self, ax: Axes) -> None:
+        """Draw five bars per target, under the target's name."""
+        y, ticks, labels = 0.0, [], []
+        for target, stages in self.stages.items():
+            write_near(
+                ax,
+                target,
+                (0, y),
+                (3, 0),
+                xycoords=("axes fraction", "data"),
+                fontweight="bold",
+                va="center",
+            )
+            y += 1
+            for key, words in _STAGES.items():
+                if key not in stages:
+                    continue
+                value = stages[key]["ms_per_image"]
+                whole = key == "e2e"
+                ax.barh(
+                    y,
+                    value,
+                    height=0.72,
+                    color=style.look(target).colour,
+                    alpha=1.0 if whole else 0.5,
+                )
+                text = fmt_number(value)
+                if whole and "images_per_second" in stages[key]:
+                    text += f"  ({fmt_rate(stages[key]['images_per_second'])})"
+                write_beside(ax, value, y, text)
+                ticks.append(y)
+                labels.append(tr(words))
+                y += 1
+            y += 0.5
+        ax.set_yticks(ticks, labels)
+        ax.set_ylim(y - 0.6, -0.7)
+        longest = max(s["ms_per_image"] for stages in self.stages.values() for s in stages.values())
+        ax.set_xlim(0, longest * 1.42)
+        ax.spines["left"].set_visible(False)
+        name_x(ax, tr("milliseconds per image"))
+
+
+# Between the batch sizes of one line, and between two lines, in axes units.
+_LABEL_GAP, _LINE_GAP = 0.04, 0.06
+
+
+@dataclass
+class AccuracySpeedDisplay(Display):
+    """What accuracy costs in speed: one cross of two intervals per target and batch size.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        ``{"target", "batch_size", "accuracy": {"value", "low", "high"},
+        "throughput_ips": {"value", "low", "high"}}``, as the cells of ``results.json``.
+    """
+
+    title: ClassVar[str] = "Accuracy against speed"
+    reading: ClassVar[str] = (
+        "Up and to the right is better. Numbers above the marks are batch sizes; bars are the "
+        "95 % intervals of accuracy (people as clusters) and throughput (Student t over repeats)."
+    )
+    rows: Sequence[Mapping[str, Any]]
+
+    def describe(self) -> str:
+        """Say accuracy and throughput of every cell."""
+        parts = []
+        for row in self.rows:
+            accuracy, rate = row["accuracy"], row["throughput_ips"]
+            written = fmt_interval(*ends_of(accuracy), fmt_percent)
+            parts.append(
+                tr(
+                    "{target} at batch {batch_size}: accuracy {written}, {value} images per second",
+                    target=row["target"],
+                    batch_size=row["batch_size"],
+                    written=written,
+                    value=fmt_interval(*ends_of(rate)),
+                )
+            )
+        return tr("Accuracy against throughput. ") + tr("; ").join(parts) + tr(".")
+
+    def draw(self, ax: Axes) -> None:
+        """Draw one cross per cell; cells of one target are joined in order of batch size."""
+        targets = list(dict.fromkeys(row["target"] for row in self.rows))
+        for target in targets:
+            rows = sorted(
+                (r for r in self.rows if r["target"] == target), key=lambda r: r["batch_size"]
+            )
+            x = [row["throughput_ips"]["value"] for row in rows]
+            y = [row["accuracy"]["value"] for row in rows]
+            ax.plot(x, y, color=style.look(target).colour, linewidth=1, alpha=0.5)
+            for row, at, height in zip(rows, x, y, strict=True):
+                interval_mark(
+                    ax,
+                    at,
+                    height,
+                    target,
+                    xends=ends_of(row["throughput_ips"])[1:],
+                    yends=ends_of(row["accuracy"])[1:],
+                )
+        rates = [v for row in self.rows for v in ends_of(row["throughput_ips"]) if v is not None]
+        logarithmic = positive_axis(ax.xaxis, ax.set_xlim, rates, 1.1)
+        heights = [v for row in self.rows for v in ends_of(row["accuracy"]) if v is not None]
+        room = max(max(heights) - min(heights), 0.002)
+        lines = self._lines_of_batches(ax)
+        above = 0.18 + 0.09 * max(line for line, _ in lines.values())
+        ax.set_ylim(min(heights) - 0.08 * room, max(heights) + above * room)
+        percent_axis(ax.yaxis)
+        grid(ax, "y")
+        name_y(ax, tr("accuracy (%)"))
+        name_x(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
+        self._name_batches(ax, lines)
+        legend_below(ax, [target_handle(target) for target in targets])
+
+    def _lines_of_batches(self, ax: Axes) -> dict[str, tuple[int, Sequence[float]]]:
+        """Give each target a line for its batch sizes, and their places on it in axes units.
+
+        Targets whose batch sizes would mingle on one line get one above the other.
+        """
+        to_axes = ax.transData + ax.transAxes.inverted()
+        ends: list[float] = []
+        lines = {}
+        rates: dict[str, list[float]] = {}
+        for row in self.rows:
+            rates.setdefault(row["target"], []).append(row["throughput_ips"]["value"])
+        for target, values in sorted(rates.items(), key=lambda item: min(item[1])):
+            places = spread([to_axes.transform((value, 0))[0] for value in values], _LABEL_GAP)
+            free = [i for i, end in enumerate(ends) if end + _LABEL_GAP <= min(places)]
+            line = free[0] if free else len(ends)
+            ends[line : line + 1] = [max(places)]
+            lines[target] = line, places
+        return lines
+
+    def _name_batches(self, ax: Axes, lines: Mapping[str, tuple[int, Sequence[float]]]) -> None:
+        """Write each batch size above its cross, on its target's line."""
+        to_axes = ax.transData + ax.transAxes.inverted()
+        for target, (line, places) in lines.items():
+            rows = [row for row in self.rows if row["target"] == target]
+            for row, x in zip(rows, places, strict=True):
+                top = max(filter(None, ends_of(row["accuracy"])))
+                ax.text(
+                    x,
+                    to_axes.transform((ax.get_xlim()[0], top))[1] + 0.02 + _LINE_GAP * line,
+                    str(row["batch_size"]),
+                    transform=ax.transAxes,
+                    ha="center",
+                    color=style.look(target).colour,
+                    fontweight="bold",
+                    fontsize=style.SMALL_PT,
+                )
+
+
+# The roofline: what a layer could reach, by its arithmetic per byte, and what it reached.
+
+_MARKERS = {"convolution": "o", "depthwise convolution": "^", "fully connected": "s"}
+_OTHER = "D"
+# The largest mark's area in square points; a layer's area is its share of the longest layer.
+_AREA = 110.0
+_LEAST_AREA = 7.0
+# Roofs that differ by less than this would be written over one another.
+_TOO_CLOSE = 1.35
+
+
+@dataclass
+class RooflineDisplay(Display):
+    """Layers under the roofs of arithmetic and memory (Williams, Waterman and Patterson 2009).
+
+    Parameters
+    ----------
+    points : sequence of dict
+        ``{"name", "kind", "intensity", "tops", "ms"}`` per layer: operations per byte,
+        10^12 operations per second, milliseconds per batch.
+    roofs : dict of str to float
+        Per precision the ceiling in 10^12 operations per second.
+    gb_per_s : float
+        Memory bandwidth in 10^9 bytes per second.
+    target : str
+        Whose layers these are.
+    precision : str
+        The roof that is theirs.
+    """
+
+    title: ClassVar[str] = "Roofline"
+    reading: ClassVar[str] = (
+        "Each mark is a layer at its measured rate, its area its time. Right of the slope only "
+        "arithmetic limits a layer, under it memory does. The roofs are measured: the fastest "
+        "plain matrix products and a stream through memory; layers whose data stay in the caches, "
+        "or whose kernels are better than the matrix products, may lie above them. Layers without "
+        "counted arithmetic are in the table only."
+    )
+    points: Sequence[Mapping[str, Any]]
+    roofs: Mapping[str, float]
+    gb_per_s: float
+    target: str
+    precision: str
+
+    def describe(self) -> str:
+        """Say the roofs, and which layers take longest."""
+        roofs = tr(", ").join(f"{name} {fmt_number(tops)}" for name, tops in self.roofs.items())
+        longest = sorted(self.points, key=lambda point: -point["ms"])[:3]
+        layers = tr("; ").join(
+            tr(
+                "{name} ({kind}) {ms} ms at {intensity} operations per byte, {tops} TOP/s",
+                name=point["name"],
+                kind=recorded(point["kind"]),
+                ms=fmt_number(point["ms"]),
+                intensity=fmt_number(point["intensity"]),
+                tops=fmt_number(point["tops"]),
+            )
+            for point in longest
+        )
+        return tr(
+            "Roofline of {n} layers of {target}. Ceilings in TOP/s: {roofs}; memory {gb_per_s} "
+            "GB/s. Longest layers: {layers}.",
+            n=len(self.points),
+            target=self.target,
+            roofs=roofs,
+            gb_per_s=fmt_number(self.gb_per_s),
+            layers=layers,
+        )
+
+    def size_in(self) -> tuple[float, float]:
+        """Room for the legend."""
+        return style.WIDTH_IN, 3.7
+
+    def draw(self, ax: Axes) -> None:
+        """Draw the roofs in grey, the target's own one stronger, and a mark per layer."""
+        left, right = self._span()
+        log_axis(ax.xaxis, between=(1, 3))
+        log_axis(ax.yaxis, between=(1, 3))
+        for name, tops in self.roofs.items():
+            self._draw_roof(ax, name, tops, left, right)
+        look = style.look(self.target)
+        longest = max(point["ms"] for point in self.points)
+        for point in self.points:
+            ax.scatter(
+                point["intensity"],
+                point["tops"],
+                s=max(_LEAST_AREA, _AREA * point["ms"] / longest),
+                marker=_MARKERS.get(point["kind"], _OTHER),
+                color=look.colour,
+                alpha=0.6,
+            )
+        rates = [point["tops"] for point in self.points]
+        ax.set_xlim(left, right)
+        ax.set_ylim(min(rates) / 1.8, max([*self.roofs.values(), *rates]) * 1.8)
+        grid(ax, "y")
+        name_y(ax, tr("{target}: 10¹² operations per second (logarithmic)", target=self.target))
+        name_x(ax, tr("operations per byte (logarithmic)"))
+        legend_below(ax, self._handles(), columns=3)
+
+    def _span(self) -> tuple[float, float]:
+        intensities = [point["intensity"] for point in self.points]
+        ridges = [tops * 1000 / self.gb_per_s for tops in self.roofs.values()]
+        return min(intensities) / 1.6, max([*intensities, *ridges]) * 5
+
+    def _draw_roof(self, ax: Axes, name: str, tops: float, left: float, right: float) -> None:
+        """Draw the slope of memory up to a ceiling, and the ceiling."""
+        ridge = tops * 1000 / self.gb_per_s
+        own = name == self.precision
+        ax.plot(
+            [left, ridge, right],
+            [left * self.gb_per_s / 1000, tops, tops],
+            color=style.INK if own else style.MUTED,
+            linewidth=1.8 if own else 1.0,
+            linestyle="-" if own else (0, (4, 2)),
+        )
+        close = [t for t in self.roofs.values() if tops < t < tops * _TOO_CLOSE]
+        write_near(
+            ax,
+            f"{name} {fmt_number(tops)}",
+            (right, tops),
+            (0, -11 if close else 3),
+            ha="right",
+            fontweight="bold" if own else "normal",
+        )
+
+    def _handles(self) -> list[Line2D]:
+        look = style.look(self.target)
+        kinds = dict.fromkeys(point["kind"] for point in self.points)
+        return [
+            Line2D(
+                [],
+                [],
+                color=look.colour,
+                marker=_MARKERS.get(kind, _OTHER),
+                linestyle="none",
+                label=recorded(kind),
+            )
+            for kind in kinds
+        ]

@@ -7,14 +7,14 @@ from html import escape
 from typing import Any
 
 from lresnet_utils.ledger.custody import Link, chain, gather, name_of, recorded
-from lresnet_utils.report.charts.style import fmt_bytes, join_words
 from lresnet_utils.report.pages.common import judged_targets, properties
 from lresnet_utils.report.show import note, say, show_html
+from lresnet_utils.results import CLEAN
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.infer import CLEAN
 from lresnet_utils.stages.summary import Results
 from lresnet_utils.text.language import recorded as say_recorded
 from lresnet_utils.text.language import tr
+from lresnet_utils.text.numbers import fmt_bytes, join_words
 
 
 def files(record: Mapping[str, Any]) -> None:

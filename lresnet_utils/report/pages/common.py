@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lresnet_utils.report.show import Column, note, table
-from lresnet_utils.targets.attempts import OK
+from lresnet_utils.results import OK
 from lresnet_utils.text.language import mark, recorded, tr
 
 Entries = Mapping[str, Mapping[str, Any]]

@@ -7,14 +7,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.comparison.cells import CellComparison
-from lresnet_utils.comparison.reports import Comparison, summary, withheld
-from lresnet_utils.report.charts.differences import CosineDisplay, DifferenceDisplay
-from lresnet_utils.report.charts.flipped import flipped_html
-from lresnet_utils.report.charts.style import fmt_number, fmt_percent, fmt_points
+from lresnet_utils.comparison.reports import CellComparison, Comparison, summary, withheld
+from lresnet_utils.report.charts.builds import CosineDisplay, DifferenceDisplay
+from lresnet_utils.report.charts.pictures import flipped_html
 from lresnet_utils.report.publish.page import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.text.language import recorded, speaking, tr
+from lresnet_utils.text.numbers import fmt_number, fmt_percent, fmt_points
 
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""

@@ -6,23 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.report.charts.comparisons import ParityDisplay, RobustnessDisplay
-from lresnet_utils.report.charts.det import DetDisplay
-from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogramDisplay
-from lresnet_utils.report.charts.error_rates import RocDisplay, ThresholdDisplay
+from lresnet_utils.report.charts.distributions import (
+    FoldDisplay,
+    ParityDisplay,
+    RobustnessDisplay,
+    ScoreHistogramDisplay,
+)
+from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay, ThresholdDisplay
 from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.charts.pictures import PairSheetDisplay
-from lresnet_utils.report.charts.style import fmt_interval, fmt_number, fmt_percent, join_words
-from lresnet_utils.report.figure_files import write_figures
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
-from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.show import Column, note, say, show, table, write_figures
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
+from lresnet_utils.stages.infer import input_name
 from lresnet_utils.text.language import tr
+from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_points, join_words
 from lresnet_utils.verify.curves import error_rates
 from lresnet_utils.verify.protocol import guide_thresholds
+from lresnet_utils.verify.scores import worst_pairs
 from lresnet_utils.verify.uncertainty import Band
-from lresnet_utils.verify.worst import worst_pairs
 
 # With fewer people in wrong pairs the design effect rests on almost nothing.
 FEW_PEOPLE = 10
@@ -323,3 +326,252 @@ def _shown(evaluation: Evaluation) -> str | None:
     clean = evaluation.clean()
     reference = evaluation.record["reference"]
     return reference if reference in clean else next(iter(clean), None)
+
+
+# The part of the evaluate page that says which channel order and scale the network wants.
+
+
+def channel_order(evaluation: Evaluation) -> None:
+    """Show what other orders and scales of the pixels do to accuracy, or why it cannot be told."""
+    _inputs(evaluation.record.get("input_test"))
+    test = evaluation.record["channel_test"]
+    if test is None:
+        say(tr("The channel order is tested at the largest batch size of a run, if at all."))
+        return
+    if "refused" in test:
+        say(tr("The channel order cannot be told: {refused}.", refused=test["refused"]))
+        return
+    used, other = test["used_order"].upper(), test["other_order"].upper()
+    rows = [
+        {"order": tr("{order}, as in this run", order=used)} | test["used"],
+        {"order": tr("{order}, red and blue exchanged", order=other)} | test["other"],
+    ]
+    columns = [
+        Column("order", "Channel order"),
+        Column("value", "Accuracy", "mean of folds", fmt_percent),
+        Column("errors", "Wrong pairs"),
+        Column("n", "Pairs"),
+    ]
+    table(rows, columns, tr("Both channel orders through {target}", target=test["target"]))
+    note(sentence(test), "warning" if test["right"] == "other" else "info")
+    say(
+        tr(
+            "Interval of the difference: {interval}. Both accuracies rest on the same pairs, so "
+            "the difference carries the interval and not each of them.",
+            interval=test["difference"]["interval"],
+        )
+    )
+
+
+def _inputs(test: dict[str, Any] | None) -> None:
+    """Show a sample's accuracy with every channel order and scale."""
+    if test is None or "refused" in test or not test.get("ways"):
+        return
+    first = test["ways"][0]
+    rows = [{"way": tr("{way}, as in this run", way=test["used"])} | first["used"]]
+    rows += [{"way": input_name(found["way"])} | found["other"] for found in test["ways"]]
+    columns = [
+        Column("way", "Pixels"),
+        Column("value", "Accuracy", "mean of folds", fmt_percent),
+        Column("errors", "Wrong pairs"),
+        Column("n", "Pairs"),
+    ]
+    title = tr(
+        "Channel order and scale, on a sample of {n} images through {target}",
+        n=test["n_images"],
+        target=test["target"],
+    )
+    table(rows, columns, title)
+    d = test["difference"]
+    points = fmt_interval(d["value"], d["low"], d["high"], fmt_points)
+    if test["right"] == "other":
+        text = tr(
+            "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
+            points=points,
+            **{key: test[key] for key in ("best", "used", "set_to")},
+        )
+        note(text, "warning")
+    else:
+        say(
+            tr(
+                "No other way is better than {used}, as far as the sample can tell.",
+                used=test["used"],
+            )
+        )
+
+
+def sentence(test: dict[str, Any]) -> str:
+    """Return the verdict in words, with the difference and its interval.
+
+    Examples
+    --------
+    >>> difference = {"value": -0.021, "low": -0.03, "high": -0.012, "n": 600}
+    >>> test = {"difference": difference, "used_order": "rgb", "other_order": "bgr"}
+    >>> sentence(test | {"right": "used"})
+    'The network was trained on RGB, as set: BGR changes accuracy by −2.10 points [−3.00, −1.20].'
+    """
+    d = test["difference"]
+    points = [f"{100 * d[key]:+.2f}".replace("-", "−") for key in ("value", "low", "high")]
+    words = {
+        "used": test["used_order"].upper(),
+        "other": test["other_order"].upper(),
+        "points": f"{points[0]}",
+        "span": f"[{points[1]}, {points[2]}]",
+    }
+    if test["right"] is None:
+        return tr(
+            "These faces cannot tell the channel order: {other} instead of {used} changes accuracy "
+            "by {points} points {span}, an interval that covers 0.",
+            **words,
+        )
+    if test["right"] == "used":
+        return tr(
+            "The network was trained on {used}, as set: {other} changes accuracy by {points} "
+            "points {span}.",
+            **words,
+        )
+    return tr(
+        "The network was trained on {other}, not on {used}: {other} changes accuracy by {points} "
+        "points {span}. Set model.channel_order to {order}.",
+        order=test["other_order"],
+        **words,
+    )
+
+
+# The evaluate page's points: rates at single thresholds, failures, and the set itself.
+
+
+def operating_points(evaluation: Evaluation) -> None:
+    """Show the true accept rate at each false accept rate, or why it cannot be given."""
+    rows = [
+        {
+            "target": name,
+            "far": point["far"],
+            "tar": {"refused": point["refused"]}
+            if "refused" in point
+            else {"value": point["tar"], "low": point["low"], "high": point["high"]},
+            "achieved": point.get("achieved_far"),
+            "threshold": point.get("threshold"),
+        }
+        for name, entry in judged_targets(evaluation.record["targets"]).items()
+        for point in entry["tar_at_far"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
+        Column("tar", "TAR", "95 % interval", fmt_percent),
+        Column("achieved", "FAR reached", "", lambda far: f"{far:.2g}"),
+        Column("threshold", "Threshold", "squared L2", ".4f"),
+    ]
+    if rows:
+        table(rows, columns, tr("True accept rate at a false accept rate (TAR@FAR)"))
+        fold = next(iter(judged_targets(evaluation.record["targets"]).values()))["fold_resolution"]
+        say(
+            tr(
+                "A TAR without an interval rests on so few impostor pairs that the true threshold "
+                "may lie below all of them. The smallest fold has {n_impostor} impostor pairs",
+                n_impostor=fold["n_impostor"],
+            )
+            + (tr(" and resolves no FAR below {far:.2g}", far=fold["far"]) if fold["far"] else "")
+            + tr(", so no TAR is given per fold.")
+        )
+
+
+def costs(evaluation: Evaluation) -> None:
+    """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
+    rows = [
+        {"target": name, "auc": entry["auc"], "separation": entry["decidability"]} | cost
+        for name, entry in judged_targets(evaluation.record["targets"]).items()
+        for cost in entry["minimum_cost"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("auc", "AUC", "95 % interval", ".4f"),
+        Column("separation", "d′", "", ".2f"),
+        Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
+        Column("value", "Least cost", "1: without looking", ".4f"),
+        Column("threshold", "at threshold", "squared L2", ".4f"),
+        Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
+        Column("fnmr", "FNMR there", "", fmt_percent),
+    ]
+    if rows:
+        caption = tr("AUC, d′, and the least cost when a miss and a false accept cost the same")
+        table(rows, columns, caption)
+        say(
+            tr(
+                "The cost has no interval: its threshold is the best one for these very pairs, "
+                "so it is a lower bound. d′ only describes these scores."
+            )
+        )
+
+
+def transfer(evaluation: Evaluation) -> None:
+    """Show what thresholds that were fixed beforehand do on these pairs."""
+    rows = [
+        {"target": name} | ({"accuracy": given} if "refused" in given else {}) | given
+        for name, entry in judged_targets(evaluation.record["targets"]).items()
+        for given in entry["fixed_thresholds"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("source", "Threshold from"),
+        Column("threshold", "Threshold", "squared L2", ".4f"),
+        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
+        Column("fmr", "FMR", "95 % interval", fmt_percent),
+        Column("fnmr", "FNMR", "95 % interval", fmt_percent),
+    ]
+    if rows:
+        table(rows, columns, tr("At a threshold that these pairs had no part in choosing"))
+    elif judged_targets(evaluation.record["targets"]):
+        say(tr("No threshold was fixed beforehand (fixed_thresholds), so none is judged here."))
+
+
+def failures(evaluation: Evaluation) -> None:
+    """Show the images that gave no embedding, and the error rates that count them."""
+    judged = judged_targets(evaluation.record["targets"])
+    rows = [{"target": name} | entry["failures"] for name, entry in judged.items()]
+    columns = [
+        Column("target", "Target"),
+        Column("n_failed_images", "Images failed"),
+        Column("n_images", "of"),
+        Column("fta", "FTA", "pairs lost", fmt_percent),
+        Column("fmr", "FMR", "", fmt_percent),
+        Column("fnmr", "FNMR", "", fmt_percent),
+        Column("far", "FAR", "FMR (1 − FTA)", fmt_percent),
+        Column("frr", "FRR", "FTA + FNMR (1 − FTA)", fmt_percent),
+    ]
+    if not rows:
+        return
+    table(rows, columns, tr("Failures to acquire and generalised rates, ISO/IEC 19795-1"))
+    lost = [
+        {
+            "target": name,
+            "image": tr("image {image}", image=image["image"]),
+            "reason": image["reason"],
+        }
+        | {"pairs": len(image["pairs"])}
+        for name, entry in judged.items()
+        for image in entry["failures"]["images"][:20]
+    ]
+    if lost:
+        columns = [Column("target", "Target"), Column("image", "Image"), Column("reason", "Why")]
+        table(lost, [*columns, Column("pairs", "Pairs lost")], tr("Images without an embedding"))
+    say(
+        tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ")
+        + (
+            tr("At most 20 images are listed per target.")
+            if lost
+            else tr("Every image was embedded.")
+        )
+    )
+
+
+def set_health(evaluation: Evaluation) -> None:
+    """Show what is odd about the pairs, and what that does to the numbers."""
+    columns = [
+        Column("finding", "Question"),
+        Column("evidence", "Found"),
+        Column("consequence", "Consequence"),
+    ]
+    if evaluation.record["set_health"]:
+        table(evaluation.record["set_health"], columns, tr("The set of pairs itself"))

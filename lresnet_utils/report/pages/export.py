@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.charts.comparisons import OperatorDisplay, ParityDisplay
-from lresnet_utils.report.charts.style import fmt_bytes, fmt_count
+from lresnet_utils.report.charts.distributions import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.numbers import fmt_bytes, fmt_count
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
 PARITY_LIMIT = 1e-5

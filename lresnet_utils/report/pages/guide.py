@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lresnet_utils.perf import guide_findings
+from lresnet_utils.perf import guide_figures
 from lresnet_utils.perf.guide_figures import (
     Guide,
     GuideBlock,
@@ -13,9 +13,9 @@ from lresnet_utils.perf.guide_figures import (
     derived_table,
     load_guide,
 )
-from lresnet_utils.report.charts.style import fmt_percent, join_words
 from lresnet_utils.report.show import Column, note, say, table
 from lresnet_utils.text.language import tr
+from lresnet_utils.text.numbers import fmt_percent, join_words
 
 # Every figure of the guide has fewer digits than this, so all of them are written.
 _DIGITS = ".10g"
@@ -252,7 +252,7 @@ def devices(guide: Guide | None = None) -> None:
 def findings(guide: Guide | None = None) -> None:
     """List what follows from the guide's figures: finding, evidence, consequence."""
     guide = guide or load_guide()
-    for number, found in enumerate(guide_findings.findings(guide), 1):
+    for number, found in enumerate(guide_figures.findings(guide), 1):
         say(
             tr(
                 "{number}. {finding} Evidence: {evidence} So: {consequence}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.charts.pipeline import StageDisplay
+from lresnet_utils.report.charts.throughput import StageDisplay
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.timed import timings

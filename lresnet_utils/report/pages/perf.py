@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.perf.layers import by_kind, roofline_points
-from lresnet_utils.perf.statistics import MINIMUM_N
-from lresnet_utils.report.charts.roofline import RooflineDisplay
-from lresnet_utils.report.charts.style import fmt_bytes, fmt_number, fmt_percent, join_words
-from lresnet_utils.report.charts.throughput import LatencyDisplay, ThroughputDisplay
-from lresnet_utils.report.pages import chain, compile, eight_bits, infer
+from lresnet_utils.perf.statistics import MINIMUM_N, by_kind, roofline_points
+from lresnet_utils.report.charts.throughput import (
+    LatencyDisplay,
+    RooflineDisplay,
+    ThroughputDisplay,
+)
+from lresnet_utils.report.pages import chain, compile, infer
 from lresnet_utils.report.pages.common import note_problems, ok_targets
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.run import RunFolder
 from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.numbers import fmt_bytes, fmt_number, fmt_percent, join_words
 
 _PERCENTILES = ("p50", "p90", "p99")
 
@@ -237,7 +239,7 @@ def search(run: RunFolder, batch_size: int) -> None:
         chain.builds(record)
         compile.rewrite_times(record)
         compile.ways(record)
-        eight_bits.recipe_times(record)
+        compile.recipe_times(record)
 
 
 def _earlier(run: RunFolder, stage: str, batch_size: int) -> dict[str, Any] | None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.data.align import looks_off
-from lresnet_utils.data.draw import one_per_block
+from lresnet_utils.data.collection import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.report.charts.pictures import FaceSheetDisplay
-from lresnet_utils.report.charts.style import fmt_count
 from lresnet_utils.report.pages.common import properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.numbers import fmt_count
 
 _SHOWN_FAILURES = 10
 _ALIGNMENT = ("median_px", "median_degrees", "n_off", "limit_px", "n_no_face")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lresnet_utils.report.charts.style import fmt_count, fmt_percent
 from lresnet_utils.report.pages.common import judged_targets, note_problems
 from lresnet_utils.report.show import Column, note, say, table
+from lresnet_utils.results import OK
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation
 from lresnet_utils.stages.summary import Results
-from lresnet_utils.targets.attempts import OK
 from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.numbers import fmt_count, fmt_percent
 
 
 def contents(run: RunFolder) -> None:

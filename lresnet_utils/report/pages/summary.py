@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from lresnet_utils.perf.guide_figures import reference_throughput
-from lresnet_utils.report.charts.comparisons import RobustnessDisplay
+from lresnet_utils.perf.guide_figures import Guide, load_guide, reference_throughput
+from lresnet_utils.report.charts.distributions import RobustnessDisplay
 from lresnet_utils.report.charts.error_rates import RocDisplay
-from lresnet_utils.report.charts.pipeline import AccuracySpeedDisplay
-from lresnet_utils.report.charts.throughput import LatencyDisplay, ThroughputDisplay
+from lresnet_utils.report.charts.throughput import (
+    AccuracySpeedDisplay,
+    LatencyDisplay,
+    ThroughputDisplay,
+)
 from lresnet_utils.report.pages import guide as guide_page
-from lresnet_utils.report.pages.common import properties
-from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.pages.common import note_problems, properties, verdict
+from lresnet_utils.report.pages.compile import CHOSEN_BY
+from lresnet_utils.report.show import Column, filtered_table, note, say, show, table
+from lresnet_utils.results import CLEAN
 from lresnet_utils.run import SINGLE, RunFolder
-from lresnet_utils.stages.evaluate import stored_curve
-from lresnet_utils.stages.infer import CLEAN
-from lresnet_utils.stages.summary import Results
+from lresnet_utils.stages.evaluate import SEEDED, stored_curve
+from lresnet_utils.stages.summary import NO_SEARCH, Results
 from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.numbers import fmt_number, fmt_percent
 
 
 def accuracy_and_speed(results: Results) -> None:
@@ -182,3 +188,209 @@ def _commit(about: dict[str, Any]) -> str:
         return recorded(about["commit_note"])
     told = tr("commit {commit}", commit=about["commit"][:12])
     return told + (tr(", ") + recorded(about["commit_note"]) if about["commit_note"] else "")
+
+
+# The table of all cells: what was measured, which gates it passes and why, or why it stopped.
+
+
+def cells(run: RunFolder, results: Results) -> None:
+    """Show the table of all cells, and why the ones without results have none."""
+    rows = [_row(run, cell) for cell in results.cells]
+    columns = [
+        Column("target", "Target"),
+        Column("batch_size", "Batch"),
+        Column("status", "Status", "", "status"),
+        Column("accuracy", "Accuracy", "95 % interval", fmt_percent),
+        Column("threshold", "Threshold", "squared L2", ".3f"),
+        Column("gates", "Gates", "pairs lost and gained"),
+        Column("throughput", "Throughput", "images/s, 95 %", ".1f"),
+        Column("p50", "Latency", "p50, ms", ".1f"),
+        Column("e2e", "End to end", "images/s", ".1f"),
+    ]
+    filters = ["target", "batch_size", "status", "gates"]
+    filtered_table(rows, columns, tr("Every batch size and target"), filters)
+    if any(cell.get("accuracy_refused") == SEEDED for cell in results.cells):
+        note(
+            tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
+            "warning",
+        )
+    remarks = {(c["target"], c["note"]) for c in results.ok() if c["note"]}
+    for target, remark in sorted(remarks):
+        note(tr("{name}: {value}", name=target, value=remark))
+    problem = tr("{target}, batch size {batch_size},")
+    note_problems({problem.format_map(c): c for c in results.cells})
+
+
+def _row(run: RunFolder, cell: dict[str, Any]) -> dict[str, Any]:
+    row = {"batch_size": cell["batch_size"], "status": cell["status"]}
+    row["target"] = _linked(run, cell)
+    if cell["status"] != "ok":
+        return row
+    threshold = cell["threshold"]
+    return row | {
+        "accuracy": cell["accuracy"] or _refusal(cell["accuracy_refused"]),
+        "threshold": threshold and threshold["value"],
+        "gates": _gates(cell),
+        "throughput": cell["throughput_ips"] or _refusal(cell["throughput_refused"]),
+        "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
+        "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
+    }
+
+
+def _linked(run: RunFolder, cell: dict[str, Any]) -> str | dict[str, str]:
+    """Return a target with the page that explains its gates, where there is one."""
+    name = cell["target"]
+    if cell.get("quantised"):
+        name = tr("{target} (quantised graph)", target=name)
+    page = run.stage("5_evaluate", cell["batch_size"], ".html")
+    # The page is published when its notebook has run; one that is run by hand leaves none.
+    if not page.is_file():
+        return name
+    return {"text": name, "href": page.relative_to(run.folder).as_posix()}
+
+
+def _gates(cell: dict[str, Any]) -> dict[str, str] | None:
+    """Return one verdict for all gates, and what each rests on in a few words."""
+    if not cell["gates"]:
+        return None
+    judged = [gate for gate in cell["gates"] if gate["passed"] is not None]
+    if not judged:
+        return {"verdict": "not judged", "why": cell["gates"][-1]["reason"]}
+    failed = [gate for gate in judged if not gate["passed"]]
+    why = tr("; ").join(_why(cell, gate) for gate in failed or judged)
+    return {"verdict": verdict((failed or judged)[0]), "why": why}
+
+
+def _why(cell: dict[str, Any], gate: dict[str, Any]) -> str:
+    if gate["name"] == "guide":
+        return recorded(gate["evidence"].partition(";")[0])
+    parity = cell["parity"]
+    return tr(
+        "{lost} lost, {gained} gained, p = {p}",
+        lost=len(parity["lost"]),
+        gained=len(parity["gained"]),
+        p=fmt_number(parity["mcnemar_p"], 2),
+    )
+
+
+def _refusal(reason: str | None) -> dict[str, str] | None:
+    return {"refused": reason} if reason else None
+
+
+# The part of the index about tuning: before and after on this machine, and the guide's own.
+
+
+def tuning(results: Results, baselines: list[str]) -> None:
+    """Show every build before and after tuning, and the guide's figures as published ones."""
+    compared = [cell for cell in results.ok() if cell["tuning"]]
+    if compared:
+        _measured(compared)
+    else:
+        say(tr("No build of this run was chosen by measurement, so there is no before and after."))
+    refused = [cell for cell in results.ok() if cell["tuning_refused"] not in (None, NO_SEARCH)]
+    for cell in refused:
+        note(
+            tr(
+                "{cell}: no before and after, {why}.",
+                cell=_name(cell),
+                why=cell["tuning_refused"],
+            )
+        )
+    if "guide" in baselines:
+        _published(load_guide())
+
+
+def _name(cell: Mapping[str, Any]) -> str:
+    return tr(
+        "{name} at batch size {batch_size}", name=cell["target"], batch_size=cell["batch_size"]
+    )
+
+
+def _measured(cells: list[dict[str, Any]]) -> None:
+    rows = [
+        {"target": cell["target"], "batch_size": cell["batch_size"]}
+        | {key: cell["tuning"][key] for key in ("before_ips", "after_ips", "ratio")}
+        | {"n": cell["tuning"]["ratio"]["n"]}
+        for cell in cells
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("batch_size", "Batch"),
+        Column("before_ips", "Before", "images/s, 95 % interval", ".1f"),
+        Column("after_ips", "After", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "Ratio", "95 % interval", ".2f"),
+        Column("n", "Repeats"),
+    ]
+    table(
+        rows, columns, tr("Before and after tuning, on this machine, measured by the Compile pages")
+    )
+    _explain(cells)
+
+
+def _explain(cells: list[dict[str, Any]]) -> None:
+    say(
+        tr(
+            "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
+            "the same runtime. After: the graph and the way of running that were chosen. Both "
+            "were timed in turns; the ratio is the repeats' geometric mean, its interval "
+            "Student's t on their logarithms."
+        )
+    )
+    say(_when([cell["tuning"] for cell in cells]) + tr(" ") + tr(CHOSEN_BY))
+
+
+def _when(tunings: list[dict[str, Any]]) -> str:
+    times = sorted({found["measured_at"][:16] for found in tunings})
+    first, last = (time.replace("T", " ") for time in (times[0], times[-1]))
+    text = (
+        tr("Measured {first} UTC", first=first)
+        if first == last
+        else tr("Measured from {first} to {last} UTC", first=first, last=last)
+    )
+    earlier = sum(found["reused"] for found in tunings)
+    if earlier:
+        text += tr(
+            ", for {earlier} of the {n} rows by an earlier search on this machine",
+            earlier=earlier,
+            n=len(tunings),
+        )
+    return text + tr(".")
+
+
+def _published(guide: Guide) -> None:
+    """Show section 7.3's comparison for the one chip that the guide measured."""
+    blocks = {(block.record.batch_size, block.tuned): float(block.rate) for block in guide.blocks}
+    rows = [
+        {
+            "batch_size": size,
+            "before": blocks[size, False],
+            "after": after,
+            "ratio": after / blocks[size, False],
+        }
+        for (size, tuned), after in sorted(blocks.items())
+        if tuned
+    ]
+    columns = [
+        Column("batch_size", "Batch"),
+        Column("before", "Before tuning", "images/s", ".10g"),
+        Column("after", "After tuning", "images/s", ".10g"),
+        Column("ratio", "Ratio", "derived", ".2f"),
+    ]
+    table(
+        rows,
+        columns,
+        tr(
+            "Published by the guide, sections 7.1 to 7.3, for IR-SE100 on {device}, one chip; "
+            "not measured here",
+            device=guide.npu["device"],
+        ),
+    )
+    say(
+        tr(
+            "The guide's table 7.3 prints four times these rates; one chip was measured. It "
+            "reports one run each, so there is no interval. Its clock: {clock}. "
+            "Source, the guide: {source}.",
+            clock=guide.blocks[0].record.throughput_clock,
+            source=guide.source,
+        )
+    )

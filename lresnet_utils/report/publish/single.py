@@ -7,8 +7,10 @@ headings of a page stand one level lower, under its title.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import tempfile
 from bisect import bisect
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -18,9 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from lresnet_utils.errors import RunError
+from lresnet_utils.errors import RunError, TargetError
+from lresnet_utils.machine.disk import atomic_path
 from lresnet_utils.report.publish.scripts import page_scripts
 from lresnet_utils.run import RunFolder
+from lresnet_utils.targets.tools import find_tool, run_tool
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import MAX_BYTES
 
@@ -299,3 +303,71 @@ def _with_scripts(text: str) -> str:
     missing = [s.text for s in needed if f"<script>{s.text}</script>" not in text]
     blocks = "".join(f"<script>{script}</script>\n" for script in missing)
     return text.replace("</body>", f"{blocks}</body>")
+
+
+# The whole report as a PDF, printed by the system's Chromium.
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_TIMEOUT_S = 300
+
+
+def write_pdf(run: RunFolder) -> Path:
+    """Print the single-file report.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Holds ``report.html``.
+
+    Returns
+    -------
+    pathlib.Path
+        ``report.pdf`` in the run's folder.
+
+    Raises
+    ------
+    RunError
+        When there is no Chromium on this machine, or it prints nothing.
+    """
+    browser = next(filter(None, map(find_tool, _BROWSERS)), None)
+    if browser is None:
+        raise RunError(
+            "There is no Chromium on this machine to print a PDF with.",
+            where="PATH: " + ", ".join(_BROWSERS),
+            fix=f"install chromium, or print {run.single.name} from any browser",
+        )
+    with tempfile.TemporaryDirectory() as folder, atomic_path(run.pdf) as path:
+        try:
+            run_tool(
+                [browser, *_options(Path(folder), path), run.single.absolute().as_uri()],
+                log=Path(folder) / "chromium.log",
+                timeout_s=_TIMEOUT_S,
+                cwd=Path(folder),
+            )
+        except TargetError as error:
+            raise RunError(
+                f"The PDF could not be printed: {error.what}",
+                where=str(run.single),
+                fix="print the page from a browser",
+            ) from error
+        if not path.is_file() or not path.stat().st_size:
+            raise RunError("Chromium ended without printing a PDF.", where=str(run.single))
+    return run.pdf
+
+
+def _options(folder: Path, pdf: Path) -> list[str]:
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-extensions",
+        "--disable-background-networking",
+        "--disable-component-update",
+        # Nothing has an address: neither what the page might name nor Chromium's own services.
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={folder / 'profile'}",
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={pdf.absolute()}",
+    ]
+    # As root, in a container, Chromium's sandbox cannot start; the page may load nothing anyway.
+    return [*options, "--no-sandbox"] if os.geteuid() == 0 else options

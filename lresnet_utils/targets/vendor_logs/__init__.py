@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lresnet_utils.targets.vendor_logs.ais_bench import read_ais_bench, read_msame
 from lresnet_utils.targets.vendor_logs.ascend_tools import (
     implied_batch_size,
+    read_ais_bench,
     read_benchmark_pure,
     read_benchmark_vision,
+    read_msame,
     samples,
 )
 from lresnet_utils.targets.vendor_logs.benchmark_app import read_benchmark_app

@@ -16,8 +16,8 @@ import torch
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.graph.adopt.read import read_foreign
 from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.reading import read_foreign
 from lresnet_utils.models.checkpoint import read_state_dict
 
 STATE = OrderedDict(

@@ -14,13 +14,13 @@ import numpy as np
 import yaml
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.comparison.packing import PackedPairs, pack
+from lresnet_utils.comparison.page_data import PackedPairs, pack
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import load_params
 from lresnet_utils.targets.replay import read_recorded
 from lresnet_utils.untrusted.yaml import load_yaml
-from lresnet_utils.verify.transfer import threshold_of
+from lresnet_utils.verify.scored_pairs import threshold_of
 
 
 def write(folder: Path, name: str, data: bytes) -> Path:

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, inliner, numpy_helper
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph import reading
 from lresnet_utils.graph import simplify as simplifier
-from lresnet_utils.graph.adopt import adopt_onnx, open_foreign, read
-from lresnet_utils.graph.adopt.read import external_files, read_foreign
+from lresnet_utils.graph.adopt import adopt_onnx, open_foreign
 from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.reading import external_files, read_foreign
 from lresnet_utils.graph.rewrite import prepare_onnx
 from lresnet_utils.graph.simplify import simplify_onnx
 
@@ -162,8 +162,8 @@ def test_a_tensor_in_a_file_beside_is_found_wherever_it_is(stored, tmp_path, pla
     seen = []
     monkeypatch.setattr(inliner, "inline_local_functions", lambda model, *_: model)
     for check in ("_make_dense", "_check_nodes", "_check_wiring"):
-        monkeypatch.setattr(read, check, lambda *_: None)
-    monkeypatch.setattr(read, "_hash_of_all", lambda path, files: seen.append(files))
+        monkeypatch.setattr(reading, check, lambda *_: None)
+    monkeypatch.setattr(reading, "_hash_of_all", lambda path, files: seen.append(files))
     message = read_foreign(path).model.SerializeToString()
     assert seen == [{tmp_path / "beside"}]
     assert SECRET.tobytes() in message and b"beside" not in message

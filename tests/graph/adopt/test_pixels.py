@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto
 
 from lresnet_utils.graph.adopt import open_foreign
-from lresnet_utils.running.inspection import inspect_file
+from lresnet_utils.running.preflight import inspect_file
 
 
 def scaled(operator, number, first=True):

@@ -7,9 +7,9 @@ from onnx import helper
 
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.adopt import open_foreign
-from lresnet_utils.graph.adopt.read import external_files, read_foreign
-from lresnet_utils.graph.adopt.running import baseline
-from lresnet_utils.running.sources import sources
+from lresnet_utils.graph.adopt.fit import baseline
+from lresnet_utils.graph.reading import external_files, read_foreign
+from lresnet_utils.running.resume import sources
 
 FACES = np.random.default_rng(3).normal(size=(2, 3, 112, 112)).astype(np.float32)
 

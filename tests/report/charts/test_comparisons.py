@@ -2,12 +2,12 @@ from itertools import pairwise
 
 import pytest
 
-from lresnet_utils.report.charts.comparisons import (
+from lresnet_utils.report.charts.display import spread
+from lresnet_utils.report.charts.distributions import (
     OperatorDisplay,
     ParityDisplay,
     RobustnessDisplay,
 )
-from lresnet_utils.report.charts.display import spread
 
 
 def test_operators_are_ordered_by_frequency_and_changes_are_said():

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lresnet_utils.report.charts.det import DetDisplay
-from lresnet_utils.report.charts.error_rates import RocDisplay
-from lresnet_utils.report.figure_files import write_figures
+from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay
+from lresnet_utils.report.show import write_figures
 from lresnet_utils.verify.curves import error_rates, roc
 from lresnet_utils.verify.uncertainty import Band
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from lresnet_utils.report.charts.differences import CosineDisplay, DifferenceDisplay
+from lresnet_utils.report.charts.builds import CosineDisplay, DifferenceDisplay
 
 ROWS = [
     {"cell": "16/a\n→ 16/b", "value": 0.0, "low": -0.001, "high": 0.001, "n": 3600},

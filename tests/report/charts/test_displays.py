@@ -7,30 +7,19 @@ import textwrap
 
 import pytest
 
-from lresnet_utils.report.charts import (
-    builds,
-    comparisons,
-    det,
-    differences,
-    distributions,
-    error_rates,
-    pictures,
-    pipeline,
-    roofline,
-    throughput,
-)
+from lresnet_utils.report.charts import builds, distributions, error_rates, pictures, throughput
 from lresnet_utils.report.charts.display import Display
 
 MODULES = (
     builds,
-    comparisons,
+    distributions,
     error_rates,
-    det,
-    differences,
+    error_rates,
+    builds,
     distributions,
     pictures,
-    pipeline,
-    roofline,
+    throughput,
+    throughput,
     throughput,
 )
 CHARTS = sorted(

@@ -9,11 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.report.charts.explorer_page import (
-    explorer_html,
-    packed_scores,
-    slider_thresholds,
-)
+from lresnet_utils.report.charts.explorer import explorer_html, packed_scores, slider_thresholds
 from lresnet_utils.report.publish.scripts import page_scripts
 from lresnet_utils.verify.protocol import guide_thresholds
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.report.charts.roofline import RooflineDisplay
+from lresnet_utils.report.charts.throughput import RooflineDisplay
 
 POINTS = [
     {"name": "one", "kind": "convolution", "intensity": 100.0, "tops": 0.15, "ms": 4.0},

@@ -7,6 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lresnet_utils.report.charts import style
+from lresnet_utils.text.numbers import (
+    fmt_bytes,
+    fmt_count,
+    fmt_interval,
+    fmt_number,
+    fmt_percent,
+    fmt_rate,
+)
 
 KNOWN = [
     "torch-fp32",
@@ -97,7 +105,7 @@ def test_known_targets_can_be_told_apart_without_colour():
 
 @given(st.floats(min_value=1e-12, max_value=1e12))
 def test_numbers_are_written_within_half_a_unit_of_the_third_digit(value):
-    text = style.fmt_number(value).replace("\u00a0", "")
+    text = fmt_number(value).replace("\u00a0", "")
     mantissa, _, power = text.partition("×10")
     exponent = int(power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) if power else 0
     assert math.isclose(float(mantissa) * 10.0**exponent, value, rel_tol=0.0051)
@@ -117,17 +125,15 @@ def test_numbers_are_written_within_half_a_unit_of_the_third_digit(value):
     ],
 )
 def test_numbers(value, text):
-    assert style.fmt_number(value) == text
+    assert fmt_number(value) == text
 
 
 def test_an_interval_keeps_thousands_and_powers_whole():
-    assert style.fmt_interval(18423, 18001, 19002) == ("18\u00a0423 [18\u00a0001, 19\u00a0002]")
-    assert style.fmt_interval(3e-7, 2e-7, 4e-7).count("10⁻⁷") == 3
-    assert style.fmt_interval(78.75, 77.0, 80.0, style.fmt_rate) == (
-        "78.8\u00a0images/s [77.0, 80.0]"
-    )
+    assert fmt_interval(18423, 18001, 19002) == ("18\u00a0423 [18\u00a0001, 19\u00a0002]")
+    assert fmt_interval(3e-7, 2e-7, 4e-7).count("10⁻⁷") == 3
+    assert fmt_interval(78.75, 77.0, 80.0, fmt_rate) == ("78.8\u00a0images/s [77.0, 80.0]")
 
 
 def test_missing_values_are_dashes_everywhere():
-    writers = (style.fmt_percent, style.fmt_count, style.fmt_rate, style.fmt_bytes)
+    writers = (fmt_percent, fmt_count, fmt_rate, fmt_bytes)
     assert {write(None) for write in writers} == {"–"}

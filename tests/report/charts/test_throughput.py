@@ -1,7 +1,11 @@
 import pytest
 
-from lresnet_utils.report.charts.pipeline import AccuracySpeedDisplay, StageDisplay
-from lresnet_utils.report.charts.throughput import LatencyDisplay, ThroughputDisplay
+from lresnet_utils.report.charts.throughput import (
+    AccuracySpeedDisplay,
+    LatencyDisplay,
+    StageDisplay,
+    ThroughputDisplay,
+)
 
 
 def row(target, batch_size, value):

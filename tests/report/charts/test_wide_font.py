@@ -6,8 +6,8 @@ import warnings
 import pytest
 from matplotlib import font_manager
 
+from lresnet_utils.report.charts.style import NAME, wide_font
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
-from lresnet_utils.report.charts.wide_font import NAME, wide_font
 from lresnet_utils.report.show import inline_svg
 from lresnet_utils.text.language import speaking
 

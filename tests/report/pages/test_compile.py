@@ -9,10 +9,9 @@ from IPython.utils.capture import capture_output
 
 from lresnet_utils.perf.guide_figures import load_guide
 from lresnet_utils.report.pages import compile as page
-from lresnet_utils.report.pages import eight_bits, tuned
+from lresnet_utils.report.pages import summary
 from lresnet_utils.report.timed import TIMED
-from lresnet_utils.stages.summary import Results
-from lresnet_utils.stages.tuned import tuning
+from lresnet_utils.stages.summary import Results, tuning
 
 
 def shown(part, *arguments):
@@ -168,7 +167,7 @@ def test_ways_of_running_name_default_chosen_and_failed():
 
 
 def test_eight_bits_shows_recipe_decisions_calibration_and_budget():
-    tables, text, charts = shown(eight_bits.eight_bits, record(small={"int8": int8()}))
+    tables, text, charts = shown(page.eight_bits, record(small={"int8": int8()}))
     recipes, speeds, decisions, layers = tables.values()
     assert charts == 1
     assert recipes == [["1, chosen", "symmetric activations", "0.10", "0.22", "0.9134", "within"]]
@@ -189,12 +188,12 @@ def test_eight_bits_shows_recipe_decisions_calibration_and_budget():
 def test_an_int8_build_no_faster_than_fp32_is_warned_of():
     slow = int8()
     slow["tried"][0]["ratio"] = ratio(1.05)
-    text = shown(eight_bits.eight_bits, record(small={"int8": slow}))[1]
+    text = shown(page.eight_bits, record(small={"int8": slow}))[1]
     assert "small: the build chosen is not surely faster than the fp32 build." in text
 
 
 def test_random_weights_are_not_judged_and_no_accuracy_is_shown():
-    tables, text, charts = shown(eight_bits.eight_bits, record(small={"int8": int8(trained=False)}))
+    tables, text, charts = shown(page.eight_bits, record(small={"int8": int8(trained=False)}))
     assert charts == 0
     assert "small is not judged: the weights are random (seeded)." in text
     recipes, speeds = tables.values()
@@ -213,7 +212,7 @@ def test_whatever_two_runs_measure_differently_is_marked_as_timed():
         fast=built | {"graph": GRAPH, "running": RUNNING, "int8": int8(), "versions": {}}
     )
     with capture_output() as captured:
-        for part in (page.builds, page.rewrites, page.ways, eight_bits.eight_bits):
+        for part in (page.builds, page.rewrites, page.ways, page.eight_bits):
             part(found)
     said = {True: "", False: ""}
     for output in captured.outputs:
@@ -243,7 +242,7 @@ def results():
 
 
 def test_the_index_shows_before_and_after_with_their_paired_ratio(results):
-    tables, text, _ = shown(tuned.tuning, results, [])
+    tables, text, _ = shown(summary.tuning, results, [])
     ((caption, rows),) = tables.items()
     assert "on this machine" in caption
     assert rows == [
@@ -255,7 +254,7 @@ def test_the_index_shows_before_and_after_with_their_paired_ratio(results):
 
 
 def test_the_guides_figures_stand_beside_as_published(results):
-    tables, text, _ = shown(tuned.tuning, results, ["guide"])
+    tables, text, _ = shown(summary.tuning, results, ["guide"])
     (caption,) = [c for c in tables if c.startswith("Published by the guide")]
     assert caption.endswith("one chip; not measured here")
     guide = load_guide()
@@ -268,5 +267,5 @@ def test_the_guides_figures_stand_beside_as_published(results):
 
 
 def test_a_run_without_a_search_says_so():
-    text = shown(tuned.tuning, Results({}, [cell("plain", {})], {}), [])[1]
+    text = shown(summary.tuning, Results({}, [cell("plain", {})], {}), [])[1]
     assert "No build of this run was chosen by measurement" in text

@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scipy import stats
 
-from lresnet_utils.perf import guide_findings
+from lresnet_utils.perf import guide_figures
 from lresnet_utils.perf.guide_figures import RECORDED, load_guide
 from lresnet_utils.report.pages import guide as page
 
@@ -121,7 +121,7 @@ def test_table_7_4_is_the_guides_with_ratios_and_both_clocks():
 
 def test_every_finding_is_listed_with_evidence_and_consequence():
     _, text = shown(page.findings)
-    for number, found in enumerate(guide_findings.findings(), 1):
+    for number, found in enumerate(guide_figures.findings(), 1):
         for words in (f"{number}. {found.finding}", found.evidence, found.consequence):
             assert words in text
 

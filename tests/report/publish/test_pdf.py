@@ -10,15 +10,14 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.report.publish import pdf
+from lresnet_utils.report.publish import single
 from lresnet_utils.report.publish.page import Link, render
-from lresnet_utils.report.publish.pdf import write_pdf
-from lresnet_utils.report.publish.single import single_text
+from lresnet_utils.report.publish.single import single_text, write_pdf
 from lresnet_utils.run import RunFolder
 
 
 def test_without_chromium_it_is_refused_in_three_lines(monkeypatch, tmp_path):
-    monkeypatch.setattr(pdf, "find_tool", lambda name: None)
+    monkeypatch.setattr(single, "find_tool", lambda name: None)
     with pytest.raises(RunError) as error:
         write_pdf(RunFolder(tmp_path))
     assert len(str(error.value).splitlines()) == 3
