@@ -62,7 +62,7 @@ class Stub(Session):
 
 @dataclass(frozen=True)
 class StubNetwork:
-    """See :class:`lresnet_utils.cluster.embed_set.Network`."""
+    """See :class:`lresnet_utils.cluster.embed_set.BuildNetwork`."""
 
     pause_s: float
     described: dict = field(default_factory=lambda: {"network": "stub"})

@@ -167,11 +167,11 @@ def compare(
     Differences are B minus A, ratios B over A. The status is 0 whatever the verdict, and 2 when
     the two cannot be compared.
     """
-    from lresnet_utils.comparison.reports import Settings, compare_reports
+    from lresnet_utils.comparison.reports import CompareSettings, compare_reports
     from lresnet_utils.comparison.sources import open_report
     from lresnet_utils.report.pages.compare import COMPARISON, write_page
 
-    settings = Settings(margin_points=margin, replicates=replicates, seed=seed)
+    settings = CompareSettings(margin_points=margin, replicates=replicates, seed=seed)
     if json_file is not None:
         require_replaceable(json_file, lambda data: b'"schema": 1,\n "a":' in data[:64])
     if html_file is not None:

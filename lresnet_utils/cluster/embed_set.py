@@ -20,7 +20,7 @@ from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.errors import LResNetError, RunError, nearest
 from lresnet_utils.ledger.hashes import read_sealed
 from lresnet_utils.machine.disk import atomic_path, read_json, sha256_file, to_json, write_json
-from lresnet_utils.machine.locks import machine
+from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import build_of
@@ -32,7 +32,7 @@ SHARD = 4096
 BUILD = "build/"
 
 
-class Network(Protocol):
+class BuildNetwork(Protocol):
     """What embeds: plain values that can be sent to a worker, and how to open it there.
 
     Attributes
@@ -63,14 +63,14 @@ class _Shard:
     start: int
     stop: int
     key: str
-    network: Network
+    network: BuildNetwork
     opener: Any
     failures: dict[int, str]
 
 
 def embed_set(
     records: Records,
-    network: Network,
+    network: BuildNetwork,
     folder: Path,
     engine: Engine,
     *,
@@ -114,7 +114,7 @@ def embed_set(
     return EmbeddedSet.open(folder, embedded=records.n - there, seconds=seconds)
 
 
-def _shards(records: Records, network: Network, size: int) -> Iterator[_Shard]:
+def _shards(records: Records, network: BuildNetwork, size: int) -> Iterator[_Shard]:
     for number, start in enumerate(range(0, records.n, size)):
         stop = min(records.n, start + size)
         failures = {i - start: why for i, why in records.failures.items() if start <= i < stop}
@@ -137,7 +137,7 @@ def _embed_shard(place: Place, shard: _Shard) -> int:
         return shard.stop - shard.start
     images = open_shard(place, shard.opener)
     # Whoever times something on that machine waits for the shard, and the next shard for them.
-    with machine(alone=False), shard.network.open(place) as embed_images:
+    with hold_machine(alone=False), shard.network.open(place) as embed_images:
         found = embed_images(
             images,
             folder=place.folder / f"tool-{shard.number:06d}",
@@ -181,7 +181,7 @@ def _finished(folder: Path, number: int, key: str) -> dict[str, Any] | None:
 
 
 def _conclude(
-    records: Records, network: Network, folder: Path, shards: list[_Shard], shard_size: int
+    records: Records, network: BuildNetwork, folder: Path, shards: list[_Shard], shard_size: int
 ) -> None:
     if records.identity is None:
         (folder / IDENTITY).unlink(missing_ok=True)
@@ -213,7 +213,7 @@ def _conclude(
 
 @dataclass(frozen=True)
 class RunBuild:
-    """One cell's build; see :class:`lresnet_utils.cluster.embed_set.Network`."""
+    """One cell's build; see :class:`lresnet_utils.cluster.embed_set.BuildNetwork`."""
 
     artefact: Artefact
     file: str

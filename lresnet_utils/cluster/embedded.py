@@ -14,7 +14,7 @@ from lresnet_utils.cluster.engine import Engine, Part, Place, Task, spread
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.machine.facts import usable_cores
-from lresnet_utils.machine.locks import machine
+from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 from lresnet_utils.verify.all_pairs import BINS, AllPairs, Rows, count, evaluate, keep, tiles
 from lresnet_utils.verify.scores import unit_rows
@@ -258,7 +258,7 @@ def _task(
 
 def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:
     # Whoever times something on that machine waits for the tile, and the next tile for them.
-    with machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
+    with hold_machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
         a, *others = (_rows(place, run, tile.embedding_size) for run in tile.runs)
         b = others[0] if others else None
         if tile.wanted is None:

@@ -19,7 +19,7 @@ from lresnet_utils.running.executor import (
     Done,
     Executor,
     LocalExecutor,
-    Task,
+    NotebookTask,
     Waiting,
     execute,
     first_line,
@@ -84,7 +84,7 @@ class _Order:
         The run's folder here.
     """
 
-    task: Task
+    task: NotebookTask
     run: Path
 
 
@@ -113,7 +113,7 @@ class ClusterExecutor:
         self._hashes = Hashes(run.state / "hashes.json")
         self._resources = resources(params.targets)
 
-    def run(self, task: Task, waiting: Waiting) -> Done:
+    def run(self, task: NotebookTask, waiting: Waiting) -> Done:
         """Execute a notebook on a worker, and bring what it made here when that is elsewhere."""
         if not self._engine.shared and task.job.stage == "7_summary":
             # It reads what all others made, which is here by now.
@@ -133,7 +133,7 @@ class ClusterExecutor:
         """Give up what is under way."""
         self._engine.cancel()
 
-    def _parts(self, task: Task) -> dict[str, Part]:
+    def _parts(self, task: NotebookTask) -> dict[str, Part]:
         """Return what a worker that sees none of our files needs for a notebook."""
         run = {path: path.relative_to(self._run.folder) for path in self._inputs(task.job)}
         files = (path for path in sources(task.parameters) if path.is_file())

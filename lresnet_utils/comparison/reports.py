@@ -39,7 +39,7 @@ _QUANTILES = {"min": 0.0, "p1": 0.01, "p5": 0.05, "median": 0.5}
 
 
 @dataclass(frozen=True)
-class Settings:
+class CompareSettings:
     """How a comparison is made.
 
     Attributes
@@ -94,7 +94,7 @@ class _Scores:
 
 
 def compare_cells(
-    a: Report, b: Report, names: tuple[str, str], units: Units, settings: Settings
+    a: Report, b: Report, names: tuple[str, str], units: Units, settings: CompareSettings
 ) -> CellComparison:
     """Compare a cell of one report with a cell of another, over the same pairs.
 
@@ -193,7 +193,7 @@ def _bootstrap(
     same: np.ndarray,
     units: Units,
     points: list[list[dict[str, Any]]],
-    settings: Settings,
+    settings: CompareSettings,
 ) -> PairedReplicates:
     scores = [WeightedScores(side.distances, same, side.fold) for side in sides]
     given = [
@@ -297,7 +297,7 @@ def _speed(reports: tuple[Report, Report], cells: tuple[dict[str, Any], ...]) ->
     return speed_ratio(*rates) | {"a": rates[0], "b": rates[1]}
 
 
-def sentence(record: dict[str, Any], word: str, settings: Settings) -> str:
+def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> str:
     """Return the verdict on one cell as a sentence that carries its numbers."""
     who = {side: _named(record[side]) for side in "ab"}
     d = record["difference"]
@@ -382,7 +382,7 @@ class Comparison:
 
 
 def compare_reports(
-    a: Report, b: Report, *, cells: Match | None = None, settings: Settings | None = None
+    a: Report, b: Report, *, cells: Match | None = None, settings: CompareSettings | None = None
 ) -> Comparison:
     """Compare two reports over the same pairs.
 
@@ -406,7 +406,7 @@ def compare_reports(
     DataError
         When a report contradicts itself.
     """
-    settings = settings or Settings()
+    settings = settings or CompareSettings()
     if cells is not None:
         matches, left_out = [cells], []
         a.comparable(cells[0])

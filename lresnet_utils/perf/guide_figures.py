@@ -107,7 +107,7 @@ class Guide:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """What the figures show: the finding, the numbers it rests on, what follows for a reader."""
 
     finding: str
@@ -289,7 +289,7 @@ def reference_throughput(guide: Guide | None = None) -> list[dict[str, Any]]:
 # What a careful reader finds in the guide's figures, each computed from them.
 
 
-def findings(guide: Guide | None = None) -> tuple[Finding, ...]:
+def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     """Return the findings, most consequential first.
 
     Parameters
@@ -314,10 +314,10 @@ def findings(guide: Guide | None = None) -> tuple[Finding, ...]:
     return tuple(part(guide) for part in parts)
 
 
-def _flips(guide: Guide) -> Finding:
+def _flips(guide: Guide) -> Remark:
     pairs = int(guide.number("lfw_pairs"))
     counts = sorted({block.samples for block in guide.blocks})
-    return Finding(
+    return Remark(
         "Mirrored views are counted as images.",
         f"e2e rate x e2e time = {_list(f'{n:,}' for n in counts)} in all {len(guide.blocks)} "
         f"blocks = {counts[0] // (2 * pairs)} x {2 * pairs:,} images of {pairs:,} pairs.",
@@ -326,11 +326,11 @@ def _flips(guide: Guide) -> Finding:
     )
 
 
-def _extrapolation(guide: Guide) -> Finding:
+def _extrapolation(guide: Guide) -> Remark:
     exact = [block for block in guide.blocks if block.card_rate == block.caption_product]
     chips = sorted({block.chips for block in guide.blocks})
     cells = [cell for cell in derived_table(guide, "7.3") if cell["derived"] == cell["printed"]]
-    return Finding(
+    return Remark(
         f"The rate of a card is the rate of one chip times {_list(chips)}, never measured.",
         f"{len(exact)} of {len(guide.blocks)} captions and {len(cells)} of "
         f"{len(derived_table(guide, '7.3'))} cells of table 7.3 are the Interface rate of one "
@@ -340,7 +340,7 @@ def _extrapolation(guide: Guide) -> Finding:
     )
 
 
-def _reading(guide: Guide) -> Finding:
+def _reading(guide: Guide) -> Remark:
     bound = [block for block in guide.blocks if block.bound_by_reading]
     before, after = guide.block(16, tuned=False), guide.block(16, tuned=True)
     rates = "; ".join(
@@ -351,7 +351,7 @@ def _reading(guide: Guide) -> Finding:
     )
     gain = after.record.throughput_ips / before.record.throughput_ips - 1
     change = after.record.stages["e2e"].rate / before.record.stages["e2e"].rate - 1
-    return Finding(
+    return Remark(
         f"{len(bound)} of {len(guide.blocks)} runs are bound by reading files, not by the chip.",
         f"Images/s: {rates}. Tuning raised the Interface rate at batch 16 by {gain:.2%} and the "
         f"end-to-end rate changed by {change:.2%}.",
@@ -360,7 +360,7 @@ def _reading(guide: Guide) -> Finding:
     )
 
 
-def _gpu(guide: Guide) -> Finding:
+def _gpu(guide: Guide) -> Remark:
     rows = []
     for gpu, npu in zip(*[iter(derived_table(guide, "7.4"))] * 2, strict=True):
         batch, printed = gpu["batch_size"], gpu["printed"]
@@ -369,7 +369,7 @@ def _gpu(guide: Guide) -> Finding:
             f"batch {batch}: {npu['printed'] / printed:.3f} with the factor, "
             f"{chip / printed:.3f} for one chip (GPU {1000 * batch / printed:.4f} ms a batch)"
         )
-    return Finding(
+    return Remark(
         "Table 7.4 compares unlike clocks: the GPU's compute alone with an extrapolated NPU rate.",
         f"NPU / GPU, {'; '.join(rows)}. GPU clock: {guide.gpu['clock']}; NPU clock: the tool's "
         "Interface rate.",
@@ -377,7 +377,7 @@ def _gpu(guide: Guide) -> Finding:
     )
 
 
-def _captions(guide: Guide) -> Finding:
+def _captions(guide: Guide) -> Remark:
     wrong = [b for b in guide.blocks if b.caption_batch_size != b.implied_batch_size]
     shown = "; ".join(
         f"section {b.section}, {b.caption_rate} x {b.chips}: caption {b.caption_batch_size}, "
@@ -385,19 +385,19 @@ def _captions(guide: Guide) -> Finding:
         for b in wrong
     )
     headings = all(b.record.batch_size == b.implied_batch_size for b in guide.blocks)
-    return Finding(
+    return Remark(
         f"Captions that name a wrong batch size: {len(wrong)}.",
         f"{shown}. The headings {'are' if headings else 'are not'} all right.",
         "Read the batch size from the heading; tables that copy the captions are wrong.",
     )
 
 
-def _accuracy(guide: Guide) -> Finding:
+def _accuracy(guide: Guide) -> Remark:
     counts = accuracy_in_counts(guide)
     low, high = counts["wilson"]
     exact_low, exact_high = counts["clopper_pearson"]
     inside = max(low, exact_low) <= counts["published"] <= min(high, exact_high)
-    return Finding(
+    return Remark(
         f"The accuracy is {counts['errors']} wrong pairs of {counts['n']:,}.",
         f"{counts['accuracy']!r} x {counts['n']:,}; 95 % interval {low:.3%} to {high:.3%} "
         f"(Wilson), {exact_low:.3%} to {exact_high:.3%} (Clopper-Pearson).",
@@ -407,10 +407,10 @@ def _accuracy(guide: Guide) -> Finding:
     )
 
 
-def _pass_rule(guide: Guide) -> Finding:
+def _pass_rule(guide: Guide) -> Remark:
     counts = accuracy_in_counts(guide)
     extra = int(guide.number("allowed_drop") * counts["n"])
-    return Finding(
+    return Remark(
         "The pass rule 'within 1 %' lets a far worse build pass.",
         f"1 % of {counts['n']:,} pairs is {extra} errors more than published, "
         f"{counts['allowed_errors']} in all: {counts['allowed_errors'] / counts['errors']:.1f} "
@@ -419,11 +419,11 @@ def _pass_rule(guide: Guide) -> Finding:
     )
 
 
-def _threshold(guide: Guide) -> Finding:
+def _threshold(guide: Guide) -> Remark:
     mean, step = guide.number("best_thresholds"), guide.number("threshold_step")
     folds = int(guide.number("folds"))
     rounded = round(mean, 6)
-    return Finding(
+    return Remark(
         "The threshold printed is a mean over folds and was used by none of them.",
         f"{mean} lies {'on' if rounded % step == 0 else 'off'} the grid of step {step}; "
         f"{folds} folds x {rounded.normalize()} = {(folds * rounded).normalize()}, a sum of "

@@ -19,17 +19,17 @@ from IPython.display import display as _display
 from lresnet_utils.errors import visible
 from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.charts import style
-from lresnet_utils.report.timed import LEFT, marks
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.report.timed import LEFT, timed_metadata
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_number
 
 _FONTS = "system-ui,sans-serif"
 _STATUS = {
-    mark("ok"): "lr-ok",
-    mark("passed"): "lr-ok",
-    mark("unavailable"): "lr-unavailable",
-    mark("not judged"): "lr-unavailable",
-    mark("failed"): "lr-failed",
+    translatable("ok"): "lr-ok",
+    translatable("passed"): "lr-ok",
+    translatable("unavailable"): "lr-unavailable",
+    translatable("not judged"): "lr-unavailable",
+    translatable("failed"): "lr-failed",
 }
 
 
@@ -114,7 +114,7 @@ def show_html(html: str, text: str) -> None:
 
 
 def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True, metadata=marks())
+    _display({"text/html": html, "text/plain": text}, raw=True, metadata=timed_metadata())
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:

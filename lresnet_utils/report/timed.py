@@ -25,9 +25,9 @@ def timings() -> Iterator[None]:
     Examples
     --------
     >>> with timings():
-    ...     marks()
+    ...     timed_metadata()
     {'lresnet_timed': True}
-    >>> marks()
+    >>> timed_metadata()
     {}
     """
     token = _timing.set(True)
@@ -37,6 +37,6 @@ def timings() -> Iterator[None]:
         _timing.reset(token)
 
 
-def marks() -> dict[str, bool]:
+def timed_metadata() -> dict[str, bool]:
     """Return the metadata of an output that is shown now."""
     return {TIMED: True} if _timing.get() else {}

@@ -16,7 +16,7 @@ from lresnet_utils.errors import LResNetError, StorageError
 from lresnet_utils.ledger.hashes import sign
 from lresnet_utils.machine.disk import HALF_MADE, require_room
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.machine.locks import HELD, machine
+from lresnet_utils.machine.locks import HELD, hold_machine
 from lresnet_utils.machine.processes import end_marked, guard
 from lresnet_utils.run import project_root
 from lresnet_utils.running.kernels import PrivateKernelManager, kernel_settings
@@ -29,7 +29,7 @@ _SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass(frozen=True)
-class Task:
+class NotebookTask:
     """A notebook to execute; plain values, so that it can be sent elsewhere.
 
     Attributes
@@ -95,7 +95,7 @@ class Executor(Protocol):
     one_machine: bool
     slots: int
 
-    def run(self, task: Task, waiting: Waiting) -> Done:
+    def run(self, task: NotebookTask, waiting: Waiting) -> Done:
         """Execute a notebook and return when it has ended and its files are in the run's folder.
 
         Called from a thread per slot. `waiting` takes a description of what it waits for, again
@@ -114,7 +114,7 @@ class LocalExecutor:
     one_machine = True
     slots = 2
 
-    def run(self, task: Task, waiting: Waiting) -> Done:
+    def run(self, task: NotebookTask, waiting: Waiting) -> Done:
         """Execute a notebook here."""
         return execute(task, waiting)
 
@@ -123,7 +123,7 @@ class LocalExecutor:
         end_marked(guard().mark)
 
 
-def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
+def execute(task: NotebookTask, waiting: Waiting = lambda holder: None) -> Done:
     """Execute a notebook on this machine, alone on it where it times something.
 
     Returns
@@ -132,7 +132,7 @@ def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
         A kernel can die or fail to start in many ways: nothing but what `waiting` raises, and
         interruption, passes.
     """
-    with machine(alone=task.alone, waiting=waiting):
+    with hold_machine(alone=task.alone, waiting=waiting):
         started = time.perf_counter()
         failure, no_room = _attempted(task)
         if failure and not no_room:
@@ -144,7 +144,7 @@ def execute(task: Task, waiting: Waiting = lambda holder: None) -> Done:
         return Done(round(time.perf_counter() - started, 2), failure, no_room)
 
 
-def _attempted(task: Task) -> tuple[str | None, bool]:
+def _attempted(task: NotebookTask) -> tuple[str | None, bool]:
     """Run one notebook; return why it failed, and whether for want of room."""
     running = task.output.with_name(f"{HALF_MADE}{task.output.name}")
     try:
@@ -168,7 +168,7 @@ def _attempted(task: Task) -> tuple[str | None, bool]:
         return f"{type(error).__name__}: {first_line(str(error))}", False
 
 
-def _papermill(task: Task, output: Path) -> tuple[str | None, bool]:
+def _papermill(task: NotebookTask, output: Path) -> tuple[str | None, bool]:
     # It would log each cell, and a kernel that was ended; a user is told per notebook.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:

@@ -19,16 +19,16 @@ from lresnet_utils.report.publish.single import single_text
 from lresnet_utils.run import RunFolder
 from lresnet_utils.running.plan import Job, phases, read_run
 from lresnet_utils.stages.summary import gathered
-from lresnet_utils.text.language import mark, recorded, speaking, tr
+from lresnet_utils.text.language import recorded, speaking, tr, translatable
 
 TITLES = {
-    "1_export": mark("Export"),
-    "2_compile": mark("Compile"),
-    "3_preprocess": mark("Preprocess"),
-    "4_infer": mark("Infer"),
-    "5_evaluate": mark("Evaluate"),
-    "6_perf": mark("Performance"),
-    "7_summary": mark("Summary"),
+    "1_export": translatable("Export"),
+    "2_compile": translatable("Compile"),
+    "3_preprocess": translatable("Preprocess"),
+    "4_infer": translatable("Infer"),
+    "5_evaluate": translatable("Evaluate"),
+    "6_perf": translatable("Performance"),
+    "7_summary": translatable("Summary"),
 }
 # Where measured times are shown; every other page is the same for the same inputs.
 TIMED = ("6_perf", "7_summary")

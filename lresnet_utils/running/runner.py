@@ -18,7 +18,7 @@ from lresnet_utils.ledger.custody import files_of, provenance
 from lresnet_utils.machine.disk import WHEN_FULL, Reserve, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder, prepare_folder
-from lresnet_utils.running.executor import Done, Executor, LocalExecutor, Task, first_line
+from lresnet_utils.running.executor import Done, Executor, LocalExecutor, NotebookTask, first_line
 from lresnet_utils.running.plan import TIMED, Job, Outcome, needs, parameters, phases, startable
 from lresnet_utils.running.resume import Resume, read_back
 from lresnet_utils.running.run_pages import write_page
@@ -206,7 +206,7 @@ class Runner:
 
     def _execute_notebook(self, job: Job) -> Done:
         environment = {FRESH: self._name} if self._resume.fresh else {}
-        task = Task(
+        task = NotebookTask(
             job,
             self.run.notebook(job.stage),
             self.run.stage(job.stage, job.batch_size, ".ipynb"),

@@ -18,7 +18,7 @@ from lresnet_utils.ledger.custody import Link, made
 from lresnet_utils.ledger.keep import Parts, remembered
 from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.machine.locks import machine
+from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.results import UNAVAILABLE
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.targets import get_target
@@ -96,7 +96,7 @@ def compile_targets(
     work.begin()
     parts = Parts(run, "2_compile", batch_size, timed=True)
     bounds = LimitOptions.from_values(limits or {})
-    with machine(alone=True):
+    with hold_machine(alone=True):
         built = {name: _kept(get_target(name, settings), work, parts, bounds) for name in targets}
     record = {"targets": built, "operators": work.operators(built)}
     return run.write_record("2_compile", batch_size, record)

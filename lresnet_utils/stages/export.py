@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
-from lresnet_utils.data.packaged import _PACKAGED
+from lresnet_utils.data.packaged import DISTRIBUTIONS
 from lresnet_utils.data.source import ORL
 from lresnet_utils.errors import GraphError, ParamsError, TargetError
 from lresnet_utils.graph.adopt import Foreign, adopt_onnx, open_foreign
@@ -181,7 +181,7 @@ def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> lis
             run,
             run.network,
             [checkpoint],
-            tools=("torch", *_PACKAGED.get(network["weights"], ())),
+            tools=("torch", *DISTRIBUTIONS.get(network["weights"], ())),
             options={"architecture": network["architecture"], "seed": record["seed"]},
         ),
         made(

@@ -18,7 +18,7 @@ from lresnet_utils.ledger.custody import Link, made
 from lresnet_utils.ledger.keep import Parts
 from lresnet_utils.machine.disk import stream_arrays, write_arrays
 from lresnet_utils.machine.isolation import LimitOptions
-from lresnet_utils.machine.locks import machine
+from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.results import CLEAN, OK
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.preprocess import open_more
@@ -71,7 +71,7 @@ def infer(
     spec, bounds = exported["input"], LimitOptions.from_values(limits or {})
     work = _Work(run, batch_size, spec, flip, [CLEAN, *variants], sets)
     parts = Parts(run, "4_infer", batch_size, timed=True)
-    with machine(alone=True):
+    with hold_machine(alone=True):
         able = {name: entry for name, entry in built.items() if entry["status"] == OK}
         found = {name: _kept(name, entry, work, parts, bounds) for name, entry in able.items()}
         entries = {name: found.get(name) or not_ok(entry) for name, entry in built.items()}

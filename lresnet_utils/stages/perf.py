@@ -17,7 +17,7 @@ from lresnet_utils.ledger.keep import WHOLE, Parts
 from lresnet_utils.machine.facts import machine, usable_cores
 from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.machine.load import LoadWatch
-from lresnet_utils.machine.locks import machine as machine_alone
+from lresnet_utils.machine.locks import hold_machine as machine_alone
 from lresnet_utils.perf.ceilings import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval, tool_figures
 from lresnet_utils.perf.timing import TakeTurn, Timing, open_turns, time_turns

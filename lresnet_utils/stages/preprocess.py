@@ -13,7 +13,7 @@ from lresnet_utils.data.collection import Align
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.guide_files import write_guide_files
 from lresnet_utils.data.known_sets import licence_of
-from lresnet_utils.data.packaged import _PACKAGED
+from lresnet_utils.data.packaged import DISTRIBUTIONS
 from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.ledger.custody import Link, given, made
@@ -147,7 +147,7 @@ def of_faces(run: RunFolder, faces: FaceSet) -> list[Link]:
     about, source = faces.describe(), faces.record["source"]
     name = f"{Path(source).name} (faces)"
     variants = {variant["name"]: variant for variant in about["variants"]}
-    tools = (*_PICTURES, *_PACKAGED.get(source, ()))
+    tools = (*_PICTURES, *DISTRIBUTIONS.get(source, ()))
     return [
         given(
             name,

@@ -19,8 +19,8 @@ from lresnet_utils.machine.disk import read_json, sha256_file, to_json
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.ascend_runners import (
     RUNNERS,
-    Job,
-    Runner,
+    AscendJob,
+    AscendRunner,
     cann_version,
     check_environment,
     explain,
@@ -210,7 +210,7 @@ def atc_arguments(onnx: Path, om: Path, batch_size: int, options: dict[str, Any]
     return arguments
 
 
-def find_runner(name: str) -> Runner | None:
+def find_runner(name: str) -> AscendRunner | None:
     """Return the runner of this machine: ais_bench, else msame, else benchmark.x86_64.
 
     Parameters
@@ -236,7 +236,7 @@ def card_note(rate_ips: float, soc_version: str) -> str:
     )
 
 
-def _require_runner(artefact: Artefact) -> Runner:
+def _require_runner(artefact: Artefact) -> AscendRunner:
     runner = find_runner(artefact.options["runner"])
     if runner is None:
         wanted = artefact.options["runner"]
@@ -245,9 +245,9 @@ def _require_runner(artefact: Artefact) -> Runner:
     return runner
 
 
-def _job(artefact: Artefact, folder: Path) -> Job:
+def _job(artefact: Artefact, folder: Path) -> AscendJob:
     options = artefact.options
-    return Job(
+    return AscendJob(
         artefact.path.absolute(),
         options["batch_size"],
         options["embedding_size"],

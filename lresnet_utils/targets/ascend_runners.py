@@ -32,7 +32,7 @@ _PROBE = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ais_ben
 
 
 @dataclass(frozen=True)
-class Job:
+class AscendJob:
     """What a runner runs.
 
     Attributes
@@ -57,7 +57,7 @@ class Job:
     folder: Path
 
 
-class Runner(ABC):
+class AscendRunner(ABC):
     """One program that runs ``.om`` builds.
 
     Parameters
@@ -74,7 +74,7 @@ class Runner(ABC):
 
     @classmethod
     @abstractmethod
-    def find(cls) -> Runner | None:
+    def find(cls) -> AscendRunner | None:
         """Return the program of this machine, or None."""
 
     def images_per_file(self, batch_size: int) -> int:
@@ -82,14 +82,14 @@ class Runner(ABC):
         return 1
 
     @abstractmethod
-    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+    def embed(self, job: AscendJob, inputs: InputFiles) -> SetResult:
         """Run the build over all inputs and read what comes out."""
 
     @abstractmethod
-    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+    def measure(self, job: AscendJob, rounds: int, warmup: int, name: str) -> PerfRecord:
         """Run the build `rounds` times on made-up input; files and log are called `name`."""
 
-    def _run(self, job: Job, arguments: list[str], log: str, success: str | None) -> Path:
+    def _run(self, job: AscendJob, arguments: list[str], log: str, success: str | None) -> Path:
         """Run the program and return its log."""
         return run_tool(
             [*self.command, *arguments],
@@ -101,7 +101,7 @@ class Runner(ABC):
         ).log
 
 
-def _read(dump: Path, job: Job, inputs: InputFiles, record: PerfRecord) -> SetResult:
+def _read(dump: Path, job: AscendJob, inputs: InputFiles, record: PerfRecord) -> SetResult:
     """Read a dump whole, then remove it: its content goes on as embeddings."""
     started = time.perf_counter()
     each = inputs.images_per_file
@@ -112,7 +112,7 @@ def _read(dump: Path, job: Job, inputs: InputFiles, record: PerfRecord) -> SetRe
     return SetResult(rows, record, time.perf_counter() - started)
 
 
-class AisBench(Runner):
+class AisBench(AscendRunner):
     """Huawei's ``ais_bench``: as a program, or as the module of this or of the system's Python."""
 
     name = "ais_bench"
@@ -131,7 +131,7 @@ class AisBench(Runner):
             return cls([str(python), "-m", "ais_bench"])
         return None
 
-    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+    def embed(self, job: AscendJob, inputs: InputFiles) -> SetResult:
         """Run over the folder; it fills batches itself and leaves its padding out of the dump."""
         dump = job.folder / "dump"
         shutil.rmtree(dump, ignore_errors=True)
@@ -140,7 +140,7 @@ class AisBench(Runner):
         record = read_ais_bench(job.folder / "dump_summary.json", batch_size=job.batch_size)
         return _read(dump, job, inputs, record)
 
-    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+    def measure(self, job: AscendJob, rounds: int, warmup: int, name: str) -> PerfRecord:
         """Run without ``--input``: on made-up input, with warm-up runs that are not counted."""
         arguments = [
             *self._common(job, name),
@@ -151,7 +151,7 @@ class AisBench(Runner):
         shutil.rmtree(job.folder / name, ignore_errors=True)
         return read_ais_bench(job.folder / f"{name}_summary.json", batch_size=job.batch_size)
 
-    def _common(self, job: Job, name: str) -> list[str]:
+    def _common(self, job: AscendJob, name: str) -> list[str]:
         return [
             *("--model", str(job.om)),
             *("--output", str(job.folder), "--output_dirname", name, "--outfmt", "BIN"),
@@ -161,7 +161,7 @@ class AisBench(Runner):
         ]
 
 
-class Msame(Runner):
+class Msame(AscendRunner):
     """Huawei's ``msame``: one file per execution, so a file holds a whole batch."""
 
     name = "msame"
@@ -178,7 +178,7 @@ class Msame(Runner):
         """Return the batch size."""
         return batch_size
 
-    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+    def embed(self, job: AscendJob, inputs: InputFiles) -> SetResult:
         """Run over the folder; the results go into a folder named after the time."""
         output = job.folder / "dump"
         shutil.rmtree(output, ignore_errors=True)
@@ -191,7 +191,7 @@ class Msame(Runner):
         shutil.rmtree(output, ignore_errors=True)
         return result
 
-    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+    def measure(self, job: AscendJob, rounds: int, warmup: int, name: str) -> PerfRecord:
         """Run without input; it has no warm-up, but an average without the first execution."""
         output = job.folder / name
         output.mkdir(exist_ok=True)
@@ -200,11 +200,11 @@ class Msame(Runner):
         shutil.rmtree(output)
         return read_msame(log, batch_size=job.batch_size)
 
-    def _common(self, job: Job) -> list[str]:
+    def _common(self, job: AscendJob) -> list[str]:
         return ["--model", str(job.om), "--outfmt", "BIN", "--device", str(job.device)]
 
 
-class Benchmark(Runner):
+class Benchmark(AscendRunner):
     """Huawei's ``benchmark.x86_64``, with the guide's own arguments."""
 
     name = "benchmark"
@@ -222,7 +222,7 @@ class Benchmark(Runner):
         )
         return cls([str(program)]) if program else None
 
-    def embed(self, job: Job, inputs: InputFiles) -> SetResult:
+    def embed(self, job: AscendJob, inputs: InputFiles) -> SetResult:
         """Run over an info file, filled up to whole batches by naming the last input again."""
         result = job.folder / "result"
         shutil.rmtree(result, ignore_errors=True)
@@ -252,7 +252,7 @@ class Benchmark(Runner):
         )
         return _read(result / f"dumpOutput_device{job.device}", job, inputs, record)
 
-    def measure(self, job: Job, rounds: int, warmup: int, name: str) -> PerfRecord:
+    def measure(self, job: AscendJob, rounds: int, warmup: int, name: str) -> PerfRecord:
         """Run pure inference; it has no setting for warm-up."""
         folder = job.folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -279,7 +279,9 @@ class Benchmark(Runner):
         return read_benchmark_pure(logs[0], batch_size=job.batch_size)
 
 
-RUNNERS: dict[str, type[Runner]] = {runner.name: runner for runner in (AisBench, Msame, Benchmark)}
+RUNNERS: dict[str, type[AscendRunner]] = {
+    runner.name: runner for runner in (AisBench, Msame, Benchmark)
+}
 
 
 def _has_module(python: Path) -> bool:

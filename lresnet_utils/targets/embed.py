@@ -12,7 +12,7 @@ import numpy as np
 
 from lresnet_utils.data.network_input import Normalisation, to_network_input
 from lresnet_utils.data.network_input import flip as mirror
-from lresnet_utils.targets.pipeline import Inference, Parts, Timed, overlap
+from lresnet_utils.targets.pipeline import Inference, PipelineParts, Timed, overlap
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:  # targets import this module
@@ -155,7 +155,7 @@ def embed(
         plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
         return [plain, mirror(plain)] if flip else [plain]
 
-    parts = Parts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
+    parts = PipelineParts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
     starts = range(0, len(usable), session.batch_size)
     started = time.perf_counter()
     batches = (usable[start : start + session.batch_size] for start in starts)

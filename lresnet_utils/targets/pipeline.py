@@ -90,7 +90,7 @@ class Inference:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PipelineParts:
     """The four parts.
 
     Attributes
@@ -111,7 +111,7 @@ class Parts:
     post: Timed
 
 
-def overlap(batches: Iterable[np.ndarray], parts: Parts, lanes: int) -> None:
+def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> None:
     """Push every batch through the four parts, each part busy with another batch.
 
     Reading, preprocessing and post-processing have one thread each and keep the order of the

@@ -215,15 +215,15 @@ def _ask(path: Path, changed_ns: int) -> Trtexec:
         text = run.log.read_text(encoding="utf-8", errors="replace")
     banner = _BANNER.search(text)
     options = frozenset(re.findall(r"^\s+(--\w+)", text, re.MULTILINE))
-    return Trtexec(path, version_of(banner[1]) if banner else "unknown", options)
+    return Trtexec(path, dotted_version(banner[1]) if banner else "unknown", options)
 
 
-def version_of(number: str) -> str:
+def dotted_version(number: str) -> str:
     """Read TensorRT's version number: three parts, of which the first was shorter before 10.
 
     Examples
     --------
-    >>> version_of("7103"), version_of("8503"), version_of("100300")
+    >>> dotted_version("7103"), version_of("8503"), version_of("100300")
     ('7.1.3', '8.5.3', '10.3.0')
     """
     value = int(number)

@@ -107,7 +107,7 @@ def tr(text: str, /, **values: object) -> str:
     return said.format(**told)
 
 
-def mark(text: str) -> str:
+def translatable(text: str) -> str:
     """Return a text as it is: one that will be shown through :func:`tr`, and has to be in there.
 
     For words that are chosen where they are not yet said, such as a constant of a module.

@@ -14,7 +14,7 @@ from lresnet_utils.verify.scores import checked_scores
 
 
 @dataclass(frozen=True)
-class Finding:
+class Oddity:
     """One thing found.
 
     Attributes
@@ -49,7 +49,7 @@ def set_health(
     fold: np.ndarray,
     identities: PairIdentities,
     distances: np.ndarray | None = None,
-) -> list[Finding]:
+) -> list[Oddity]:
     """Examine a set of pairs.
 
     Parameters
@@ -82,7 +82,7 @@ def set_health(
     return findings + ([_doubtful(distances, same)] if distances is not None else [])
 
 
-def _balance(same: np.ndarray, fold: np.ndarray) -> Finding:
+def _balance(same: np.ndarray, fold: np.ndarray) -> Oddity:
     n, genuine = len(same), int(same.sum())
     shares = np.bincount(fold, same) / np.bincount(fold)
     text = (
@@ -90,13 +90,13 @@ def _balance(same: np.ndarray, fold: np.ndarray) -> Finding:
         f"{shares.max():.1%} genuine per fold."
     )
     if abs(genuine / n - 0.5) <= 0.05 and np.ptp(shares) <= 0.1:
-        return Finding("Class balance", text, "Accuracy weighs both errors alike.", True, [])
+        return Oddity("Class balance", text, "Accuracy weighs both errors alike.", True, [])
     most = max(genuine, n - genuine) / n
     words = f"Accuracy weighs the larger class more: always saying the same reaches {most:.1%}."
-    return Finding("Class balance", text, words, False, [])
+    return Oddity("Class balance", text, words, False, [])
 
 
-def _repeated_images(left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> Finding:
+def _repeated_images(left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> Oddity:
     images, slots = np.concatenate([left, right]), 2 * len(left)
     used = np.unique(np.stack([images, np.concatenate([fold, fold])]), axis=1)
     distinct = len(np.unique(images))
@@ -106,17 +106,17 @@ def _repeated_images(left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> F
         "than one fold."
     )
     if distinct == slots:
-        return Finding("Repeated images", text, "No image counts twice.", True, [])
+        return Oddity("Repeated images", text, "No image counts twice.", True, [])
     words = (
         "Pairs that share an image succeed and fail together; the intervals here allow for it, "
         "those over pairs are too narrow."
     )
     if crossing:
         words += " Thresholds are partly chosen on the images that they are tested on."
-    return Finding("Repeated images", text, words, False, [])
+    return Oddity("Repeated images", text, words, False, [])
 
 
-def _repeated_pairs(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Finding:
+def _repeated_pairs(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Oddity:
     key = np.stack([np.minimum(left, right), np.maximum(left, right)])
     _, inverse, counts = np.unique(key, axis=1, return_inverse=True, return_counts=True)
     inverse = inverse.ravel()
@@ -126,14 +126,14 @@ def _repeated_pairs(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Fi
     surplus = int((counts - 1).sum())
     text = f"{surplus:,} pairs repeat another; {int(conflict.sum()):,} of all are labelled both."
     if not surplus:
-        return Finding("Repeated pairs", text, "Every pair counts once.", True, [])
+        return Oddity("Repeated pairs", text, "Every pair counts once.", True, [])
     words = "Repeated pairs add to n but not to what is known."
     if conflict.any():
         words += " A pair with both labels is wrong once whatever the network says."
-    return Finding("Repeated pairs", text, words, False, _first(np.flatnonzero(again)))
+    return Oddity("Repeated pairs", text, words, False, _first(np.flatnonzero(again)))
 
 
-def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Finding:
+def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Oddity:
     equal = left == right
     impostor = equal & ~same
     text = (
@@ -141,28 +141,28 @@ def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Findi
         "labelled impostor."
     )
     if not equal.any():
-        return Finding("Same picture on both sides", text, "No pair is decided by copy.", True, [])
+        return Oddity("Same picture on both sides", text, "No pair is decided by copy.", True, [])
     words = "Such a genuine pair is right whatever the network is."
     if impostor.any():
         words += " Such an impostor pair is a wrong label: an error at every threshold."
-    return Finding("Same picture on both sides", text, words, False, _first(np.flatnonzero(equal)))
+    return Oddity("Same picture on both sides", text, words, False, _first(np.flatnonzero(equal)))
 
 
-def _contradictions(left, right, same, identities: PairIdentities) -> Finding:
+def _contradictions(left, right, same, identities: PairIdentities) -> Oddity:
     odd = np.flatnonzero((identities.left == identities.right) & ~same & (left != right))
     other = np.flatnonzero((identities.left != identities.right) & same)
     pairs = np.sort(np.concatenate([odd, other]))
     text = f"{len(pairs):,} labels contradict the {identities.source}."
     if not len(pairs):
-        return Finding("Contradicting labels", text, "The labels agree with each other.", True, [])
+        return Oddity("Contradicting labels", text, "The labels agree with each other.", True, [])
     words = (
         f"At least one label of each chain is wrong: up to {len(pairs):,} errors are the set's and "
         "not the network's."
     )
-    return Finding("Contradicting labels", text, words, False, _first(pairs))
+    return Oddity("Contradicting labels", text, words, False, _first(pairs))
 
 
-def _people_across_folds(fold: np.ndarray, identities: PairIdentities) -> Finding:
+def _people_across_folds(fold: np.ndarray, identities: PairIdentities) -> Oddity:
     people = np.concatenate([identities.left, identities.right])
     used = np.unique(np.stack([people, np.concatenate([fold, fold])]), axis=1)
     folds_of = np.unique(used[0], return_counts=True)[1]
@@ -170,21 +170,21 @@ def _people_across_folds(fold: np.ndarray, identities: PairIdentities) -> Findin
     text = f"{crossing:,} of {n:,} people are in more than one fold ({identities.source})."
     if not crossing:
         words = "Thresholds are tested on people that they were not chosen on."
-        return Finding("People across folds", text, words, True, [])
+        return Oddity("People across folds", text, words, True, [])
     words = (
         "Thresholds are tested on people that they were chosen on, so accuracy may be a little "
         "too good, and the spread between folds understates the uncertainty."
     )
-    return Finding("People across folds", text, words, False, [])
+    return Oddity("People across folds", text, words, False, [])
 
 
-def _doubtful(distances: np.ndarray, same: np.ndarray) -> Finding:
+def _doubtful(distances: np.ndarray, same: np.ndarray) -> Oddity:
     """Find pairs that look more like the other class's middle than like their own."""
     name = "Labels to look at"
     known = ~np.isnan(distances)
     genuine, impostor = distances[known & same], distances[known & ~same]
     if not len(genuine) or not len(impostor):
-        return Finding(name, "One class is absent.", "No label can be doubted.", True, [])
+        return Oddity(name, "One class is absent.", "No label can be doubted.", True, [])
     near, far = np.median(genuine), np.median(impostor)
     with np.errstate(invalid="ignore"):
         beyond = np.where(same, (distances - far), (near - distances))
@@ -195,12 +195,12 @@ def _doubtful(distances: np.ndarray, same: np.ndarray) -> Finding:
         f"({near:.2f} genuine, {far:.2f} impostor)."
     )
     if not len(found):
-        return Finding(name, text, "No label stands out as wrong.", True, [])
+        return Oddity(name, text, "No label stands out as wrong.", True, [])
     words = (
         f"If these labels are wrong, {len(found):,} errors ({len(found) / len(same):.2%} of all "
         "pairs) are the set's; no network can score above that without learning them."
     )
-    return Finding(name, text, words, False, _first(found))
+    return Oddity(name, text, words, False, _first(found))
 
 
 def _first(pairs: np.ndarray, most: int = 50) -> list[int]:

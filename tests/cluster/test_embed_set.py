@@ -23,7 +23,7 @@ from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.readers.folder import list_people
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
-from lresnet_utils.machine.locks import HELD, machine
+from lresnet_utils.machine.locks import HELD, hold_machine
 from lresnet_utils.targets.embed import embed
 
 from .conftest import Projecting, Stub
@@ -137,7 +137,7 @@ def test_a_shard_waits_while_something_is_timed(pixels, tmp_path, monkeypatch):
         embed_set(open_records(pixels), Stub(), tmp_path, Here(), shard_size=N)
         done.set()
 
-    with machine(alone=True):
+    with hold_machine(alone=True):
         thread = threading.Thread(target=embed_all)
         thread.start()
         assert not done.wait(0.5)

@@ -10,7 +10,7 @@ from lresnet_utils.cluster.run_jobs import ClusterExecutor
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
-from lresnet_utils.running.executor import Task
+from lresnet_utils.running.executor import NotebookTask
 from lresnet_utils.running.plan import Job
 from lresnet_utils.running.runner import Runner
 
@@ -102,7 +102,7 @@ def test_a_file_outside_the_project_cannot_be_sent(engines, project, tmp_path):
     run = RunFolder.open("outputs/outside", Path("notebooks"))
     executor = ClusterExecutor(engines(2, "sent"), PARAMS, run, 2)
     job = Job("1_export", 4)
-    task = Task(
+    task = NotebookTask(
         job,
         run.notebook("1_export"),
         run.stage("1_export", 4, ".ipynb"),

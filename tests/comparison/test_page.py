@@ -7,7 +7,7 @@ import json
 import pytest
 from bs4 import BeautifulSoup
 
-from lresnet_utils.comparison.reports import Settings, compare_reports
+from lresnet_utils.comparison.reports import CompareSettings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.report.pages.compare import COMPARISON, write_page
@@ -16,7 +16,7 @@ from lresnet_utils.running.console import print_comparison
 
 def compared(a, b, cells=None):
     return compare_reports(
-        open_report(a), open_report(b), cells=cells, settings=Settings(replicates=200)
+        open_report(a), open_report(b), cells=cells, settings=CompareSettings(replicates=200)
     )
 
 

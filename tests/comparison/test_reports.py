@@ -4,14 +4,14 @@ import shutil
 import numpy as np
 import pytest
 
-from lresnet_utils.comparison.reports import Settings, compare_reports
+from lresnet_utils.comparison.reports import CompareSettings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import DataError, LResNetError, RunError
 from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.verify.agreement import mcnemar_exact
 
-QUICK = Settings(replicates=200)
+QUICK = CompareSettings(replicates=200)
 
 
 def compared(a, b, cells=None, settings=QUICK):
@@ -33,7 +33,7 @@ def test_a_run_with_itself_is_identical(good):
         assert cell["embeddings"]["min"] == 1.0
         # Six hundred pairs leave half a point open, whatever did not change.
         assert cell["verdict"]["word"] == "not enough data"
-    wide = compared(good.folder, good.folder, settings=Settings(1.0, 200))
+    wide = compared(good.folder, good.folder, settings=CompareSettings(1.0, 200))
     assert {cell.record["verdict"]["word"] for cell in wide.cells} == {"equivalent"}
     assert wide.record["summary"] == "Of 3 cells, B against A: 3 equivalent."
 
@@ -108,7 +108,7 @@ def test_two_pages_alone_say_the_same_as_the_folders(good, bad, page_of):
 def test_the_seed_decides_and_is_told(good):
     names = ("16/torch-fp32", "16/onnxruntime-int8")
     runs = [
-        compared(good.folder, good.folder, names, Settings(replicates=200, seed=seed)).record
+        compared(good.folder, good.folder, names, CompareSettings(replicates=200, seed=seed)).record
         for seed in (1, 1, 2)
     ]
     assert runs[0] == runs[1] != runs[2]

@@ -9,7 +9,7 @@ import pytest
 
 from lresnet_utils.errors import RunError
 from lresnet_utils.machine import locks
-from lresnet_utils.machine.locks import HELD, machine, owner
+from lresnet_utils.machine.locks import HELD, hold_machine, owner
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ class Worker(threading.Thread):
         self.start()
 
     def run(self):
-        with machine(alone=self.alone, waiting=self.wait_for):
+        with hold_machine(alone=self.alone, waiting=self.wait_for):
             self.has.set()
             self.done.wait(120)
 
@@ -71,16 +71,20 @@ def test_giving_up_frees_the_turn():
     def give_up(holder):
         raise GaveUpError
 
-    with machine(alone=True), pytest.raises(GaveUpError), machine(alone=True, waiting=give_up):
+    with (
+        hold_machine(alone=True),
+        pytest.raises(GaveUpError),
+        hold_machine(alone=True, waiting=give_up),
+    ):
         pass
-    with machine(alone=False), machine(alone=False) as waited:
+    with hold_machine(alone=False), hold_machine(alone=False) as waited:
         assert waited < 60
 
 
 def test_whoever_works_for_a_holder_locks_nothing(monkeypatch, tmp_path):
-    with machine(alone=True):
+    with hold_machine(alone=True):
         monkeypatch.setenv(HELD, "held")
-        with machine(alone=True) as waited:
+        with hold_machine(alone=True) as waited:
             assert waited == 0
 
 
@@ -88,7 +92,7 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
     monkeypatch.undo()
     monkeypatch.delenv(HELD, raising=False)
     code = (
-        "from lresnet_utils.machine.locks import machine\n"
+        "from lresnet_utils.machine.locks import hold_machine as machine\n"
         "with machine(alone=True): print(1, flush=True); input()"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -105,7 +109,7 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
         assert other.stdout.readline() == "1\n"
         with (
             pytest.raises(StoppedError, match=f"process {other.pid}"),
-            machine(alone=True, waiting=told),
+            hold_machine(alone=True, waiting=told),
         ):
             pass
         other.communicate("\n")
@@ -114,13 +118,13 @@ def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, m
 
 def test_another_users_work_is_not_waited_for_without_end(monkeypatch):
     monkeypatch.setattr(locks, "_PATIENCE_S", -1)
-    with machine(alone=True):
+    with hold_machine(alone=True):
         heard = Worker(alone=False)
         assert heard.waits.wait(30)
         monkeypatch.setattr(os, "getuid", lambda: -2)
         with (
             pytest.raises(RunError, match=f"process {os.getpid()}") as refused,
-            machine(alone=True),
+            hold_machine(alone=True),
         ):
             pass
         monkeypatch.undo()

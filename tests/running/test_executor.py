@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lresnet_utils.run import RunFolder
-from lresnet_utils.running.executor import Task, execute
+from lresnet_utils.running.executor import NotebookTask, execute
 from lresnet_utils.running.plan import Job, parameter_names
 
 
@@ -27,7 +27,7 @@ def executed(folder, code, output, **more):
     """Execute a notebook of one cell that lies in `folder`."""
     notebook = folder / "n.ipynb"
     nbformat.write(notebook_of(new_code_cell(code)), notebook)
-    task = Task(Job("1_export", 4), notebook, output, {}, root=folder, **more)
+    task = NotebookTask(Job("1_export", 4), notebook, output, {}, root=folder, **more)
     done = in_a_thread(task)
     assert done.failure is None
     (cell,) = nbformat.read(output, 4).cells
@@ -78,7 +78,9 @@ def test_a_kernel_that_stays_stopped_is_ended_at_its_limit(tmp_path):
     nbformat.write(notebook_of(new_code_cell(code)), tmp_path / "n.ipynb")
     output = tmp_path / "run" / "1_export.ipynb"
     job = Job("1_export", 4)
-    task = Task(job, tmp_path / "n.ipynb", output, {}, alone=False, root=tmp_path, stopped_s=1)
+    task = NotebookTask(
+        job, tmp_path / "n.ipynb", output, {}, alone=False, root=tmp_path, stopped_s=1
+    )
     done = in_a_thread(task)
     assert "kernel was stopped (SIGSTOP), and nobody continued it in 1 s" in done.failure
     assert output.is_file()

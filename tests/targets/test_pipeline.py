@@ -9,7 +9,7 @@ import pytest
 
 from lresnet_utils.targets import pipeline as module
 from lresnet_utils.targets.base import Session
-from lresnet_utils.targets.pipeline import Inference, Parts, Timed, overlap
+from lresnet_utils.targets.pipeline import Inference, PipelineParts, Timed, overlap
 
 BATCH = np.zeros((1, 3, 112, 112), np.float32)
 
@@ -44,7 +44,7 @@ class Gated(Session):
 
 
 def push(n, session, read=lambda rows: rows, post=lambda rows, views: None):
-    parts = Parts(Timed(read), Timed(lambda rows: [BATCH]), Inference(session), Timed(post))
+    parts = PipelineParts(Timed(read), Timed(lambda rows: [BATCH]), Inference(session), Timed(post))
     overlap((np.array([i]) for i in range(n)), parts, session.lanes)
     return parts
 

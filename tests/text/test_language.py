@@ -20,7 +20,7 @@ PACKAGE = ROOT / "lresnet_utils"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "text/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
-SHOWN = {"tr": (0,), "mark": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
+SHOWN = {"tr": (0,), "translatable": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
 # Functions that put a text before the reader as it is.
 SHOWING = {
     *("say", "note", "note_html", "table", "table_html", "filtered_table", "properties"),
@@ -30,7 +30,7 @@ SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}
 # What of a record a reader sees, where it is a sentence.
 TOLD = {"reason", "remedy", "refused", "interval", "method", "clock", "choice", "note", "basis"}
-TELLERS = {"Availability", "Finding", "Gate"}
+TELLERS = {"Availability", "Finding", "Gate", "Oddity", "Remark"}
 RECORDING = {
     *("stages", "verify", "perf", "tuning", "comparison", "targets", "data", "findings"),
     *("machine", "graph"),

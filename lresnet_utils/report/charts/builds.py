@@ -22,7 +22,7 @@ from lresnet_utils.report.charts.display import (
     rows_axis,
     write_near,
 )
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_number, fmt_points
 
 _ROW_IN = 0.44
@@ -287,9 +287,12 @@ class TradeOffDisplay(Display):
 _CLOSE_PX = 14
 _BUDGET_DASH = (0, (4, 2))
 _VERDICTS = {
-    "within": ("o", mark("within the budget")),
-    "differs": ("D", mark("outside: loses little, but decides significantly otherwise (p < 0.05)")),
-    "over": ("X", mark("outside: loses more than the budget")),
+    "within": ("o", translatable("within the budget")),
+    "differs": (
+        "D",
+        translatable("outside: loses little, but decides significantly otherwise (p < 0.05)"),
+    ),
+    "over": ("X", translatable("outside: loses more than the budget")),
 }
 
 

@@ -22,7 +22,7 @@ from lresnet_utils.report.charts.display import (
     name_y,
     percent_axis,
 )
-from lresnet_utils.text.language import mark, tr
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_count, fmt_percent
 
 _DASHED = (0, (5, 1.6))
@@ -56,7 +56,7 @@ class RocDisplay(Display):
     n_impostor: int
     n_genuine: int
     band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-    band_method: str = mark("Wilson")
+    band_method: str = translatable("Wilson")
 
     @classmethod
     def from_rocs(cls, rocs: Mapping[str, Any], band: Any = None) -> RocDisplay:
@@ -70,7 +70,9 @@ class RocDisplay(Display):
         first = next(iter(rocs.values()))
         if band is not None:
             shade = (band.fmr, band.low, band.high) if len(band.fmr) else None
-            return cls(curves, first.n_impostor, first.n_genuine, shade, mark("people as clusters"))
+            return cls(
+                curves, first.n_impostor, first.n_genuine, shade, translatable("people as clusters")
+            )
         fmr, tmr = _measurable(first.fmr, first.tmr, first.n_impostor)
         ends = np.array([wilson(round(rate * first.n_genuine), first.n_genuine) for rate in tmr])
         return cls(curves, first.n_impostor, first.n_genuine, (fmr, ends[:, 0], ends[:, 1]))

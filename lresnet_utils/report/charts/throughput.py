@@ -28,7 +28,7 @@ from lresnet_utils.report.charts.display import (
     write_beside,
     write_near,
 )
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_rate
 
 _ROW_IN = 0.3
@@ -53,7 +53,7 @@ class ThroughputDisplay(Display):
     title: ClassVar[str] = "Throughput"
     rows: Sequence[Mapping[str, Any]]
     references: Sequence[Mapping[str, Any]] = ()
-    interval: str = mark("Student t over repeats, 95 %")
+    interval: str = translatable("Student t over repeats, 95 %")
 
     @property
     def reading(self) -> str:
@@ -277,11 +277,11 @@ class LatencyDisplay(Display):
 # Where the time goes, and what accuracy costs in speed.
 
 _STAGES = {
-    "data_read": mark("read"),
-    "preprocess": mark("preprocess"),
-    "infer": mark("infer"),
-    "post": mark("post-process"),
-    "e2e": mark("end to end"),
+    "data_read": translatable("read"),
+    "preprocess": translatable("preprocess"),
+    "infer": translatable("infer"),
+    "post": translatable("post-process"),
+    "e2e": translatable("end to end"),
 }
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from lresnet_utils.report.show import Column, note, table
 from lresnet_utils.results import OK
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 
 Entries = Mapping[str, Mapping[str, Any]]
 
 WHAT = {
-    "weights and activations": mark("weights and activations"),
-    "weights": mark("weights alone"),
+    "weights and activations": translatable("weights and activations"),
+    "weights": translatable("weights alone"),
 }
 WHO = {
-    "params": mark("the params"),
-    "graph": mark("the graph"),
-    "maker": mark("the network's maker"),
+    "params": translatable("the params"),
+    "graph": translatable("the graph"),
+    "maker": translatable("the network's maker"),
 }
 
 

@@ -10,17 +10,17 @@ from lresnet_utils.report.charts.builds import RewriteDisplay, TradeOffDisplay
 from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.report.timed import timings
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count, fmt_percent, join_words
 from lresnet_utils.tuning.search import WORTH_IT
 
 _OPTIONS = {
-    "performance_hint": mark("Performance hint"),
-    "streams": mark("Streams"),
-    "requests": mark("Requests"),
-    "pinning": mark("Pinning"),
+    "performance_hint": translatable("Performance hint"),
+    "streams": translatable("Streams"),
+    "requests": translatable("Requests"),
+    "pinning": translatable("Pinning"),
 }
-CHOSEN_BY = mark(
+CHOSEN_BY = translatable(
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
     "towards fast; the Performance page measures each build anew."
 )

@@ -7,7 +7,7 @@ from typing import Any
 from lresnet_utils.report.charts.distributions import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
@@ -99,17 +99,17 @@ def _said_by(who: dict[str, str] | None) -> list[tuple[str, str]]:
 
 
 _SCALES = {
-    "minus1_1": mark("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
-    "centred_128": mark("scaled as (x - 127.5)/128"),
-    "zero_1": mark("scaled to [0, 1] as x/255"),
-    "raw": mark("as they are, 0 to 255"),
+    "minus1_1": translatable("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
+    "centred_128": translatable("scaled as (x - 127.5)/128"),
+    "zero_1": translatable("scaled to [0, 1] as x/255"),
+    "raw": translatable("as they are, 0 to 255"),
 }
 
 
 def _foreign(foreign: dict[str, Any]) -> None:
     """Say what the given file is, what was changed in it, and how that was checked."""
     told, batch = foreign["told"], foreign["batch"]
-    pixels = told["because"] if told["normalisation"] else mark("as set in the params")
+    pixels = told["because"] if told["normalisation"] else translatable("as set in the params")
     changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
     properties(
         [

@@ -14,7 +14,7 @@ from lresnet_utils.report.show import facts, show_html
 from lresnet_utils.report.show import say as show_text
 from lresnet_utils.results import cell_name
 from lresnet_utils.stages.summary import Results
-from lresnet_utils.text.language import mark, recorded, tr
+from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_percent, fmt_rate, join_words
 
 _ANSWER = "fastest-accurate"
@@ -146,15 +146,15 @@ def _about(results: Results) -> str:
 # A run's findings as a list: what holds, what does not, what cannot be told, and what to do.
 
 _GROUPS = {
-    HOLDS: ("lr-ok", mark("What holds")),
-    FAILS: ("lr-failed", mark("What does not hold")),
-    UNKNOWN: ("lr-unknown", mark("What these data cannot tell")),
+    HOLDS: ("lr-ok", translatable("What holds")),
+    FAILS: ("lr-failed", translatable("What does not hold")),
+    UNKNOWN: ("lr-unknown", translatable("What these data cannot tell")),
 }
 
 
 _LEADS = {
-    "because": mark("No build can be recommended: {n} things do not hold."),
-    "conditions": mark("On condition that these {n} things are meant:"),
+    "because": translatable("No build can be recommended: {n} things do not hold."),
+    "conditions": translatable("On condition that these {n} things are meant:"),
 }
 _MORE = "docs/when_the_verdict_is_withheld.md"
 

@@ -30,7 +30,7 @@ from lresnet_utils.errors import DataError, visible
 from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.publish import executed
 from lresnet_utils.report.publish.scripts import page_scripts
-from lresnet_utils.text.language import mark, prose, speaking, tr
+from lresnet_utils.text.language import prose, speaking, tr, translatable
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import MAX_BYTES, parse_json
 
@@ -442,48 +442,50 @@ def _quoted(href: str) -> str:
 # The words of every page's frame: navigation, fold-outs, the parameter table, failures.
 
 _PAGE_WORDS = {
-    "skip": mark("Skip to the content"),
-    "pages": mark("Pages of this run"),
-    "contents": mark("On this page"),
-    "show_code": mark("Show all code"),
-    "code": mark("Code"),
-    "line": mark("line"),
-    "lines": mark("lines"),
-    "printed": mark("Printed text"),
-    "log": mark("Log"),
-    "table": mark("Table"),
-    "picture": mark("Picture without a description"),
-    "parameters": mark("Parameters"),
-    "parameter": mark("Parameter"),
-    "value": mark("Value"),
-    "default": mark("Default"),
-    "meaning": mark("Meaning"),
-    "same": mark("same"),
-    "timed": mark("What no two runs give alike, such as times, is on the"),
-    "timed_page": mark("Performance page"),
-    "here": mark("this report's folder"),
-    "troubles": mark("Not every notebook of this run finished"),
-    "failed": mark("failed"),
-    "skipped": mark("not run"),
-    "unfinished": mark("This notebook did not finish"),
-    "not_run": mark("This notebook was not run"),
-    "failed_where": mark("Where:"),
-    "failed_next": mark("What to do:"),
-    "failed_remedy": mark(
+    "skip": translatable("Skip to the content"),
+    "pages": translatable("Pages of this run"),
+    "contents": translatable("On this page"),
+    "show_code": translatable("Show all code"),
+    "code": translatable("Code"),
+    "line": translatable("line"),
+    "lines": translatable("lines"),
+    "printed": translatable("Printed text"),
+    "log": translatable("Log"),
+    "table": translatable("Table"),
+    "picture": translatable("Picture without a description"),
+    "parameters": translatable("Parameters"),
+    "parameter": translatable("Parameter"),
+    "value": translatable("Value"),
+    "default": translatable("Default"),
+    "meaning": translatable("Meaning"),
+    "same": translatable("same"),
+    "timed": translatable("What no two runs give alike, such as times, is on the"),
+    "timed_page": translatable("Performance page"),
+    "here": translatable("this report's folder"),
+    "troubles": translatable("Not every notebook of this run finished"),
+    "failed": translatable("failed"),
+    "skipped": translatable("not run"),
+    "unfinished": translatable("This notebook did not finish"),
+    "not_run": translatable("This notebook was not run"),
+    "failed_where": translatable("Where:"),
+    "failed_next": translatable("What to do:"),
+    "failed_remedy": translatable(
         "mend the cause and run the report again. To look closer, open the executed notebook "
         "beside this page in JupyterLab (make lab) and run it from the top."
     ),
-    "not_run_remedy": mark("see to the notebook named here first, then run the report again."),
-    "failed_in": mark("It stopped in"),
-    "failed_cell": mark("code cell"),
-    "failed_silently": mark(
+    "not_run_remedy": translatable(
+        "see to the notebook named here first, then run the report again."
+    ),
+    "failed_in": translatable("It stopped in"),
+    "failed_cell": translatable("code cell"),
+    "failed_silently": translatable(
         "The cell ended without an error message; its kernel may have been stopped."
     ),
-    "failed_go": mark("Go to the cell"),
-    "failed_after": mark("What follows it was not run."),
-    "failed_here": mark("The notebook stopped here"),
-    "traceback": mark("Traceback"),
-    "provenance": mark("Where these numbers come from"),
+    "failed_go": translatable("Go to the cell"),
+    "failed_after": translatable("What follows it was not run."),
+    "failed_here": translatable("The notebook stopped here"),
+    "traceback": translatable("Traceback"),
+    "provenance": translatable("Where these numbers come from"),
 }
 
 
