@@ -5,10 +5,12 @@ checkers count like the others.
 """
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "lresnet_utils"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lresnet_utils"
+PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 # From the ground up. A wing, or a loose module, may import from lines above its own, and itself.
 FLOORS = [
     *("__init__", "errors", "untrusted", "machine", "params", "results", "run", "text", "ledger"),
@@ -118,3 +120,45 @@ def test_no_class_name_has_two_meanings():
                 places[node.name].append(name)
     twice = {name for name, where in places.items() if len(where) > 1}
     assert twice == CLASSES_TWICE
+
+
+def picture():
+    """Return the picture of docs/architecture.md: who imports whom, wings in order of floors."""
+    size, left, top = 22, 110, 104
+    ways = crossings(wing)
+    number = Counter(wing(name) for name in FILES)
+    names = [name for name in FLOORS if name not in ("__init__", "__main__")]
+    width, height = left + size * len(names) + 60, top + size * len(names) + 8
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12" role="img">',
+        "<title>Which wing imports which; every filled square lies below the diagonal</title>",
+        f'<rect width="{width}" height="{height}" fill="#fdfdfe"/>',
+    ]
+    for row, name in enumerate(names):
+        x, y = left + size * row, top + size * row
+        parts += [
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end" fill="#1b1f24">{name}</text>',
+            f'<text transform="translate({x + 15} {top - 8}) rotate(-90)" fill="#1b1f24">'
+            f"{name}</text>",
+            f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="#dde1e6"/>',
+            f'<text x="{left + size * len(names) + 8}" y="{y + 15}" fill="#59626d">'
+            f"{number[name]} file{'s' * (number[name] > 1)}</text>",
+        ]
+        for column, other in enumerate(names):
+            fill = "#1d5fae" if (name, other) in ways else "none"
+            parts.append(
+                f'<rect x="{left + size * column}" y="{y}" width="{size}" height="{size}" '
+                f'fill="{fill}" stroke="#dde1e6"/>'
+                if name != other
+                else ""
+            )
+    return "\n".join([*filter(None, parts), "</svg>", ""])
+
+
+def test_the_picture_of_the_docs_is_of_these_imports():
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "python tests/test_architecture.py"
+
+
+if __name__ == "__main__":
+    PICTURE.write_text(picture(), encoding="utf-8")
