@@ -360,6 +360,13 @@ def require_own(folder: Path, *, ours: bool) -> None:
     RunError
         When something else is here, or a link to somewhere else, or a pipe.
     """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise RunError(
+            "The output folder cannot be made: something that is no folder has its name.",
+            where=str(there),
+            fix="choose another folder with --output",
+        )
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     other = [
         name

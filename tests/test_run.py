@@ -214,10 +214,22 @@ def test_a_run_inside_another_runs_folder_is_refused_and_never_swept(tmp_path):
     assert half.read_text() == "being written"
 
 
+@pytest.mark.parametrize("name", ["file", "file/below/it", "dangling", "pipe"])
+def test_an_output_whose_name_is_taken_is_refused_before_anything_is_planned(name, tmp_path):
+    (tmp_path / "file").write_text("somebody's")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match="cannot be made") as refused:
+        RunFolder(tmp_path / name).require_own()
+    assert refused.value.where == str(tmp_path / name.split("/")[0])
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
 def test_a_folder_whose_links_go_round_is_refused(tmp_path):
     round_ = tmp_path / "round"
     round_.symlink_to(round_)
-    RunFolder(round_).require_own()
+    with pytest.raises(RunError, match="cannot be made"):
+        RunFolder(round_).require_own()
     with pytest.raises(RunError, match="cannot be written"):
         prepare_folder(round_)
     (tmp_path / "run").mkdir()
