@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lresnet_utils.comparison.page_data import check_form
 from lresnet_utils.comparison.reports import Comparison, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.data.collection import deal_people, draw_folds
@@ -24,6 +23,7 @@ from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogra
 from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay, ThresholdDisplay
 from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
 from lresnet_utils.report.show import Column, table_html
+from lresnet_utils.results import check_results
 from lresnet_utils.run import RunFolder
 from lresnet_utils.text.numbers import fmt_percent
 from lresnet_utils.verify.curves import Roc, error_rates
@@ -338,7 +338,7 @@ def read_results(run: RunFolder | Path | str) -> dict[str, Any]:
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.given(run)
     fix = "give the folder of a run, such as outputs/demo"
-    return check_form(read_json(folder.results), folder.results, fix)
+    return check_results(read_json(folder.results), folder.results, fix)
 
 
 def compare(a: Path | str, b: Path | str, **options: Any) -> Comparison:

@@ -23,7 +23,7 @@ UPWARDS: set[str] = set()
 SEVEN = {"export", "compile", "preprocess", "infer", "evaluate", "perf", "summary"}
 LOOSE = 8
 # Classes whose name has a second meaning still; this list only gets shorter.
-CLASSES_TWICE = {"_Machine", "_Provenance", "_Work"}
+CLASSES_TWICE = {"_Work"}
 
 
 def name_of(path):

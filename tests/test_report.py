@@ -98,7 +98,7 @@ def test_results_are_as_their_schema_says_and_the_schema_says_all(demo_run):
     Draft202012Validator.check_schema(schema)
     assert problems(found) == []
     assert set(found) <= set(schema["properties"])
-    assert set(found["cells"][0]) <= set(schema["$defs"]["cell"]["properties"])
+    assert set(found["cells"][0]) <= set(schema["$defs"]["CellRecord"]["properties"])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,10 @@ def test_results_are_as_their_schema_says_and_the_schema_says_all(demo_run):
         (("throughput_ips", "low"), "slow"),
         (("gates", 0, "passed"), "yes"),
         (("variants", "aligned", "threshold", "folds"), []),
+        # What a comparison would refuse is no result either.
+        (("batch_size",), 10**6),
+        (("threshold", "folds", 0), 9.0),
+        (("accuracy", "errors"), None),
     ],
 )
 def test_the_schema_refuses_what_is_not_so(demo_run, path, value):

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.comparison.page_data import ROUNDING, pair_thresholds
+from lresnet_utils.comparison.page_data import pair_thresholds
 from lresnet_utils.comparison.sources import Report, why_not
 from lresnet_utils.errors import DataError, EvaluationError, RunError
 from lresnet_utils.findings.model import FAILS, Finding, busy_loads
 from lresnet_utils.findings.preconditions import preconditions
 from lresnet_utils.findings.sentences import say
 from lresnet_utils.perf.statistics import speed_ratio
+from lresnet_utils.results import ROUNDING
 from lresnet_utils.text.language import speaking
 from lresnet_utils.verify.agreement import embedding_cosines, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import tar_at_far

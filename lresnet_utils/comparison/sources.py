@@ -13,7 +13,6 @@ import numpy as np
 from lresnet_utils.comparison.page_data import (
     PAIRS,
     RESULTS,
-    check_form,
     stored_distances,
     thumbnail,
     unpack,
@@ -21,7 +20,7 @@ from lresnet_utils.comparison.page_data import (
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.errors import DataError, RunError, nearest
 from lresnet_utils.machine.disk import read_arrays, read_json
-from lresnet_utils.results import CLEAN, OK, cell_name
+from lresnet_utils.results import CLEAN, OK, cell_name, check_results
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.untrusted.bytes import read_bytes
@@ -156,7 +155,7 @@ def open_report(path: Path | str) -> Report:
 
 def _from_folder(folder: Path, path: Path) -> Report:
     found = read_json(folder / "results.json" if path == folder else path)
-    results = check_form(found, path, _ACCEPTED)
+    results = check_results(found, path, _ACCEPTED)
     run = RunFolder(folder)
     if not (run.faces / "set.json").is_file():
         if any(cell.get("accuracy") for cell in results["cells"]):
@@ -210,7 +209,7 @@ def _stored_embeddings(run: RunFolder, cell: dict[str, Any]) -> dict[str, np.nda
 
 def _from_page(path: Path) -> Report:
     page = read_bytes(path, most=MAX_PAGE_BYTES, what="The page", fix=_ACCEPTED)
-    results = check_form(_block(page, RESULTS, path), path, _ACCEPTED)
+    results = check_results(_block(page, RESULTS, path), path, _ACCEPTED)
     value = _block(page, PAIRS, path, optional=True)
     if value is None:
         return _without_pairs(path, results)

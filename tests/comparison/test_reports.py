@@ -238,7 +238,7 @@ def test_what_leads_out_of_a_run_is_not_compared(good, tmp_path):
     shutil.copytree(good.folder, tmp_path / "run")
     (tmp_path / "run" / "bs16" / "scores").rename(tmp_path / "scores")
     (tmp_path / "run" / "bs16" / "scores").symlink_to(tmp_path / "scores")
-    assert "leads out" in refused(good.folder, tmp_path / "run")
+    assert "link to another place" in refused(good.folder, tmp_path / "run")
 
 
 def test_incomplete_results_are_refused(good, tmp_path):
