@@ -116,7 +116,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
     message = refused("run", "params/demo.yaml", "--output", blocker / "run")
-    assert "cannot be written" in message
+    assert "cannot be made" in message and str(blocker) in message
 
 
 def test_ctrl_c_is_said(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _INERT = frozenset(
 )
 # Enough digits to tell versions of one file apart; records stay readable.
 _DIGITS = 16
+# CPython counts how deep it is in a tree once for all threads: two at a time confuse it.
+_parsing = threading.Lock()
 
 
 def code_of(*modules: str) -> dict[str, str]:
@@ -76,7 +79,9 @@ def imports(source: str) -> list[str]:
     ['lresnet_utils.report.pages', 'lresnet_utils.report.pages.infer']
     """
     names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    with _parsing:
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -223,7 +223,7 @@ def dotted_version(number: str) -> str:
 
     Examples
     --------
-    >>> dotted_version("7103"), version_of("8503"), version_of("100300")
+    >>> dotted_version("7103"), dotted_version("8503"), dotted_version("100300")
     ('7.1.3', '8.5.3', '10.3.0')
     """
     value = int(number)
