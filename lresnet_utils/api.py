@@ -54,8 +54,8 @@ class PairEvaluation:
         Distances, protocol, curve and intervals.
     numbers : dict
         As a cell of ``results.json`` holds them: ``accuracy``, ``threshold``, ``eer``, ``auc``,
-        ``tar_at_far``, ``minimum_cost``, ``decidability``. Each has ``n`` and ``low`` and ``high``
-        of its 95 % interval, or ``interval_reason`` why it has none.
+        ``tar_at_far``, ``minimum_cost``, ``decidability``, each with its counts and with the
+        ``low`` and ``high`` of its 95 % interval, or ``interval_reason`` why it has none.
     """
 
     name: str

@@ -62,7 +62,7 @@ def embed(
         found = embed_set(
             records, network, folder, engine, shard_size=shard_size, progress=progress
         )
-    # Say how many pictures there are and how long those of this call took
+    # Say how many pictures there are and how long those of this call took.
     record = found.record
     kept = record["n_images"] - found.embedded
     rate = f" ({found.embedded / found.seconds:.1f} images/s, one run)" if found.embedded else ""

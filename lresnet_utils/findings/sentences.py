@@ -102,7 +102,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
     texts = {}
     for name, value in evidence.items():
         if name in ("because", "conditions"):
-            # Write findings as parts of another's sentences
+            # Write findings as parts of another's sentences.
             said = [say(Finding(**found)) for found in value]
             clauses = (text.finding[:1].lower() + text.finding[1:].rstrip(".。") for text in said)
             texts |= {

@@ -102,7 +102,7 @@ def read_graph(path: Path | str) -> onnx.ModelProto:
     """
     path = Path(path)
     model = read_message(path)
-    # Refuse what the checker passes over or would act on
+    # Refuse what the checker passes over or would act on.
     if len(model.graph.node) > MAX_NODES:
         raise refused(path, f"it has more than {MAX_NODES:,} nodes")
     if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):

@@ -277,7 +277,7 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
             "INFERENCE_NUM_THREADS": threads,
         },
     )
-    # Refuse a plan in which the product is computed in another precision than asked for
+    # Refuse a plan in which the product is computed in another precision than asked for.
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = {
         info["runtimePrecision"].astype(str)

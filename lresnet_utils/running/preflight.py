@@ -85,7 +85,7 @@ def check_sets(params: Params) -> None:
     if params.dataset.source == NO_FACES:
         return
     for given in (params.dataset, *params.dataset.more):
-        # See that a set's lists, labels and files are there and fit together
+        # See that a set's lists, labels and files are there and fit together.
         source = given.source if given.source == ORL else resolve(given.source)
         pairs = given.pairs if given.pairs in PAIR_WORDS else str(resolve(given.pairs))
         if not pairs.endswith(".csv") and pairs not in PAIR_WORDS:
@@ -137,7 +137,7 @@ def _check_names(params: Params) -> None:
             fix=f"one of: {', '.join(params.targets)}",
         )
     if params.model.architecture == ONNX:
-        # See that a network given as a graph is compared with something that runs graphs
+        # See that a network given as a graph is compared with something that runs graphs.
         if get_target(params.reference).needs_module:
             graphs = [name for name in params.targets if not get_target(name).needs_module]
             raise ParamsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,21 +20,24 @@ from lresnet_utils.machine.disk import write_arrays
 from lresnet_utils.results import CLEAN, OK, UNAVAILABLE
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.stages.infer import (
-    input_name,
-    judge_inputs,
-    judge_order,
+    ALIGNED,
+    INPUTS,
+    OTHER_ORDER,
+    input_sample,
     open_faces,
     set_variant,
 )
 from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.targets.attempts import attempt, carried, not_ok
 from lresnet_utils.targets.embed import NOT_FINITE, ZERO
+from lresnet_utils.tuning.judge import FOLDS
 from lresnet_utils.verify.agreement import embedding_agreement, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.all_pairs import all_pairs
 from lresnet_utils.verify.curves import Roc, roc
 from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.health import failure_summary, set_health
 from lresnet_utils.verify.intervals import PairIdentities, pair_identities
+from lresnet_utils.verify.paired import order_difference
 from lresnet_utils.verify.protocol import fold_numbers
 from lresnet_utils.verify.score_files import write_csv, write_four_columns
 from lresnet_utils.verify.scored_pairs import (
@@ -51,6 +54,8 @@ SEEDED = "the weights are random (seeded), so accuracy means nothing and is not 
 IS_REFERENCE = "this is the reference itself"
 NONE_IN_BOTH = "no image has an embedding from both"
 NO_REFERENCE = "the reference target has no embeddings here"
+# Of McNemar's test of a way of feeding pixels, shared among the ways tried.
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,128 @@ def _input_test(judge: Judge, order: dict[str, Any] | None) -> dict[str, Any] | 
     }
 
 
+def judge_order(
+    run: RunFolder,
+    faces: FaceSet,
+    tested: dict[str, Any],
+    used: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    folds: int,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare both channel orders, pair by pair.
+
+    Parameters
+    ----------
+    run, faces : RunFolder, FaceSet
+        The run and its pairs.
+    tested : dict
+        What ``4_infer`` recorded as ``channel_test``.
+    used : (float64 array, bool array), each of shape (n_pairs,)
+        Distances and acquired pairs of the target with the order in use.
+    batch_size, folds, replicates, seed
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        `tested` with the result of :func:`lresnet_utils.verify.paired.order_difference` and
+        ``trained_on``, "rgb", "bgr" or None for cannot tell; or ``refused``.
+    """
+    path = run.embeddings(batch_size, tested["target"], OTHER_ORDER)
+    arrays = run.arrays(path, stage="4_infer", batch_size=batch_size)
+    left, right, _, _ = faces.compared()
+    other = score_pairs(*faces.pooled(arrays["vectors"], arrays["failed"]), left, right)
+    try:
+        found = order_difference(
+            used,
+            other,
+            left,
+            right,
+            faces.same,
+            folds=folds,
+            replicates=replicates,
+            seed=seed,
+        )
+    except EvaluationError as error:
+        return tested | {"refused": error.what}
+    orders = {"used": tested["used_order"], "other": tested["other_order"], None: None}
+    return tested | found | {"trained_on": orders[found["right"]]}
+
+
+def judge_inputs(
+    run: RunFolder,
+    faces: FaceSet,
+    tested: dict[str, Any],
+    *,
+    batch_size: int,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare every way of feeding pixels with the one in use, pair by pair.
+
+    Parameters
+    ----------
+    run, faces : RunFolder, FaceSet
+        The run and its pairs.
+    tested : dict
+        What ``4_infer`` recorded as ``input_test``.
+    batch_size, replicates, seed
+        As declared in :class:`lresnet_utils.params.Params`.
+
+    Returns
+    -------
+    dict
+        `tested` with ``ways``, per way its accuracy and the difference to the one in use;
+        ``better`` where the interval excludes 0 and McNemar's exact p is below 0.05 over the
+        number of ways; ``right``, "other" where one is better, else "used"; ``best`` and the
+        ``difference`` of the best way, or of the one that may be best by its interval;
+        ``aligned``, the way with faces aligned anew where that was tried; or ``refused``.
+    """
+    sample, scored = input_sample(faces), []
+    path = run.embeddings(batch_size, tested["target"], INPUTS)
+    arrays = run.arrays(path, stage="4_infer", batch_size=batch_size)
+    for way in tested["ways"]:
+        name = "_".join(way)
+        rows = arrays[f"vectors_{name}"], arrays[f"failed_{name}"]
+        scored.append(score_pairs(*rows, sample.left, sample.right))
+    pairs = (sample.left, sample.right, sample.same)
+    how = {"folds": FOLDS, "replicates": replicates, "seed": seed}
+    used, *others = scored
+    try:
+        found = [order_difference(used, other, *pairs, **how) for other in others]
+    except EvaluationError as error:
+        return tested | {"refused": error.what}
+    ways = [{"way": list(w)} | f for w, f in zip(tested["ways"][1:], found, strict=True)]
+    for way in ways:
+        p = way["difference"]["mcnemar_p"]
+        way["better"] = way["right"] == "other" and p < _ALPHA / len(ways)
+    inputs = [way for way in ways if ALIGNED not in way["way"]]
+    # The furthest upper end among ways that are not better tells what the sample cannot exclude.
+    better = [way for way in inputs if way["better"]]
+    best = max(better or inputs, key=lambda way: way["difference"]["value" if better else "high"])
+    keys = ("model.channel_order", "model.normalisation")
+    changes = zip(keys, tested["ways"][0], best["way"], strict=True)
+    return tested | {
+        "ways": ways,
+        "right": "other" if better else "used",
+        "used": input_name(tested["ways"][0]),
+        "best": input_name(best["way"] if better else tested["ways"][0]),
+        "difference": best["difference"],
+        "set_to": ", ".join(f"{key}: {new}" for key, old, new in changes if old != new),
+        "aligned": next((way for way in ways if ALIGNED in way["way"]), None),
+        "n_images": len(sample.images),
+        "n_pairs": len(sample.same),
+    }
+
+
+def input_name(way: Sequence[str]) -> str:
+    """Return a way of feeding pixels as readers see it, such as "RGB, minus1_1"."""
+    return ", ".join((way[0].upper(), *way[1:]))
+
+
 def _entry(
     judge: Judge, name: str, embedded: dict, trained: bool, reference: str, base: dict | None
 ) -> dict[str, Any]:
@@ -196,7 +323,7 @@ def _entry(
         reasons = embedded.get("variants", {}).get(CLEAN, {}).get("failures", {})
         # A build may fail where the network does not; the layer is known of the network alone.
         layer = (run.record("1_export", batch_size).get("embeddings") or {}).get("layer")
-        # Count the images whose embedding is no use, and how many embeddings differ at all
+        # Count the images whose embedding is no use, and how many embeddings differ at all.
         why = Counter(reasons.values())
         entry["embeddings"] = {
             "n_images": len(own["failed"]),

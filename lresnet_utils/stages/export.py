@@ -111,7 +111,7 @@ def _exported(
     # Pixels outside the range the network knows would hide a wrong channel.
     pixels = pixel_range(spec["normalisation"])
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
-    # Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX
+    # Compare unit embeddings of real faces along the road from PyTorch to simplified ONNX.
     batches = sample_batches(dataset, spec, batch_size)
     given = run_network(network.module, batches)
     outputs = {
@@ -397,7 +397,7 @@ def _adopted(
     check = simplify_onnx(raw, simple, batch_size=batch_size, input_range=pixels, seed=seed)
     proto = foreign.file.model
     producer = f"{proto.producer_name} {proto.producer_version}".strip() or "an unknown exporter"
-    # Compare unit embeddings of real faces: the file, the adopted graph, the simplified one
+    # Compare unit embeddings of real faces: the file, the adopted graph, the simplified one.
     batches = sample_batches(dataset, spec, batch_size)
     given = baseline(foreign, np.concatenate(list(batches)))[0]
     outputs = {

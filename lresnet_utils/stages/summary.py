@@ -138,7 +138,7 @@ def gathered(
     about, dataset = unplaced(about), unplaced(dataset)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
     results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
-    # The terms of the weights and sets whose origin is known by their names
+    # The terms of the weights and sets whose origin is known by their names.
     weights = about["params"]["model"]["weights"] if about["params"] else ""
     sets = [dataset, *dataset.get("sets", {}).values()]
     terms = [licence_of(weights), *(own.get("licence") for own in sets)]

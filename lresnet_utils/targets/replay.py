@@ -110,7 +110,7 @@ class ReplayTarget(ToolTarget):
         folder = resolve(self.tools.replay_folder)
         hashes = hash_files(folder, files.batch_size)
         content = {"folder": folder.as_posix(), "files": hashes}
-        # One hash of all files, as sha256sum's lines would give it
+        # One hash of all files, as sha256sum's lines would give it.
         lines = "".join(f"{value}  {name}\n" for name, value in sorted(hashes.items()))
         options["files_sha256"] = hashlib.sha256(lines.encode()).hexdigest()
         path.write_text(to_json(content) + "\n", encoding="utf-8")

@@ -147,7 +147,7 @@ def headline(scored: Scored, same: np.ndarray) -> dict[str, Any]:
             "people_wrong": found.people_wrong,
         }
     )
-    # Count the folds that hold acquired pairs of one class only
+    # Count the folds that hold acquired pairs of one class only.
     fold, folds = scored.folds()[scored.acquired], len(scored.protocol.best_thresholds)
     labels = same[scored.acquired]
     per_class = [np.bincount(fold[labels == own], minlength=folds) for own in (True, False)]

@@ -148,7 +148,7 @@ def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
         step.outputs[0].shape = step.outputs[0].type = None
     for user, index in uses if steps else ():
         user.replace_input_with(index, steps[-1].outputs[0])
-    # Make the output a table of float32, whatever its rank and precision
+    # Make the output a table of float32, whatever its rank and precision.
     given = graph.outputs[0]
     last = given
     if given.shape is not None and len(given.shape) == 4:

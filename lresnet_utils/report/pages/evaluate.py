@@ -18,8 +18,7 @@ from lresnet_utils.report.charts.pictures import PairSheetDisplay
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table, write_figures
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.evaluate import Evaluation
-from lresnet_utils.stages.infer import input_name
+from lresnet_utils.stages.evaluate import Evaluation, input_name
 from lresnet_utils.text.language import tr
 from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_points, join_words
 from lresnet_utils.verify.curves import error_rates

@@ -57,7 +57,7 @@ def network(record: dict[str, Any]) -> None:
     )
     if "foreign" in record:
         _foreign(record["foreign"])
-    # Name what else the weights file holds
+    # Name what else the weights file holds.
     names = net.get("ignored", [])
     if len(names) > _SHOWN:
         shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
