@@ -116,19 +116,15 @@ def run(
     # Imported here, as it brings libraries that --help must not wait for.
     from lresnet_utils.running.progress import execute_with_progress, print_plan
 
-    if dry_run:
-        from lresnet_utils.running import preflight
-
-        print_plan(checked, folder, fresh=fresh)
-        preflight.check_sets(checked)
-        return
-
     def check() -> None:
         # This brings torch, which nothing to do need not wait for.
         from lresnet_utils.running import preflight
 
         preflight.check(checked, folder)
 
+    if dry_run:
+        print_plan(checked, folder, check=check, fresh=fresh)
+        return
     from lresnet_utils.cluster.run_jobs import open_executor
 
     executor = open_executor(checked, folder, workers=workers, scheduler=scheduler, files=files)

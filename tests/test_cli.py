@@ -78,6 +78,19 @@ def test_a_wrong_value_is_refused_before_anything_starts(tmp_path, override, wor
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_weights_that_cannot_be_used_are_refused_by_a_dry_run_too(tmp_path, network_file, more):
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    for weights, words in (
+        (tmp_path / "w.pth", "no PyTorch checkpoint"),
+        (network_file, "fit architecture ir50"),
+        (tmp_path / "nowhere.pth", "is missing"),
+    ):
+        told = refused(*demo(tmp_path, f"model.weights={weights}"), *more)
+        assert words in told, told
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_guides_missing_files_are_named_with_their_source():
     message = refused("run", "params/ir_se100_lfw.yaml")
     assert "model_ir_se100.pth" in message

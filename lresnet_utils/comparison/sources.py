@@ -19,13 +19,15 @@ from lresnet_utils.comparison.page_data import (
 )
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.errors import DataError, RunError, nearest
-from lresnet_utils.machine.disk import read_arrays, read_json
+from lresnet_utils.ledger.custody import name_of, stated
+from lresnet_utils.machine.disk import read_arrays, read_json, sha256_file
 from lresnet_utils.results import CLEAN, OK, cell_name, check_results
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import parse_json
 
+_LOOK = "see lresnet report FOLDER --check; run it again, or copy the folder again"
 _ACCEPTED = "give a run's folder, its results.json or its published index.html"
 MAX_PAGE_BYTES = 32 * 2**20
 
@@ -141,6 +143,7 @@ def open_report(path: Path | str) -> Report:
     """
     path = Path(path)
     if path.is_dir():
+        RunFolder.given(path.absolute())
         if not (path / "results.json").is_file():
             raise DataError("The folder holds no finished report.", where=str(path), fix=_ACCEPTED)
         return _from_folder(path, path)
@@ -154,9 +157,12 @@ def open_report(path: Path | str) -> Report:
 
 
 def _from_folder(folder: Path, path: Path) -> Report:
-    found = read_json(folder / "results.json" if path == folder else path)
-    results = check_results(found, path, _ACCEPTED)
     run = RunFolder(folder)
+    file = run.results if path == folder else path
+    results = check_results(read_json(file), path, _ACCEPTED)
+    if run.inventory.is_file():
+        RunFolder.given(folder.absolute())
+        _require_as_left(run, file, results["cells"])
     if not (run.faces / "set.json").is_file():
         if any(cell.get("accuracy") for cell in results["cells"]):
             raise DataError(
@@ -184,6 +190,25 @@ def _from_folder(folder: Path, path: Path) -> Report:
         picture=lambda image: thumbnail(faces.images(CLEAN)[image], 112),
         embeddings=lambda cell: _stored_embeddings(run, cell),
     )
+
+
+def _require_as_left(run: RunFolder, results: Path, cells: list[dict[str, Any]]) -> None:
+    """Refuse what is not as the run's inventory states it, of all that a comparison counts with."""
+    of = [(cell["batch_size"], cell["target"], CLEAN) for cell in cells]
+    files = [run.faces / "set.json", run.faces / "pairs.npz"]
+    files += [path(*one) for one in of for path in (run.scores, run.embeddings)]
+    found = {name_of(run, path): path for path in files if path.is_file()} | {
+        run.results.name: results
+    }
+    try:
+        known = dict(stated(read_json(run.inventory)))
+    except ValueError as error:
+        raise DataError(
+            f"The run's inventory is damaged: {error}.", where=str(run.inventory), fix=_LOOK
+        ) from error
+    for name, path in found.items():
+        if sha256_file(path) != known.get(name):
+            raise DataError("The file is not as its run left it.", where=str(path), fix=_LOOK)
 
 
 def _without_pairs(path: Path, results: dict[str, Any]) -> Report:

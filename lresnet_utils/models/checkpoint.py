@@ -184,7 +184,17 @@ def _expected(architecture: str) -> dict[str, tuple[int, ...]]:
 def _load_tensors(path: Path) -> tuple[Any, list[str]]:
     """Return the network's part of a file, and the names of the other parts."""
     try:
-        with open_regular(path) as file:
+        opened = open_regular(path)
+    except FileNotFoundError as error:
+        raise CheckpointError("The weights file does not exist.", where=str(path)) from error
+    except (OSError, ValueError) as error:  # Python's word for a zero byte in a name is the latter
+        raise CheckpointError(
+            f"The weights file cannot be read: {getattr(error, 'strerror', None) or error}.",
+            where=str(path),
+            fix="name a file that you may read, by a path that the system takes",
+        ) from error
+    try:
+        with opened as file:
             if path.suffix == ".safetensors":
                 if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
                     raise ValueError(f"its header has over {MAX_HEADER_BYTES:,} bytes")
@@ -197,8 +207,6 @@ def _load_tensors(path: Path) -> tuple[Any, list[str]]:
             if _are(View, state):
                 state = container.tensors(state)
             return state, ignored
-    except FileNotFoundError as error:
-        raise CheckpointError("The weights file does not exist.", where=str(path)) from error
     except OtherTensorsError as error:
         kind, fix = error.args
         what = f"The checkpoint holds tensors that are {kind}; only plain ones are read."

@@ -30,7 +30,7 @@ from lresnet_utils.models.checkpoint import (
     read_state_dict,
 )
 from lresnet_utils.params import Params
-from lresnet_utils.run import NO_FACES, ONNX, RunFolder, prepare_folder, resolve
+from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
 from lresnet_utils.running.plan import parameter_names, phases
 from lresnet_utils.stages.export import RECORDED, foreign_input, look_at
 from lresnet_utils.targets import get_target
@@ -45,7 +45,7 @@ _WORDS = {"packaged": 40_000_000, "seeded": 300_000_000, "recorded": 0, ORL: 2_0
 
 
 def check(params: Params, run: RunFolder) -> None:
-    """Refuse what cannot work: names, files, weights, data, the output folder.
+    """Refuse what cannot work: names, files, weights, data, the room on the disk.
 
     Parameters
     ----------
@@ -77,7 +77,6 @@ def check(params: Params, run: RunFolder) -> None:
         )
     check_sets(params)
     require_free(run.folder, room_for(params))
-    prepare_folder(run.folder)
 
 
 def check_sets(params: Params) -> None:

@@ -22,7 +22,7 @@ from lresnet_utils.errors import one_line, print_line
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.machine.locks import run_lock
 from lresnet_utils.params import Params
-from lresnet_utils.run import RunFolder
+from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.running.executor import Executor, LocalExecutor
 from lresnet_utils.running.runner import Outcome, Runner
 
@@ -46,7 +46,7 @@ def execute_with_progress(
     folder : RunFolder
         Where to.
     check : callable
-        Refuses what cannot work, then makes the folder; called before anything runs.
+        Refuses what cannot work; called before anything is written or runs.
     fresh : bool
         True to keep nothing of what is there.
     executor : context manager of Executor, optional
@@ -68,6 +68,7 @@ def execute_with_progress(
     new = not folder.folder.is_dir()
     if new:
         check()
+        prepare_folder(folder.folder)
     with run_lock(folder.folder) as left:
         if left:
             print_line(f"Going on after {left}, which did not end well.", file=sys.stderr)
@@ -85,10 +86,14 @@ def execute_with_progress(
     return _conclude(outcomes, folder)
 
 
-def print_plan(params: Params, folder: RunFolder, *, fresh: bool = False) -> None:
-    """Print for every notebook whether it would run, and why."""
+def print_plan(
+    params: Params, folder: RunFolder, *, check: Callable[[], None], fresh: bool = False
+) -> None:
+    """Print for every notebook whether it would run, and why; refuse what the run would refuse."""
     folder.require_own()
     plan = Runner(params, folder, fresh=fresh).plan()
+    if any(plan.values()):
+        check()
     width = max(len(str(job)) for job in plan)
     for job, why in plan.items():
         print_line(f"{job!s:<{width}}  {'up to date' if why is None else f'will run: {why}'}")

@@ -7,7 +7,8 @@ import pytest
 from lresnet_utils.comparison.reports import CompareSettings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import DataError, LResNetError, RunError
-from lresnet_utils.machine.disk import read_json, write_json
+from lresnet_utils.ledger.custody import files_of
+from lresnet_utils.machine.disk import read_json, sha256_file, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.verify.agreement import mcnemar_exact
 
@@ -234,7 +235,46 @@ def test_pairs_that_are_not_those_of_the_results_are_refused(good, make_run, tmp
         assert "not those that they were made of" in refused(good.folder, folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results.json",
+        "faces/set.json",
+        "faces/pairs.npz",
+        "bs16/scores/torch-fp32.aligned.npz",
+        "bs16/embeddings/torch-fp32.aligned.npz",
+        "resume/run.json",
+    ],
+)
+def test_what_is_compared_is_held_against_the_runs_inventory(good, tmp_path, name):
+    run, folder = RunFolder(tmp_path / "run"), tmp_path / "run"
+    shutil.copytree(good.folder, folder)
+    files = {str(path.relative_to(folder)): sha256_file(path) for path in files_of(run, [16])}
+    write_json(run.inventory, {"files": files})
+    both = ("16/torch-fp32",) * 2
+    for report in (folder, folder / "results.json"):
+        assert compared(good.folder, report, both).cells[0].record["lost"] == []
+    if name == "resume/run.json":
+        write_json(run.inventory, {"files": {"../x": "0" * 64}})
+    else:
+        # What it says is as before: only the bytes differ.
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+    for report in (folder, folder / "results.json"):
+        told = refused(good.folder, report, both)
+        assert "--check" in told and ("as its run left it" in told) != (name == "resume/run.json")
+
+
 def test_what_leads_out_of_a_run_is_not_compared(good, tmp_path):
+    shutil.copytree(good.folder, tmp_path / "other")
+    for name in ("results.json", "faces/set.json"):
+        (tmp_path / "other" / name).rename(tmp_path / "away.json")
+        (tmp_path / "other" / name).symlink_to(tmp_path / "away.json")
+        # Refused for that, before what is there is looked at.
+        (tmp_path / "away.json").write_text("[]")
+        assert "link to another place" in refused(good.folder, tmp_path / "other")
+        (tmp_path / "other" / name).unlink()
+        shutil.copy(good.folder / name, tmp_path / "other" / name)
     shutil.copytree(good.folder, tmp_path / "run")
     (tmp_path / "run" / "bs16" / "scores").rename(tmp_path / "scores")
     (tmp_path / "run" / "bs16" / "scores").symlink_to(tmp_path / "scores")

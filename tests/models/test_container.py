@@ -198,8 +198,8 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
 
 
 def test_a_name_that_is_too_long_or_no_text_is_an_error_of_three_lines(tmp_path):
-    for name in ("x" * 5000, "a\udcff.pth", "a\0b"):
-        with pytest.raises(CheckpointError) as caught:
+    for name in ("x" * 5000, "x" * 300 + ".safetensors", "a\udcff.pth", "a\0b"):
+        with pytest.raises(CheckpointError, match=r"cannot be read: |does not exist") as caught:
             read_state_dict(tmp_path / name)
         assert len(str(caught.value).splitlines()) <= 3
         str(caught.value).encode("utf-8")
