@@ -17,15 +17,16 @@ from lresnet_utils.comparison.page_data import (
     thumbnail,
     unpack,
 )
-from lresnet_utils.data.face_set import open_store
-from lresnet_utils.errors import DataError, RunError, nearest
+from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.errors import DataError, EvaluationError, RunError, nearest
 from lresnet_utils.ledger.custody import name_of, stated
 from lresnet_utils.machine.disk import read_arrays, read_json, sha256_file
-from lresnet_utils.results import CLEAN, OK, cell_name, check_results
+from lresnet_utils.results import CLEAN, OK, ROUNDING, cell_name, check_results
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import parse_json
+from lresnet_utils.verify.scores import score_pairs
 
 _LOOK = "see lresnet report FOLDER --check; run it again, or copy the folder again"
 _ACCEPTED = "give a run's folder, its results.json or its published index.html"
@@ -160,10 +161,12 @@ def _from_folder(folder: Path, path: Path) -> Report:
     run = RunFolder(folder)
     file = run.results if path == folder else path
     results = check_results(read_json(file), path, _ACCEPTED)
-    if run.inventory.is_file():
+    scored = (run.faces / "set.json").is_file()
+    # A report alone may lie in any folder, which is none of ours.
+    if scored or run.inventory.is_file():
         RunFolder.given(folder.absolute())
-        _require_as_left(run, file, results["cells"])
-    if not (run.faces / "set.json").is_file():
+        _require_as_left(run, file, results)
+    if not scored:
         if any(cell.get("accuracy") for cell in results["cells"]):
             raise DataError(
                 "The pairs and scores of these results are not beside them.",
@@ -171,7 +174,6 @@ def _from_folder(folder: Path, path: Path) -> Report:
                 fix="give the run's whole folder, or its published index.html",
             )
         return _without_pairs(path, results)
-    RunFolder.given(folder.absolute())
     faces = open_store(run.faces)
     if results["dataset"].get("pairs_sha256") != faces.record.get("pairs_sha256"):
         raise DataError(
@@ -188,27 +190,32 @@ def _from_folder(folder: Path, path: Path) -> Report:
         same=faces.same,
         distances=lambda cell: stored_distances(run, cell),
         picture=lambda image: thumbnail(faces.images(CLEAN)[image], 112),
-        embeddings=lambda cell: _stored_embeddings(run, cell),
+        embeddings=lambda cell: _stored_embeddings(run, faces, cell),
     )
 
 
-def _require_as_left(run: RunFolder, results: Path, cells: list[dict[str, Any]]) -> None:
-    """Refuse what is not as the run's inventory states it, of all that a comparison counts with."""
-    of = [(cell["batch_size"], cell["target"], CLEAN) for cell in cells]
+def _require_as_left(run: RunFolder, path: Path, results: dict[str, Any]) -> None:
+    """Refuse what is not the file whose hash is stated, of all that a comparison counts with.
+
+    ``results.json`` states those of the others, and the run's inventory its own; a run without an
+    inventory has not come to its end, or is of an older version.
+    """
+    of = [(cell["batch_size"], cell["target"], CLEAN) for cell in results["cells"]]
     files = [run.faces / "set.json", run.faces / "pairs.npz"]
-    files += [path(*one) for one in of for path in (run.scores, run.embeddings)]
-    found = {name_of(run, path): path for path in files if path.is_file()} | {
-        run.results.name: results
-    }
+    files += [place(*one) for one in of for place in (run.scores, run.embeddings)]
+    hashes = {name_of(run, file): sha256_file(file) for file in files if file.is_file()}
+    hashes[run.results.name] = sha256_file(path)
     try:
-        known = dict(stated(read_json(run.inventory)))
+        known = stated(results)
+        if run.inventory.is_file():
+            known += stated(read_json(run.inventory))
     except ValueError as error:
-        raise DataError(
-            f"The run's inventory is damaged: {error}.", where=str(run.inventory), fix=_LOOK
-        ) from error
-    for name, path in found.items():
-        if sha256_file(path) != known.get(name):
-            raise DataError("The file is not as its run left it.", where=str(path), fix=_LOOK)
+        what = f"What is recorded of the run's files is incomplete: {error}."
+        raise DataError(what, where=str(run.folder), fix=_LOOK) from error
+    changed = [name for name, sha256 in known if hashes.get(name, sha256) != sha256]
+    if changed:
+        where = str(run.folder / changed[0])
+        raise DataError("The file is not as its run left it.", where=where, fix=_LOOK)
 
 
 def _without_pairs(path: Path, results: dict[str, Any]) -> Report:
@@ -227,9 +234,29 @@ def _without_pairs(path: Path, results: dict[str, Any]) -> Report:
     )
 
 
-def _stored_embeddings(run: RunFolder, cell: dict[str, Any]) -> dict[str, np.ndarray] | None:
+def _stored_embeddings(
+    run: RunFolder, faces: FaceSet, cell: dict[str, Any]
+) -> dict[str, np.ndarray] | None:
+    """Return a cell's embeddings after seeing that its scores are theirs."""
     path = run.embeddings(cell["batch_size"], cell["target"], CLEAN)
-    return read_arrays(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = read_arrays(path)
+    left, right, _, _ = faces.compared()
+    try:
+        rows = faces.pooled(found["vectors"], found["failed"])
+        distances, acquired = score_pairs(*rows, left, right)
+        given = np.where(acquired, distances, np.nan)
+        same = np.allclose(given, stored_distances(run, cell), 0, ROUNDING, equal_nan=True)
+    except EvaluationError:
+        same = False
+    if not same:
+        raise DataError(
+            f"The embeddings of {cell['target']} do not give its scores.",
+            where=str(path),
+            fix="run 5_evaluate again, or copy the folder again",
+        )
+    return found
 
 
 def _from_page(path: Path) -> Report:

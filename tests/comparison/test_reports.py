@@ -8,7 +8,13 @@ from lresnet_utils.comparison.reports import CompareSettings, compare_reports
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import DataError, LResNetError, RunError
 from lresnet_utils.ledger.custody import files_of
-from lresnet_utils.machine.disk import read_json, sha256_file, write_json
+from lresnet_utils.machine.disk import (
+    read_arrays,
+    read_json,
+    sha256_file,
+    write_arrays,
+    write_json,
+)
 from lresnet_utils.run import RunFolder
 from lresnet_utils.verify.agreement import mcnemar_exact
 
@@ -232,6 +238,9 @@ def test_pairs_that_are_not_those_of_the_results_are_refused(good, make_run, tmp
         sha256 = read_json(other.results)["dataset"]["pairs_sha256"]
         here = read_json(good.results)["dataset"]["pairs_sha256"]
         (folder / name).write_text(text.replace(sha256, here))
+        # Where the files' hashes are recorded, one of them is not as it was left.
+        results = RunFolder(folder).results
+        write_json(results, read_json(results) | {"custody": [], "files": {}})
         assert "not those that they were made of" in refused(good.folder, folder)
 
 
@@ -263,6 +272,24 @@ def test_what_is_compared_is_held_against_the_runs_inventory(good, tmp_path, nam
     for report in (folder, folder / "results.json"):
         told = refused(good.folder, report, both)
         assert "--check" in told and ("as its run left it" in told) != (name == "resume/run.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda v: v * np.nan, lambda v: v * 0, lambda v: v[::-1], lambda v: v[:-1], lambda v: v[:, 0]],
+    ids=["nan", "zero", "of others", "too few", "one number"],
+)
+def test_embeddings_that_do_not_give_the_scores_give_no_cosine(good, tmp_path, change):
+    """Also where nothing is recorded of them."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(good.folder, run.folder)
+    write_json(run.results, read_json(run.results) | {"custody": [], "files": {}})
+    both = ("16/torch-fp32",) * 2
+    assert compared(good.folder, run.folder, both).cells[0].record["embeddings"]["n"] > 0
+    path = run.embeddings(16, "torch-fp32", "aligned")
+    arrays = read_arrays(path)
+    write_arrays(path, **arrays | {"vectors": change(arrays["vectors"])})
+    assert "do not give its scores" in refused(run.folder, run.folder, both)
 
 
 def test_what_leads_out_of_a_run_is_not_compared(good, tmp_path):
