@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -17,11 +19,22 @@ from urllib.parse import urlsplit
 from lresnet_utils import __version__
 from lresnet_utils.data.known_sets import KnownFile, KnownSource
 from lresnet_utils.errors import DataError
-from lresnet_utils.machine.disk import HALF_MADE, read_json, sha256_file, write_json, write_text
+from lresnet_utils.machine.disk import (
+    FULL,
+    HALF_MADE,
+    cannot_write,
+    read_json,
+    sha256_file,
+    write_json,
+    write_text,
+)
+from lresnet_utils.untrusted.bytes import read_bytes
 
 TIMEOUT_S = 20
 MAX_UNPACKED_BYTES = 20 * 2**30
 _BLOCK = 1 << 20
+# `sha256sum` writes a hash and a name.
+_MOST_RECORDED = 5000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Progress = Callable[[int, int | None], None]
@@ -108,6 +121,13 @@ def download(
         not the expected one; the part is then removed.
     """
     part, about = (target.with_name(target.name + end) for end in (".part", ".part.json"))
+    for place in (target, part, about):
+        if place.is_symlink() or (place.exists() and not place.is_file()):
+            raise DataError(
+                "A link, a folder or a pipe is where the download goes.",
+                where=str(place),
+                fix="move it away, or choose another folder with --to",
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     start, headers = _resume(part, about, url, sha256)
     try:
@@ -117,6 +137,8 @@ def download(
         if getattr(error, "code", None) == 416 and start:  # nothing lies behind what is there
             part.unlink()
             return download(url, target, sha256=sha256, progress=progress)
+        if getattr(error, "errno", None) in FULL:
+            raise cannot_write(part, error) from error
         raise _failed(error, url, target) from error
     if total is not None and part.stat().st_size != total:
         raise DataError(
@@ -159,7 +181,9 @@ def unpack(archive: Path) -> None:
                     raise tarfile.TarError(f"more than {MAX_UNPACKED_BYTES:,} bytes")
                 tar.extract(member, folder, filter="data")
             entries = sorted(Path(folder).iterdir())
-            for there in filter(Path.exists, (archive.parent / entry.name for entry in entries)):
+            for there in filter(
+                os.path.lexists, (archive.parent / entry.name for entry in entries)
+            ):
                 raise FileExistsError(f"{there.name} is there already")
             for entry in entries:
                 entry.replace(archive.parent / entry.name)
@@ -179,7 +203,7 @@ def _checked(file: KnownFile, target: Path, how: str) -> Fetched:
     if file.sha256 is not None:
         expected, against = file.sha256, "as published"
     elif record.is_file():
-        expected, against = record.read_text("utf-8").split()[0], "as recorded at first"
+        expected, against = _recorded(record), "as recorded at first"
     else:
         write_text(record, f"{found}  {file.file}\n")
         expected, against = found, f"nobody publishes it; recorded in {record.name}"
@@ -192,12 +216,26 @@ def _checked(file: KnownFile, target: Path, how: str) -> Fetched:
     return Fetched(target, found, f"{how}; SHA-256 {against}")
 
 
+def _recorded(record: Path) -> str:
+    fix = "remove it, and the hash is recorded anew"
+    data = read_bytes(record, most=_MOST_RECORDED, what="The recorded hash", fix=fix)
+    found = re.match(rb"[0-9a-f]{64}\b", data)
+    if found is None:
+        raise DataError("The file holds no SHA-256.", where=str(record), fix=fix)
+    return found[0].decode("ascii")
+
+
 def _resume(part: Path, about: Path, url: str, sha256: str | None) -> tuple[int, dict[str, str]]:
     """Return how much of a part can stay, and what to ask the server for."""
     start = part.stat().st_size if part.is_file() else 0
-    known = read_json(about) if about.is_file() else {}
-    validator = known.get("validator")
-    if not start or known.get("url") != url or not (validator or sha256):
+    known = {}
+    with contextlib.suppress(DataError):  # one that is missing or damaged is none
+        known = read_json(about)
+    told = known if isinstance(known, dict) else {}
+    validator = told.get("validator")
+    if not isinstance(validator, str) or not re.fullmatch("[ -~]+", validator):
+        validator = None
+    if not start or told.get("url") != url or not (validator or sha256):
         return 0, {}
     headers = {"Range": f"bytes={start}-"}
     return start, headers | ({"If-Range": validator} if validator else {})

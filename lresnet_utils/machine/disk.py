@@ -25,7 +25,7 @@ from lresnet_utils.untrusted.json import MAX_BYTES as MAX_JSON_BYTES
 from lresnet_utils.untrusted.json import parse_json
 
 # What a disk says that takes no more, whatever is written. EFBIG is a limit on one file's size.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO})
 WHEN_FULL = "free some space, or make it writable, and run the same again: what is finished is kept"
 """What a user is told to do when the disk takes no more."""
 HALF_MADE = ".lresnet-"
@@ -71,7 +71,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         raise cannot_write(path, error) from error
     finally:
@@ -92,18 +92,20 @@ def require_replaceable(path: Path | str, alike: Callable[[bytes], bool]) -> Non
     Raises
     ------
     RunError
-        When the file is something else.
+        When something else is there, be it a link to what is away, as a disk may be for a while.
     """
-    if not Path(path).is_file():
+    path, same = Path(path), False
+    if not os.path.lexists(path):
         return
     try:
-        with Path(path).open("rb") as file:
-            same = alike(file.read(2**26))
+        if path.is_file():
+            with path.open("rb") as file:
+                same = alike(file.read(2**26))
     except OSError as error:
-        raise cannot_write(Path(path), error) from error
+        raise cannot_write(path, error) from error
     if not same:
         raise RunError(
-            "A file that is something else would be replaced.",
+            "Something else is here and would be replaced.",
             where=str(path),
             fix="choose a new name, or move it away",
         )
@@ -128,7 +130,7 @@ def require_room(folder: Path | str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return what a user is told when the system refuses to write a file."""
-    fix = WHEN_FULL if error.errno in _FULL else "choose a folder that can be written"
+    fix = WHEN_FULL if error.errno in FULL else "choose a folder that can be written"
     return StorageError(f"Cannot write here: {error.strerror}.", where=str(path), fix=fix)
 
 
@@ -138,7 +140,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
     finally:
         os.close(handle)

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import json
+import os
+import resource
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +13,8 @@ import pytest
 
 from lresnet_utils.data.fetch import download, fetch, unpack
 from lresnet_utils.data.known_sets import KnownFile, KnownSource, find_source, known_sources
-from lresnet_utils.errors import DataError, ParamsError
+from lresnet_utils.errors import DataError, ParamsError, StorageError
+from lresnet_utils.machine.disk import read_json
 
 CONTENT = bytes(range(256)) * 40
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -99,6 +103,71 @@ def test_a_file_that_changed_meanwhile_is_taken_from_the_start(server, tmp_path)
 def test_a_part_that_is_whole_already_is_taken_again(server, tmp_path):
     interrupted(server, tmp_path / "file")
     (tmp_path / "file.part").write_bytes(CONTENT)
+    download(f"{server.address}/file", tmp_path / "file", sha256=SHA)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["file", "file.part", "file.part.json"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "link to nothing"])
+def test_what_lies_where_a_download_goes_is_neither_followed_nor_replaced(
+    server, tmp_path, name, kind
+):
+    (tmp_path / "mine").write_text("precious")
+    to = tmp_path / "to"
+    to.mkdir()
+    make = {
+        "folder": (to / name).mkdir,
+        "pipe": lambda: os.mkfifo(to / name),
+        "link": lambda: (to / name).symlink_to("../mine"),
+        "link to nothing": lambda: (to / name).symlink_to("../nothing"),
+    }
+    make[kind]()
+    before = (to / name).lstat()
+    with pytest.raises(DataError, match="where the download goes"):
+        download(f"{server.address}/file", to / "file", sha256=SHA)
+    assert os.path.samestat((to / name).lstat(), before) and server.asked == []
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert len(list(to.iterdir())) == 1 and not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", '{"url": ', "\\ud800", "{}", '{"url": [], "validator": 1}']
+)
+def test_a_damaged_note_of_a_part_is_as_none(server, tmp_path, note):
+    (tmp_path / "file.part").write_bytes(b"x" * 100)
+    (tmp_path / "file.part.json").write_text(note)
+    download(f"{server.address}/file", tmp_path / "file", sha256=SHA)
+    assert (tmp_path / "file").read_bytes() == CONTENT and server.asked[-1]["Range"] is None
+
+
+@pytest.mark.parametrize("validator", [{}, 1, "", "a\nHost: b", "人", "\x7f"])
+def test_a_damaged_validator_is_as_none(server, tmp_path, validator):
+    interrupted(server, tmp_path / "file")
+    note = read_json(tmp_path / "file.part.json") | {"validator": validator}
+    (tmp_path / "file.part.json").write_text(json.dumps(note))
+    download(f"{server.address}/file", tmp_path / "file", sha256=SHA)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked[-1] == {"Range": "bytes=3000-", "If-Range": None}
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff", b"abc  lfw.bin\n", b"0" * 100])
+def test_a_damaged_record_of_a_hash_is_told(tmp_path, record):
+    source = KnownSource("a", "A", "here", "free", "", (KnownFile("f.bin", url=None, page="p"),))
+    (tmp_path / "f.bin").write_bytes(b"1")
+    (tmp_path / "f.bin.sha256").write_bytes(record)
+    with pytest.raises(DataError, match="no SHA-256") as told:
+        list(fetch(source, tmp_path))
+    assert len(str(told.value).splitlines()) == 3
+
+
+def test_a_full_disk_is_called_that_and_the_part_is_kept(server, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(StorageError, match="Cannot write here"):
+            download(f"{server.address}/file", tmp_path / "file", sha256=SHA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     download(f"{server.address}/file", tmp_path / "file", sha256=SHA)
     assert (tmp_path / "file").read_bytes() == CONTENT
 

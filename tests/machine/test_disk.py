@@ -168,6 +168,25 @@ def test_what_is_no_file_is_not_replaced(tmp_path, kind):
     assert {entry.name for entry in tmp_path.iterdir()} == {"x.json", "pipe"}
 
 
+@pytest.mark.parametrize("kind", ["other file", "folder", "pipe", "link to nothing", "ring"])
+def test_what_a_user_names_for_a_result_is_new_or_such_a_result(tmp_path, kind):
+    path = tmp_path / "x.json"
+    disk.require_replaceable(path, lambda data: data == b"{}")
+    path.write_text("{}")
+    disk.require_replaceable(path, lambda data: data == b"{}")
+    path.unlink()
+    make = {
+        "other file": lambda: path.write_text("mine"),
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "link to nothing": lambda: path.symlink_to("nothing"),
+        "ring": lambda: path.symlink_to("x.json"),
+    }
+    make[kind]()
+    with pytest.raises(RunError, match="would be replaced"):
+        disk.require_replaceable(path, lambda data: data == b"{}")
+
+
 def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
     victim, path = tmp_path / "victim", tmp_path / "x.json"
     victim.write_text("mine")
