@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -23,13 +22,11 @@ from torch import Tensor
 
 from lresnet_utils.untrusted.arrays import read_member
 from lresnet_utils.untrusted.pickle import (
-    STEPS,
     SYMBOLS,
-    Machine,
     MoreThanDataError,
+    PicklePlayer,
     PlainPickleError,
-    interpret,
-    one_pickle,
+    not_data,
     word,
 )
 
@@ -169,11 +166,10 @@ class Container:
         self._size = os.fstat(file.fileno()).st_size
         self._storages: dict[str, _Storage] = {}
         head = file.read(MAX_PICKLE_BYTES)
-        steps = _STEPS | {ord("Q"): partial(_persistent, self._storages)}
         if head.startswith(_ZIP):
-            self.content, self._bytes_of = self._zip(steps)
+            self.content, self._bytes_of = self._zip()
         elif head.startswith(_OLD):
-            self.content, self._bytes_of = self._old(head, steps)
+            self.content, self._bytes_of = self._old(head)
         else:
             raise PlainPickleError("it is in neither of PyTorch's two formats")
 
@@ -208,7 +204,7 @@ class Container:
             else torch.empty(0, dtype=storage.dtype)
         )
 
-    def _zip(self, steps: dict[int, Any]) -> tuple[Any, Callable[[_Storage], bytearray]]:
+    def _zip(self) -> tuple[Any, Callable[[_Storage], bytearray]]:
         archive = zipfile.ZipFile(self._file)
         infos = archive.infolist()
         # What is compressed could explode. PyTorch compresses only code, which is not read.
@@ -236,25 +232,22 @@ class Container:
 
         data = bytes(record(pickles[0].filename))
         if all(info.filename != f"{root}constants.pkl" for info in infos):
-            return interpret(data, steps), bytes_of
+            return _TensorPickle(data, self._storages).only(), bytes_of
         try:  # TorchScript alone writes constants
-            return _of_module(interpret(data, steps)), bytes_of
+            return _of_module(_TensorPickle(data, self._storages).only()), bytes_of
         except MoreThanDataError as error:
             raise PlainPickleError(str(error)) from error
 
-    def _old(
-        self, head: bytes, steps: dict[int, Any]
-    ) -> tuple[Any, Callable[[_Storage], bytearray]]:
+    def _old(self, head: bytes) -> tuple[Any, Callable[[_Storage], bytearray]]:
         """Four pickles behind the magic number, the last one of keys; then the storages."""
-        machine = Machine(head)
-        machine.position = len(_OLD[0])
-        _, about, content, keys = (one_pickle(machine, steps) for _ in range(4))
+        pickles = _TensorPickle(head, self._storages, start=len(_OLD[0]))
+        _, about, content, keys = (pickles.next() for _ in range(4))
         if type(about) is not dict or about.get("little_endian") is not True:
             raise PlainPickleError("its numbers are in another order of bytes")
         if type(keys) is not list or len(keys) > MAX_RECORDS:
             raise PlainPickleError(f"it has over {MAX_RECORDS:,} records, or no list of them")
         starts: dict[str, int] = {}
-        position = machine.position
+        position = pickles.stream.tell()
         for key in keys:
             storage = self._storages.get(key) if type(key) is str else None
             if storage is None or key in starts:
@@ -306,120 +299,113 @@ def _of_module(root: Any) -> dict[str, View]:
     return found
 
 
-def _global(machine: Machine) -> None:
-    module, name = word(machine.line()), word(machine.line())
-    if module == "torch._utils" and name in _OTHER_TENSORS:
-        raise OtherTensorsError(*_OTHER_TENSORS[name])
-    kind = "module" if module.startswith("__torch__") else _KINDS.get(f"{module} {name}")
-    if kind is None:
-        wanted = f"{module}.{name}".encode("ascii", "backslashreplace").decode()[:80]
-        raise MoreThanDataError(f"it asks for {wanted}, which is not data")
-    machine.push(Name(kind, name))
+class _TensorPickle(PicklePlayer):
+    """Pickles of tensors: beside plain data, dictionaries and records of a module's attributes.
 
+    Parameters
+    ----------
+    storages : dict of str to _Storage
+        Filled with what the pickles refer to.
+    """
 
-def _new_object(machine: Machine) -> None:
-    machine.pop()
-    kind = getattr(machine.pop(), "kind", None)
-    if kind not in ("module", "dict"):
-        raise MoreThanDataError("it makes an object of no module")
-    machine.spend()
-    machine.push(_Module() if kind == "module" else {})
+    def __init__(self, data: bytes, storages: dict[str, _Storage], start: int = 0) -> None:
+        super().__init__(data, start)
+        self._storages = storages
 
+    def do_short_binstring(self, raw: str) -> None:
+        """Python 2's strings, which here are names."""
+        self.push(raw.encode("latin-1").decode("utf-8"))
 
-def _build(machine: Machine) -> None:
-    state, target = machine.pop(), machine.top()
-    if isinstance(target, _Module) and type(state) is dict:
-        target.attributes = state
-    elif not isinstance(target, (dict, Name, _Module)):  # to these it gives what is of no use here
-        raise PlainPickleError("it sets the state of what is no module")
+    def do_global(self, lines: tuple[bytes, bytes]) -> None:
+        module, name = map(word, lines)
+        if module == "torch._utils" and name in _OTHER_TENSORS:
+            raise OtherTensorsError(*_OTHER_TENSORS[name])
+        kind = "module" if module.startswith("__torch__") else _KINDS.get(f"{module} {name}")
+        if kind is None:
+            raise not_data(module, name)
+        self.push(Name(kind, name))
 
+    def do_newobj(self) -> None:
+        self.pop()
+        kind = getattr(self.pop(), "kind", None)
+        if kind not in ("module", "dict"):
+            raise MoreThanDataError("it makes an object of no module")
+        self.spend()
+        self.push(_Module() if kind == "module" else {})
 
-def _dictionary(machine: Machine) -> None:
-    machine.spend()
-    machine.push({})
+    def do_build(self) -> None:
+        state, target = self.pop(), self.top()
+        if isinstance(target, _Module) and type(state) is dict:
+            target.attributes = state
+        elif not isinstance(target, (dict, Name, _Module)):  # to these it gives what is of no use
+            raise PlainPickleError("it sets the state of what is no module")
 
+    def do_empty_dict(self) -> None:
+        self.spend()
+        self.push({})
 
-def _set_items(machine: Machine, items: list[Any]) -> None:
-    target = machine.top()
-    names, values = items[::2], items[1::2]
-    if type(target) is not dict or len(names) != len(values):
-        raise PlainPickleError("it is damaged: entries for what is no dictionary")
-    _fill(target, zip(names, values, strict=True))
+    def do_setitem(self) -> None:
+        value, name = self.pop(), self.pop()
+        self.fill([(name, value)])
 
+    def do_setitems(self) -> None:
+        items = self.pop_to_mark()
+        if len(items) % 2:
+            raise PlainPickleError("it is damaged: entries for what is no dictionary")
+        self.fill(zip(items[::2], items[1::2], strict=True))
 
-def _fill(target: dict[str, Any], pairs: Any) -> None:
-    # Keys of other types than text only occur in what holds no weights.
-    target.update((key, value) for key, value in pairs if type(key) is str)
+    def fill(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        """Give the dictionary on top its entries."""
+        target = self.top()
+        if type(target) is not dict:
+            raise PlainPickleError("it is damaged: entries for what is no dictionary")
+        # Keys of other types than text only occur in what holds no weights.
+        target.update((key, value) for key, value in pairs if type(key) is str)
 
+    def do_reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        kind = getattr(function, "kind", None)
+        if type(arguments) is not tuple:
+            raise PlainPickleError("it calls something in a wrong way")
+        if kind == "tensor":
+            storage, offset, size, stride = (*arguments[:4], *(None,) * (4 - len(arguments)))
+            whole = isinstance(storage, _Storage) and type(size) is type(stride) is tuple
+            if not (whole and len(size) == len(stride) <= 8 and _counts(offset, *size, *stride)):
+                raise PlainPickleError("it is damaged: a tensor without a shape")
+            if len(arguments) > 6 and arguments[6]:
+                raise PlainPickleError("it holds a tensor whose signs are to be changed on reading")
+            self.push(View(storage, offset, size, stride))
+        elif kind == "dict":
+            self.do_empty_dict()
+            for pairs in arguments:
+                if type(pairs) is not list or any(
+                    type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
+                ):
+                    raise PlainPickleError("it is damaged: a dictionary of what are no entries")
+                for _ in pairs:  # one list can fill many dictionaries
+                    self.spend()
+                self.fill(pairs)
+        elif kind == "parameter" and arguments:
+            self.push(arguments[0])
+        elif kind == "other":
+            self.push(function)
+        else:
+            raise PlainPickleError("it calls something that is not a known name")
 
-def _reduce(machine: Machine) -> None:
-    arguments, function = machine.pop(), machine.pop()
-    kind = getattr(function, "kind", None)
-    if type(arguments) is not tuple:
-        raise PlainPickleError("it calls something in a wrong way")
-    if kind == "tensor":
-        machine.push(_view(arguments))
-    elif kind == "dict":
-        _dictionary(machine)
-        for pairs in arguments:
-            if type(pairs) is not list or any(
-                type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
-            ):
-                raise PlainPickleError("it is damaged: a dictionary of what are no entries")
-            for _ in pairs:  # one list can fill many dictionaries
-                machine.spend()
-            _fill(machine.top(), pairs)
-    elif kind == "parameter" and arguments:
-        machine.push(arguments[0])
-    elif kind == "other":
-        machine.push(function)
-    else:
-        raise PlainPickleError("it calls something that is not a known name")
-
-
-def _view(arguments: tuple[Any, ...]) -> View:
-    storage, offset, size, stride = (*arguments[:4], *(None,) * (4 - len(arguments)))
-    whole = isinstance(storage, _Storage) and type(size) is type(stride) is tuple
-    if not (whole and len(size) == len(stride) <= 8 and _counts(offset, *size, *stride)):
-        raise PlainPickleError("it is damaged: a tensor without a shape")
-    if len(arguments) > 6 and arguments[6]:
-        raise PlainPickleError("it holds a tensor whose signs are to be changed on reading")
-    return View(storage, offset, size, stride)
-
-
-def _persistent(storages: dict[str, _Storage], machine: Machine) -> None:
-    found = machine.pop()
-    if type(found) is not tuple or len(found) not in (5, 6) or found[0] != "storage":
-        raise PlainPickleError("it refers to something that is no storage")
-    _, kind, key, _, numel, *part = found
-    if getattr(kind, "kind", None) != "storage" or type(key) is not str or not _counts(numel):
-        raise PlainPickleError("it refers to a storage of no known type")
-    storage = storages.setdefault(key, _Storage(_DTYPES[kind.name], key, numel))
-    # The older format ends with a part of a storage, which no file of its last years has.
-    if (storage.dtype, storage.numel) != (_DTYPES[kind.name], numel) or part not in ([], [None]):
-        raise PlainPickleError("its tensors disagree about a storage")
-    machine.push(storage)
+    def do_binpersid(self) -> None:
+        found = self.pop()
+        if type(found) is not tuple or len(found) not in (5, 6) or found[0] != "storage":
+            raise PlainPickleError("it refers to something that is no storage")
+        _, kind, key, _, numel, *part = found
+        if getattr(kind, "kind", None) != "storage" or type(key) is not str or not _counts(numel):
+            raise PlainPickleError("it refers to a storage of no known type")
+        storage = self._storages.setdefault(key, _Storage(_DTYPES[kind.name], key, numel))
+        # The older format ends with a part of a storage, which no file of its last years has.
+        same = (storage.dtype, storage.numel) == (_DTYPES[kind.name], numel)
+        if not same or part not in ([], [None]):
+            raise PlainPickleError("its tensors disagree about a storage")
+        self.push(storage)
 
 
 def _counts(*values: Any) -> bool:
     return all(type(value) is int and 0 <= value < 2**40 for value in values)
-
-
-def _old_text(form: str) -> Callable[[Machine], None]:
-    """Python 2's strings, which here are names."""
-    return lambda machine: machine.push(machine.take(machine.number(form)).decode("utf-8"))
-
-
-_STEPS = STEPS | {
-    key[0]: step
-    for key, step in {
-        b"c": _global,
-        b"\x81": _new_object,
-        b"b": _build,
-        b"}": _dictionary,
-        b"s": lambda m: _set_items(m, [m.pop(), m.pop()][::-1]),
-        b"u": lambda m: _set_items(m, m.pop_to_mark()),
-        b"R": _reduce,
-        b"U": _old_text("B"),
-    }.items()
-}

@@ -56,6 +56,17 @@ def test_arrays_are_read_as_numpy_reads_them(array, protocol, fortran):
 
 
 @pytest.mark.parametrize("protocol", range(6))
+def test_arrays_that_share_a_type_of_foreign_order_have_the_same_numbers(protocol):
+    dtype = np.dtype(">i4")
+    read = load_plain(pickle.dumps([np.arange(3, dtype=dtype)] * 2, protocol))
+    assert [array.tolist() for array in read] == [[0, 1, 2], [0, 1, 2]]
+    read = load_plain(
+        pickle.dumps([np.arange(3, dtype=dtype), np.arange(3, dtype=dtype)], protocol)
+    )
+    assert [array.tolist() for array in read] == [[0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("protocol", range(6))
 def test_numpy_scalars_and_bytearrays(protocol):
     value = [np.True_, np.False_, np.uint8(7), np.int64(-3), bytearray(b"\x00\xff"), bytearray()]
     read = load_plain(pickle.dumps(value, protocol))
