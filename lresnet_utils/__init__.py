@@ -24,8 +24,8 @@ _PUBLIC = {
     "LResNetError": "errors",
     "Params": "params",
     "RunFolder": "run",
-    "DetDisplay": "report.charts.error_rates",
-    "RocDisplay": "report.charts.error_rates",
+    "DetDisplay": "report.charts.recognition",
+    "RocDisplay": "report.charts.recognition",
     "compare": "api",
     "evaluate_embeddings": "api",
     "evaluate_pairs": "api",
@@ -33,7 +33,7 @@ _PUBLIC = {
     "load_params": "params",
     "read_results": "api",
     "run_report": "api",
-    "threshold_explorer": "report.charts.explorer",
+    "threshold_explorer": "report.charts.recognition",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -19,9 +19,15 @@ from lresnet_utils.data.collection import deal_people, draw_folds
 from lresnet_utils.errors import EvaluationError, RunError
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import load_params
-from lresnet_utils.report.charts.distributions import FoldDisplay, ScoreHistogramDisplay
-from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay, ThresholdDisplay
-from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
+from lresnet_utils.report.charts.recognition import (
+    DetDisplay,
+    FoldDisplay,
+    RocDisplay,
+    ScoreHistogramDisplay,
+    ThresholdDisplay,
+    ThresholdExplorer,
+    threshold_explorer,
+)
 from lresnet_utils.report.show import Column, table_html
 from lresnet_utils.results import check_results
 from lresnet_utils.run import RunFolder

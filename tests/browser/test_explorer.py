@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.report.charts.explorer import rates_at, slider_thresholds, threshold_explorer
+from lresnet_utils.report.charts.recognition import rates_at, slider_thresholds, threshold_explorer
 from lresnet_utils.report.publish.page import render
 from lresnet_utils.text.numbers import fmt_interval, fmt_percent
 

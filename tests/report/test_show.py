@@ -8,7 +8,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from lresnet_utils.report.charts import style
-from lresnet_utils.report.charts.distributions import OperatorDisplay, ScoreHistogramDisplay
+from lresnet_utils.report.charts.builds import OperatorDisplay
+from lresnet_utils.report.charts.recognition import ScoreHistogramDisplay
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
 from lresnet_utils.report.show import (
     Column,

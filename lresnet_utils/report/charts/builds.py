@@ -1,15 +1,19 @@
-"""Charts of the search for the fastest build: what rewrites buy, and what eight bits cost."""
+"""What lies between two builds: graphs, recipes, outputs; and the faces they are told by."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from lresnet_utils.errors import DataError
 from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
     Display,
@@ -20,10 +24,96 @@ from lresnet_utils.report.charts.display import (
     name_x,
     name_y,
     rows_axis,
+    target_handle,
     write_near,
 )
 from lresnet_utils.text.language import recorded, tr, translatable
-from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_number, fmt_points
+from lresnet_utils.text.numbers import (
+    fmt_count,
+    fmt_interval,
+    fmt_number,
+    fmt_points,
+    join_words,
+)
+
+
+@dataclass
+class OperatorDisplay(Display):
+    """How many nodes of each operator a graph had before and has after simplification.
+
+    Parameters
+    ----------
+    before, after : dict
+        Operator name to number of nodes.
+    """
+
+    title: ClassVar[str] = "Operators of the graph"
+    reading: ClassVar[str] = "Nodes per ONNX operator, most frequent first."
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+
+    @property
+    def operators(self) -> list[str]:
+        """Operators of both graphs, most nodes first, then by name."""
+        return sorted(
+            {*self.before, *self.after},
+            key=lambda op: (-max(self.before.get(op, 0), self.after.get(op, 0)), op),
+        )
+
+    def describe(self) -> str:
+        """Say the totals and every count that changed."""
+        changed = [
+            tr(
+                "{op} {before} to {after}",
+                op=op,
+                before=self.before.get(op, 0),
+                after=self.after.get(op, 0),
+            )
+            for op in self.operators
+            if self.before.get(op, 0) != self.after.get(op, 0)
+        ]
+        text = tr(
+            "Nodes by operator: {before} before, {after} after simplification. ",
+            before=sum(self.before.values()),
+            after=sum(self.after.values()),
+        )
+        return text + (
+            tr("Changed: ") + tr(", ").join(changed) + tr(".")
+            if changed
+            else tr("No count changed.")
+        )
+
+    def size_in(self) -> tuple[float, float]:
+        """One row per operator."""
+        return style.WIDTH_IN, 0.95 + 0.29 * len(self.operators)
+
+    def draw(self, ax: Axes) -> None:
+        """Draw two bars per operator with their counts."""
+        colour = style.look("torch-fp32").colour
+        for op, y in zip(self.operators, rows_axis(ax, self.operators), strict=True):
+            for counts, shift, fill in (
+                (self.before, -0.19, style.MUTED[0]),
+                (self.after, 0.19, colour),
+            ):
+                ax.barh(
+                    y + shift, counts.get(op, 0), 0.36, color=fill, alpha=0.4 if shift < 0 else 1
+                )
+            before, after = self.before.get(op, 0), self.after.get(op, 0)
+            write_near(
+                ax,
+                str(before) if before == after else f"{before} → {after}",
+                (max(before, after), y),
+                (5, 0),
+                va="center",
+            )
+        ax.set_xlim(0, 1.18 * max([*self.before.values(), *self.after.values(), 1]))
+        ax.grid(visible=False)
+        name_x(ax, tr("nodes in the graph"))
+        bars = ax.patches[:2]
+        bars[0].set_label(tr("before ({n} nodes)", n=sum(self.before.values())))
+        bars[1].set_label(tr("after ({n} nodes)", n=sum(self.after.values())))
+        legend_below(ax, bars)
+
 
 _ROW_IN = 0.44
 
@@ -465,3 +555,258 @@ class CosineDisplay(Display):
 
 def _flat(label: str) -> str:
     return label.replace("\n", " ")
+
+
+# Unit round-off 2^-p of each format with p significant bits (Higham 2002, section 2.1).
+_ROUND_OFF = {"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8}
+
+
+@dataclass
+class ParityDisplay(Display):
+    """How far two executions of one network are apart, on the same images.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        ``{"pair", "min_cosine", "mean_cosine", "max_abs_difference", "n"}`` over unit embeddings.
+    """
+
+    title: ClassVar[str] = "Agreement of the embeddings"
+    reading: ClassVar[str] = (
+        "Further left is closer. A mark on the left edge is 10⁻⁹ or less. Dotted lines: the size "
+        "of one rounding error in each number format."
+    )
+    rows: Sequence[Mapping[str, Any]]
+
+    def describe(self) -> str:
+        """Say the smallest cosine and the largest difference of every pair."""
+        parts = [
+            tr(
+                "{pair}: smallest cosine {min_cosine:.7f}, largest difference of a component "
+                "{max_abs_difference} over {n} images",
+                pair=row["pair"],
+                min_cosine=row["min_cosine"],
+                max_abs_difference=fmt_number(row["max_abs_difference"]),
+                n=fmt_count(row["n"]),
+            )
+            for row in self.rows
+        ]
+        return tr("Agreement of unit embeddings. ") + tr("; ").join(parts) + tr(".")
+
+    def size_in(self) -> tuple[float, float]:
+        """One row per pair."""
+        return style.WIDTH_IN, 1.35 + 0.36 * len(self.rows)
+
+    def draw(self, ax: Axes) -> None:
+        """Draw two marks per pair on a logarithmic axis."""
+        floor, colours = (
+            1e-9,
+            (style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour),
+        )
+        log_axis(ax.xaxis)
+        ys = rows_axis(ax, [row["pair"] for row in self.rows])
+        for row, y in zip(self.rows, ys, strict=True):
+            # Rounding can put a cosine a hair above one.
+            for value, shift, colour, marker in (
+                (row["max_abs_difference"], -0.13, colours[0], "o"),
+                (max(0.0, 1 - row["min_cosine"]), 0.13, colours[1], "D"),
+            ):
+                ax.plot(max(value, floor), y + shift, color=colour, marker=marker, clip_on=False)
+        for name, size in _ROUND_OFF.items():
+            ax.axvline(size, color=style.INK, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
+            write_near(
+                ax,
+                name,
+                (size, 1),
+                (0, 3),
+                xycoords=("data", "axes fraction"),
+                ha={"fp16": "right", "bf16": "left"}.get(name, "center"),
+                color=style.MUTED,
+            )
+        ax.set_xlim(floor, 1)
+        ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
+        ax.tick_params(axis="y", pad=11)
+        name_x(ax, tr("difference (no unit, logarithmic)"))
+        handles = [
+            target_handle("torch-fp32", label=tr("largest difference of a component")),
+            target_handle("onnxruntime-fp32", label=tr("1 − smallest cosine")),
+        ]
+        handles[1].set_marker("D")
+        legend_below(ax, handles)
+
+
+_JPEG_QUALITY = 88
+_FACE_PX = 96
+_GRID = (
+    "display:grid;gap:1rem 1.1rem;"
+    "grid-template-columns:repeat(auto-fill,minmax(min(10rem,45%),1fr))"
+)
+_LABEL = "font-size:.8125rem;line-height:1.35;margin-top:.25rem;font-variant-numeric:tabular-nums"
+
+
+def data_uri(image: np.ndarray) -> str:
+    """Return an image as a JPEG data URI.
+
+    Parameters
+    ----------
+    image : uint8 array, shape (height, width, 3)
+        RGB.
+
+    Raises
+    ------
+    DataError
+        When the array is not such an image.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(
+            f"A picture must be uint8 of shape (height, width, 3), not {image.dtype} {image.shape}."
+        )
+    settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), settings)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def _img(image: np.ndarray, alt: str, width_px: int = _FACE_PX) -> str:
+    return (
+        f'<img src="{data_uri(image)}" alt="{escape(alt)}" width="{width_px}" '
+        f'style="display:block;width:{width_px}px;max-width:100%;height:auto;border-radius:3px">'
+    )
+
+
+@dataclass
+class PairSheetDisplay:
+    """Pairs of faces as pictures, each with its distance and what went wrong, worst first.
+
+    Parameters
+    ----------
+    images : uint8 array, shape (n, 112, 112, 3)
+        RGB faces that `left` and `right` index; a read-only memory map is fine.
+    left, right : int array, shape (k,)
+        The pairs to show.
+    distances : array, shape (k,)
+        Squared L2 distance of each pair.
+    same : bool array, shape (k,)
+        True for genuine pairs.
+    threshold : float
+        Pairs below it are called the same person.
+    caption : str, optional
+        Words under the sheet.
+    """
+
+    title: ClassVar[str] = "The hardest pairs"
+    images: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    distances: np.ndarray
+    same: np.ndarray
+    threshold: float
+    caption: str = ""
+
+    @property
+    def reading(self) -> str:
+        """How to read the sheet."""
+        return self.caption or (
+            tr(
+                "Squared distance of each pair; the threshold is {threshold:.2f}. Genuine pairs "
+                "should be below it, impostor pairs not.",
+                threshold=self.threshold,
+            )
+        )
+
+    def verdict(self, pair: int) -> str:
+        """Say what kind of pair it is and whether it is judged rightly."""
+        below = self.distances[pair] < self.threshold
+        if self.same[pair]:
+            return tr("same person, found") if below else tr("same person, missed")
+        return tr("different people, let in") if below else tr("different people, told apart")
+
+    def describe(self) -> str:
+        """Say how many pairs are shown, how many are wrong, and the range of distances."""
+        wrong = sum(
+            bool(d < self.threshold) != bool(s)
+            for d, s in zip(self.distances, self.same, strict=True)
+        )
+        if not len(self.distances):
+            return tr("No pairs to show.")
+        return tr(
+            "{n} pairs of faces with distances {low:.3f} to {high:.3f}; {wrong} of "
+            "them are on the wrong side of the threshold {threshold:.2f}.",
+            n=len(self.distances),
+            low=np.min(self.distances),
+            high=np.max(self.distances),
+            wrong=wrong,
+            threshold=self.threshold,
+        )
+
+    def html(self) -> str:
+        """Return the sheet: one card per pair."""
+        cards = []
+        for pair, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
+            verdict, distance = self.verdict(pair), f"{self.distances[pair]:.3f}"
+            faces = _img(
+                self.images[left],
+                tr(
+                    "Pair {pair}, left face: {verdict}, distance {distance}",
+                    pair=pair + 1,
+                    verdict=verdict,
+                    distance=distance,
+                ),
+            )
+            faces += _img(self.images[right], tr("Pair {pair}, right face", pair=pair + 1))
+            cards.append(
+                f'<div style="max-width:{2 * _FACE_PX + 2}px">'
+                f'<div style="display:grid;grid-template-columns:1fr 1fr;gap:2px">{faces}</div>'
+                f'<div style="{_LABEL}"><strong>{distance}</strong><br>{escape(verdict)}</div>'
+                "</div>"
+            )
+        return f'<div style="{_GRID}">{"".join(cards)}</div>'
+
+
+@dataclass
+class FaceSheetDisplay:
+    """The same faces in every variant of a data set, one row per variant.
+
+    Parameters
+    ----------
+    variants : dict
+        Variant name or words to its faces, uint8 RGB of shape (k, 112, 112, 3); the same k
+        people in the same order.
+    caption : str, optional
+        Words under the sheet, such as the data set's credit.
+    """
+
+    title: ClassVar[str] = "Sample of the faces"
+    variants: Mapping[str, Sequence[np.ndarray]]
+    caption: str = ""
+
+    @property
+    def reading(self) -> str:
+        """How to read the sheet."""
+        return self.caption or tr(
+            "Each column is one image; each row is what the network is given."
+        )
+
+    def describe(self) -> str:
+        """Say how many faces and which variants are shown."""
+        names = list(self.variants)
+        faces = len(next(iter(self.variants.values()), ()))
+        text = (
+            tr("{faces} face images in 1 variant: {names}.")
+            if len(names) == 1
+            else tr("{faces} face images in {n} variants: {names}.")
+        )
+        return text.format(faces=faces, n=len(names), names=join_words(names))
+
+    def html(self) -> str:
+        """Return the sheet: one picture per variant, its faces side by side."""
+        rows = []
+        for name, faces in self.variants.items():
+            # One strip per row loads faster than many pictures and cannot wrap out of its column.
+            strip = np.concatenate([np.asarray(face) for face in faces], axis=1)
+            alt = tr("{n} faces, {name}", n=len(faces), name=name)
+            rows.append(
+                f'<div style="margin:0 0 .6rem"><div style="{_LABEL};margin:0 0 .2rem">'
+                f"{escape(name)}</div>{_img(strip, alt, _FACE_PX * len(faces))}</div>"
+            )
+        return "".join(rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from lresnet_utils.comparison.reports import CellComparison, Comparison, summary, withheld
 from lresnet_utils.report.charts.builds import CosineDisplay, DifferenceDisplay
-from lresnet_utils.report.charts.pictures import flipped_html
 from lresnet_utils.report.publish.page import Output, Prose, publish_story
 from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
 from lresnet_utils.text.language import recorded, speaking, tr
@@ -307,6 +307,72 @@ def _speed(comparison: Comparison) -> Iterator[str]:
     if comparison.record["machines"]:
         text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
         yield note_html(text + recorded(comparison.record["machines"]), "warning")
+
+
+# Pairs that changed sides between two builds, as cards with both faces.
+
+# Pictures are most of the page; more of them tell no more.
+PICTURED = 36
+
+
+def flipped_html(
+    rows: Sequence[Mapping[str, Any]], picture: Callable[[int], bytes | None], kind: str
+) -> str:
+    """Return pairs as cards: both faces, both distances, and the thresholds they were held to.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        ``lost`` or ``gained`` of a comparison's record.
+    picture : callable
+        Image number to a JPEG file, or None where there is no picture of it.
+    kind : str
+        "lost" or "gained".
+
+    Returns
+    -------
+    str
+        HTML; beyond :data:`PICTURED` pairs only their numbers.
+    """
+    name = tr("Pairs lost") if kind == "lost" else tr("Pairs gained")
+    cards = "".join(_card(row, picture) for row in rows[:PICTURED])
+    sheet = f'<ul class="lr-cards" aria-label="{escape(name)}">{cards}</ul>'
+    more = tr(", ").join(str(row["pair"]) for row in rows[PICTURED:])
+    if more:
+        text = tr("{name}, less clearly: {pairs}.", name=name, pairs=more)
+        sheet += f'<p class="lr-say">{escape(text)}</p>'
+    return sheet
+
+
+def _card(row: Mapping[str, Any], picture: Callable[[int], bytes | None]) -> str:
+    told = tr(", ") + (tr("same person") if row["same_person"] else tr("different people"))
+    faces = "".join(
+        _face(picture(image), tr("Pair {pair}, image {image}", pair=row["pair"], image=image))
+        for image in row["images"]
+    )
+    numbers = "".join(
+        "<br>"
+        + tr(
+            "{side}: {distance:.3f} at {threshold:.2f}",
+            side=side.upper(),
+            distance=row["distance"][side],
+            threshold=row["threshold"][side],
+        )
+        for side in "ab"
+    )
+    name = tr("Pair {pair}", pair=row["pair"])
+    return (
+        f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
+        f"<strong>{name}</strong>{tr(', ')}{told}{numbers}</li>"
+    )
+
+
+def _face(jpeg: bytes | None, alt: str) -> str:
+    if jpeg is None:
+        text = tr("{alt}: only in the folder", alt=alt)
+        return f'<span class="lr-card-none">{escape(text)}</span>'
+    data = base64.b64encode(jpeg).decode("ascii")
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" width="96" height="96">'
 
 
 def _provenance(side: Mapping[str, Any]) -> list[str]:

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.report.charts.distributions import (
+from lresnet_utils.report.charts.builds import PairSheetDisplay, ParityDisplay
+from lresnet_utils.report.charts.recognition import (
+    DetDisplay,
     FoldDisplay,
-    ParityDisplay,
     RobustnessDisplay,
+    RocDisplay,
     ScoreHistogramDisplay,
+    ThresholdDisplay,
+    ThresholdExplorer,
+    threshold_explorer,
 )
-from lresnet_utils.report.charts.error_rates import DetDisplay, RocDisplay, ThresholdDisplay
-from lresnet_utils.report.charts.explorer import ThresholdExplorer, threshold_explorer
-from lresnet_utils.report.charts.pictures import PairSheetDisplay
 from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
 from lresnet_utils.report.show import Column, note, say, show, table, write_figures
 from lresnet_utils.run import RunFolder

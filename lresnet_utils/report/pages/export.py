@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lresnet_utils.report.charts.distributions import OperatorDisplay, ParityDisplay
+from lresnet_utils.report.charts.builds import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.text.language import recorded, tr, translatable

@@ -8,7 +8,7 @@ from typing import Any
 from lresnet_utils.data.align import looks_off
 from lresnet_utils.data.collection import one_per_block
 from lresnet_utils.data.face_set import FaceSet
-from lresnet_utils.report.charts.pictures import FaceSheetDisplay
+from lresnet_utils.report.charts.builds import FaceSheetDisplay
 from lresnet_utils.report.pages.common import properties, short_hash
 from lresnet_utils.report.show import Column, note, say, show, table
 from lresnet_utils.text.language import recorded, tr

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lresnet_utils.perf.guide_figures import Guide, load_guide, reference_throughput
-from lresnet_utils.report.charts.distributions import RobustnessDisplay
-from lresnet_utils.report.charts.error_rates import RocDisplay
+from lresnet_utils.report.charts.recognition import RobustnessDisplay, RocDisplay
 from lresnet_utils.report.charts.throughput import (
     AccuracySpeedDisplay,
     LatencyDisplay,

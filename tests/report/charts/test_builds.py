@@ -1,8 +1,24 @@
-"""Charts of the search for a build: the numbers drawn are the record's, and all are said."""
+"""What lies between builds: the numbers drawn are the record's, and all are said."""
 
+import base64
+import re
+
+import cv2
+import numpy as np
 import pytest
 
-from lresnet_utils.report.charts.builds import RewriteDisplay, TradeOffDisplay
+from lresnet_utils.errors import DataError
+from lresnet_utils.report.charts.builds import (
+    CosineDisplay,
+    DifferenceDisplay,
+    FaceSheetDisplay,
+    OperatorDisplay,
+    PairSheetDisplay,
+    ParityDisplay,
+    RewriteDisplay,
+    TradeOffDisplay,
+    data_uri,
+)
 
 
 def rate(value, half=2.0):
@@ -150,3 +166,104 @@ def test_the_budget_itself_is_no_loss_over_it(loss):
     entry = tried(300.0, loss, False, p=0.01)
     said = TradeOffDisplay([entry], "openvino-int8", 16, 0.2).describe()
     assert "decides significantly otherwise" in said
+
+
+def test_operators_are_ordered_by_frequency_and_changes_are_said():
+    display = OperatorDisplay({"Conv": 3, "Add": 1, "BN": 3}, {"Conv": 3, "Add": 1}).plot()
+    assert display.operators == ["BN", "Conv", "Add"]
+    assert display.describe() == (
+        "Nodes by operator: 7 before, 4 after simplification. Changed: BN 3 to 0."
+    )
+    assert [text.get_text() for text in display.ax_.texts] == ["3 → 0", "3", "1"]
+
+
+def test_parity_puts_zero_on_the_edge_and_forgives_a_cosine_above_one():
+    rows = [
+        {"pair": "a – b", "min_cosine": 1 + 1e-12, "mean_cosine": 1, "max_abs_difference": 0,
+         "n": 8},
+        {"pair": "a – c", "min_cosine": 0.99, "mean_cosine": 1, "max_abs_difference": 0.01, "n": 8},
+    ]  # fmt: skip
+    display = ParityDisplay(rows).plot()
+    marks = [float(line.get_xdata()[0]) for line in display.ax_.get_lines()[:4]]
+    assert marks == pytest.approx([1e-9, 1e-9, 0.01, 0.01])
+    assert "a – c: smallest cosine 0.9900000" in display.describe()
+
+
+ROWS = [
+    {"cell": "16/a\n→ 16/b", "value": 0.0, "low": -0.001, "high": 0.001, "n": 3600},
+    {"cell": "16/c", "value": -0.03, "low": -0.06, "high": -0.008, "n": 3600},
+]
+
+
+def test_differences_are_told_in_points_and_drawn_where_they_are():
+    display = DifferenceDisplay(ROWS, 0.2).plot()
+    assert "16/a → 16/b: 0.00 points [−0.10, +0.10]" in display.describe()
+    assert "16/c: −3.00 points [−6.00, −0.80]" in display.describe()
+    (low, high) = display.ax_.get_xlim()
+    assert low < -6 and high > 6
+    marks = [float(line.get_xdata()[0]) for line in display.ax_.lines if line.get_marker() == "o"]
+    assert marks == [0.0, -3.0]
+
+
+def test_cosines_show_the_median_and_survive_perfect_agreement():
+    values = 1 - np.array([0.0, 1e-4, 1e-3])
+    display = CosineDisplay({"16/a": values, "16/b": np.ones(3)}).plot()
+    assert "16/a: smallest cosine 0.9990000, median 0.9999000 over 3 faces" in display.describe()
+    medians = [float(line.get_xdata()[0]) for line in display.ax_.lines]
+    np.testing.assert_allclose(medians, [1e-4, 1e-9], rtol=1e-9)
+
+
+def test_data_uri_holds_the_picture_in_rgb_order():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[..., 0] = 200
+    head, _, payload = data_uri(image).partition(",")
+    assert head == "data:image/jpeg;base64"
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(payload), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(decoded[..., ::-1].astype(int) - image).max() < 6
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(image):
+    with pytest.raises(DataError, match="must be uint8"):
+        data_uri(image)
+
+
+@pytest.fixture
+def faces():
+    return np.random.default_rng(0).integers(0, 255, (4, 112, 112, 3)).astype(np.uint8)
+
+
+def test_pair_sheet_shows_both_faces_and_the_verdict_of_every_pair(faces):
+    sheet = PairSheetDisplay(
+        faces, np.array([0, 2, 0, 1]), np.array([1, 3, 2, 3]), np.array([1.7, 1.4, 1.2, 1.0]),
+        np.array([True, False, False, True]), threshold=1.4,
+    )  # fmt: skip
+    html = sheet.html()
+    sources = re.findall(r'src="([^"]+)"', html)
+    assert sources == [data_uri(faces[i]) for i in (0, 1, 2, 3, 0, 2, 1, 3)]
+    assert html.count("<img ") == html.count(" alt=") == 8
+    # A distance equal to the threshold is not below it.
+    assert [sheet.verdict(i) for i in range(4)] == [
+        "same person, missed",
+        "different people, told apart",
+        "different people, let in",
+        "same person, found",
+    ]
+    assert "4 pairs of faces with distances 1.000 to 1.700; 2 of them" in sheet.describe()
+
+
+def test_a_sheet_without_pairs_says_so(faces):
+    none = np.array([], int)
+    sheet = PairSheetDisplay(faces, none, none, none.astype(float), none.astype(bool), 1.4)
+    assert sheet.describe() == "No pairs to show."
+
+
+def test_face_sheet_has_one_described_strip_per_variant(faces):
+    sheet = FaceSheetDisplay({"aligned": faces[:3], "<b>": faces[1:]})
+    html = sheet.html()
+    assert 'alt="3 faces, aligned"' in html
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+    assert sheet.describe() == "3 face images in 2 variants: aligned and <b>."

@@ -1,12 +1,26 @@
+"""What holds for every chart: colours, units on its axes, words beside it, room for Chinese."""
+
+import ast
+import inspect
 import itertools
 import math
+import re
+import textwrap
+import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import font_manager
 
-from lresnet_utils.report.charts import style
+from lresnet_utils.report.charts import builds, recognition, style, throughput
+from lresnet_utils.report.charts.display import Display, spread
+from lresnet_utils.report.charts.style import NAME, wide_font
+from lresnet_utils.report.charts.throughput import ThroughputDisplay
+from lresnet_utils.report.show import inline_svg
+from lresnet_utils.text.language import speaking
 from lresnet_utils.text.numbers import (
     fmt_bytes,
     fmt_count,
@@ -15,6 +29,69 @@ from lresnet_utils.text.numbers import (
     fmt_percent,
     fmt_rate,
 )
+
+MODULES = (recognition, builds, throughput)
+CHARTS = sorted(
+    {
+        chart
+        for module in MODULES
+        for chart in vars(module).values()
+        if inspect.isclass(chart) and issubclass(chart, Display) and chart is not Display
+    },
+    key=lambda chart: chart.__name__,
+)
+# A quantity in brackets, a rate, or a count that names what it counts.
+UNIT = re.compile(r"\(.+\)| per |^nodes|^fold$")
+
+
+def calls(chart):
+    """Return the functions that a chart's methods call, with the text each names an axis by."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(chart)))
+    named = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return [(getattr(n.func, "id", getattr(n.func, "attr", "")), n) for n in named]
+
+
+def axis_texts(chart):
+    for name, call in calls(chart):
+        if name in ("name_x", "name_y"):
+            said = call.args[1]
+            assert isinstance(said, ast.Call) and said.func.id == "tr", ast.unparse(call)
+            yield said.args[0].value
+
+
+def test_there_are_charts():
+    assert len(CHARTS) >= 15
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
+def test_every_axis_of_numbers_is_named_with_its_unit(chart):
+    texts = list(axis_texts(chart))
+    assert [text for text in texts if not UNIT.search(text)] == []
+    functions = {name for name, _ in calls(chart)}
+    assert "name_x" in functions
+    # Rows have names instead of numbers.
+    assert functions & {"name_y", "rows_axis", "set_yticks"}
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
+def test_a_targets_look_comes_from_one_place(chart):
+    """No chart has colours of its own; what it draws of a target it draws as all others do."""
+    source = inspect.getsource(inspect.getmodule(chart))
+    assert re.findall(r"#[0-9a-fA-F]{6}\b|\"C\d\"", source) == []
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
+def test_every_chart_describes_itself_from_its_numbers(chart):
+    assert chart.describe is not Display.describe
+    assert "self." in inspect.getsource(chart.describe)
+
+
+def test_spread_keeps_the_order_and_the_gap():
+    moved = spread([0.5, 0.5, 0.51, 0.9], 0.1)
+    assert moved.tolist() == sorted(moved)
+    assert min(b - a for a, b in pairwise(moved)) >= 0.1 - 1e-9
+    assert moved[3] == 0.9
+
 
 KNOWN = [
     "torch-fp32",
@@ -137,3 +214,32 @@ def test_an_interval_keeps_thousands_and_powers_whole():
 def test_missing_values_are_dashes_everywhere():
     writers = (fmt_percent, fmt_count, fmt_rate, fmt_bytes)
     assert {write(None) for write in writers} == {"–"}
+
+
+ROWS = [{"target": "torch-fp32", "batch_size": 4, "value": 10.0, "low": 9.0, "high": 11.0}]
+
+
+@pytest.mark.parametrize("text", ["准确率", "（对数）", "吞吐量，张", "、。？"])
+def test_every_chinese_character_is_one_em_wide(text):
+    path = font_manager.findfont(font_manager.FontProperties(family=wide_font()))
+    font = font_manager.get_font(path)
+    font.set_size(10, 72)
+    font.set_text(text)
+    assert font.get_width_height()[0] / 64 == 10 * len(text)
+
+
+def test_a_chinese_chart_is_text_in_the_readers_fonts_and_complains_of_no_glyph():
+    display = ThroughputDisplay(ROWS)
+    with speaking("zh"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = inline_svg(display.plot().figure_, display.describe())
+    assert ">张/秒，批大小 4</text>" in svg
+    assert 'aria-label="吞吐量，张/秒。' in svg
+    assert NAME not in svg and "DejaVu" not in svg and "@font-face" not in svg
+    families = set(re.findall(r"font-family: ?([^;\"]+)", svg))
+    assert families == {"system-ui,sans-serif"}
+
+
+def test_english_charts_do_not_need_the_font():
+    svg = inline_svg(ThroughputDisplay(ROWS).plot().figure_, "")
+    assert ">images per second at batch size 4</text>" in svg
