@@ -18,8 +18,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lresnet_utils.report.charts import style
-from lresnet_utils.report.charts.display import legend_below, name_x, percent_axis, rows_axis
-from lresnet_utils.report.show import standalone_svg
+from lresnet_utils.report.charts.display import (
+    legend_below,
+    name_x,
+    percent_axis,
+    rows_axis,
+    standalone_svg,
+)
 from lresnet_utils.verify.curves import roc, tar_at_far
 from lresnet_utils.verify.intervals import KNOWN, PairIdentities, wilson
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol

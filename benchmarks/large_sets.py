@@ -35,7 +35,7 @@ from lresnet_utils.data.face_set import PICTURE
 from lresnet_utils.machine.disk import read_json, write_json, write_text
 from lresnet_utils.machine.facts import machine
 from lresnet_utils.report.charts import style
-from lresnet_utils.report.show import standalone_svg
+from lresnet_utils.report.charts.display import standalone_svg
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.embed import embed

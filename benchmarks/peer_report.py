@@ -17,7 +17,7 @@ from typing import Any
 from peer_chart import PeersDisplay
 
 from lresnet_utils.machine.disk import read_json, write_json, write_text
-from lresnet_utils.report.show import standalone_svg
+from lresnet_utils.report.charts.display import standalone_svg
 from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, join_words
 
 TITLES = {"ir_se100": "IR-SE100", "ir_se50": "IR-SE50", "sface": "SFace"}

@@ -24,6 +24,8 @@ BANNED = (
     ast.SetComp,
     ast.GeneratorExp,
     ast.Try,
+    ast.AugAssign,
+    ast.Starred,
 )
 
 
@@ -45,13 +47,20 @@ def test_stored_without_outputs_and_valid(notebook):
 
 
 def test_cells_are_short_calls(notebook):
+    """An argument may have a line of its own, and a cell shows what one call gives."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            lines = [line for line in cell.source.splitlines() if line.strip()]
+            tree = ast.parse(cell.source)
+            lines = [ast.unparse(statement) for statement in tree.body]
             # The report's language stands beside a notebook's own ten parameters.
             assert len([line for line in lines if not line.startswith("language:")]) <= 10
-            for node in ast.walk(ast.parse(cell.source)):
+            calls = [node for node in tree.body if isinstance(node, ast.Expr)]
+            shown = [ast.unparse(node) for node in calls]
+            assert len([call for call in shown if call != "use_language(language)"]) <= 1, shown
+            for node in ast.walk(tree):
                 assert not isinstance(node, BANNED), ast.unparse(node)
+                # Two stars in a call would be arguments that the reader has to look for.
+                assert not (isinstance(node, ast.keyword) and node.arg is None)
 
 
 def test_kernels_import_no_more_than_they_use():

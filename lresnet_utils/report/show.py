@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from IPython.display import display as _display
 
-from lresnet_utils.errors import visible
-from lresnet_utils.machine.disk import write_text
-from lresnet_utils.report.charts import style
-from lresnet_utils.report.timed import LEFT, timed_metadata
+from lresnet_utils.ledger import custody
+from lresnet_utils.report.charts.display import inline_svg
+from lresnet_utils.results import OK
 from lresnet_utils.text.language import recorded, tr, translatable
-from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_number
+from lresnet_utils.text.numbers import fmt_bytes, fmt_count, fmt_interval, fmt_number, join_words
 
-_FONTS = "system-ui,sans-serif"
+Entries = Mapping[str, Mapping[str, Any]]
+
+TIMED = "lresnet_timed"
+"""The mark of measured times in an output's metadata; see :func:`timings`."""
+LEFT = ' style="text-align:left"'
+"""For text in tables: Jupyter sets every cell to the right; the page's style sheet does not."""
+
 _STATUS = {
     translatable("ok"): "lr-ok",
     translatable("passed"): "lr-ok",
@@ -31,6 +34,8 @@ _STATUS = {
     translatable("not judged"): "lr-unavailable",
     translatable("failed"): "lr-failed",
 }
+_timing: ContextVar[bool] = ContextVar("timing", default=False)
+_collecting: ContextVar[list[str] | None] = ContextVar("collecting", default=None)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,51 @@ class Column:
     format: str | Callable[[Any], str] | None = None
 
 
+# What stands in a cell's output.
+
+
+def show_html(html: str, text: str) -> None:
+    """Show ready HTML as the output of the running cell, with `text` for where there is no HTML."""
+    page = _collecting.get()
+    if page is None:
+        metadata = {TIMED: True} if _timing.get() else {}
+        _display({"text/html": html, "text/plain": text}, raw=True, metadata=metadata)
+    else:
+        page.append(html)
+
+
+@contextmanager
+def timings() -> Iterator[None]:
+    """Mark whatever the block shows as timed; also a decorator of functions that show things.
+
+    Pages must be the same for the same inputs, and measured times never are: pages other than the
+    performance page and the index leave out what is marked.
+    """
+    token = _timing.set(True)
+    try:
+        yield
+    finally:
+        _timing.reset(token)
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Gather what the block shows, as HTML, for a page that no notebook stands behind.
+
+    Examples
+    --------
+    >>> with collected() as page:
+    ...     say("1 < 2")
+    >>> page
+    ['<p class="lr-say">1 &lt; 2</p>']
+    """
+    token = _collecting.set([])
+    try:
+        yield _collecting.get()
+    finally:
+        _collecting.reset(token)
+
+
 def show(display: Any, *, caption: str | None = None) -> None:
     """Show a display as the output of the running cell.
 
@@ -69,22 +119,24 @@ def show(display: Any, *, caption: str | None = None) -> None:
         Words under the figure instead of the display's title and reading.
     """
     html = figure_html(display, caption=caption)
-    _publish(html, tr(display.title) if _is_empty(display) else display.describe())
+    is_empty = getattr(display, "is_empty", False)
+    show_html(html, tr(display.title) if is_empty else display.describe())
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> None:
-    """Show a table as the output of the running cell; see :func:`table_html`."""
-    _publish(table_html(rows, columns, caption), caption)
-
-
-def filtered_table(
+def table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[Column],
     caption: str,
-    filters: Sequence[str],
+    filters: Sequence[str] = (),
 ) -> None:
-    """Show a table that can be sorted and filtered; see :func:`filtered_table_html`."""
-    _publish(filtered_table_html(rows, columns, caption, filters), caption)
+    """Show a table as the output of the running cell; see :func:`table_html`."""
+    show_html(table_html(rows, columns, caption, filters), caption)
+
+
+def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:
+    """Show names and values as a table of two columns."""
+    columns = [Column("name", "Property"), Column("value", "Value")]
+    table([{"name": name, "value": value} for name, value in rows], columns, caption)
 
 
 def say(text: str) -> None:
@@ -95,26 +147,120 @@ def say(text: str) -> None:
     text : str
         Plain text, such as a display's ``describe()``; it is escaped.
     """
-    _publish(f'<p class="lr-say">{escape(text)}</p>', text)
-
-
-def facts(items: Sequence[tuple[str, str, str]]) -> None:
-    """Show headline numbers as the output of the running cell; see :func:`facts_html`."""
-    _publish(facts_html(items), "; ".join(f"{name}: {value}" for name, value, _ in items))
+    show_html(f'<p class="lr-say">{escape(text)}</p>', text)
 
 
 def note(text: str, kind: str = "info") -> None:
     """Show a note that stands out; `kind` is ``"info"`` or ``"warning"``."""
-    _publish(note_html(text, kind), text)
+    show_html(note_html(text, kind), text)
 
 
-def show_html(html: str, text: str) -> None:
-    """Show ready HTML as the output of the running cell, with `text` for where there is no HTML."""
-    _publish(html, text)
+def facts(items: Sequence[tuple[str, str, str]]) -> None:
+    """Show headline numbers: each a name, a value, and what the value rests on."""
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+        f'<dd class="lr-basis">{escape(basis)}</dd></div>'
+        for name, value, basis in items
+    )
+    text = "; ".join(f"{name}: {value}" for name, value, _ in items)
+    show_html(f'<dl class="lr-facts">{"".join(cells)}</dl>', text)
 
 
-def _publish(html: str, text: str) -> None:
-    _display({"text/html": html, "text/plain": text}, raw=True, metadata=timed_metadata())
+def ok_targets(entries: Entries) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the targets that have results, in order."""
+    return {name: entry for name, entry in entries.items() if entry["status"] == OK}
+
+
+def note_problems(entries: Entries) -> None:
+    """Show a note for every target that has no result: why, and what to do about it."""
+    for name, entry in entries.items():
+        if entry["status"] != OK:
+            reason = _sentence(entry["reason"])
+            text = tr(
+                "{name} is {status}: {reason}", name=name, status=entry["status"], reason=reason
+            )
+            if entry.get("remedy"):
+                text += tr(" ") + _sentence(entry["remedy"])
+            note(text, "warning" if entry["status"] == "failed" else "info")
+
+
+def _sentence(text: str) -> str:
+    text = recorded(text)
+    return text if text.endswith((".", "!", "?", "。")) else text + tr(".")
+
+
+# The chain of custody: which file was made from which, by what.
+
+
+def files(record: Mapping[str, Any]) -> None:
+    """Show the files that a stage made, each with its SHA-256 and what it was made from."""
+    links = custody.recorded(record)
+    if links:
+        chain(tr("Files of this stage"), links)
+    else:
+        say(tr("This stage made no file whose hash was recorded."))
+
+
+def chain(
+    label: str, links: Sequence[custody.Link], *, opened: bool = False, every: bool = False
+) -> None:
+    """Show files with their hashes and what they were made from, folded.
+
+    Parameters
+    ----------
+    label : str
+        What the fold is called.
+    links : sequence of Link
+    opened : bool
+        Whether it stands open.
+    every : bool
+        Tell hashes that no two builds give alike, too; most pages leave them to the one of times.
+    """
+    items = []
+    for link in links:
+        size = tr("given") if link["bytes"] is None else fmt_bytes(link["bytes"])
+        digest = link["sha256"]
+        if not (every or link["repeatable"]):
+            size, digest = "", tr("other bytes at every build: the hash is on the Performance page")
+        how = [
+            tr("from {files}", files=join_words(link["made_from"])) if link["made_from"] else "",
+            tr("by {tools}", tools=option_text(link["tools"])) if link["tools"] else "",
+            option_text(link["options"]),
+        ]
+        text = tr("; ").join(part for part in how if part)
+        items.append(
+            f"<li><strong>{escape(recorded(link['file']))}</strong> <span>{escape(size)}</span>"
+            f'<code class="lr-hash">{escape(digest)}</code><small>{escape(text)}</small></li>'
+        )
+    count = tr("{n} files", n=len(links))
+    head = f'{escape(label)}<span class="lr-count">{escape(count)}</span>'
+    show_html(
+        f'<details class="lr-custody"{" open" if opened else ""}><summary>{head}</summary>'
+        f'<ol class="lr-chain">{"".join(items)}</ol></details>',
+        f"{label}: " + "; ".join(link["file"] for link in links),
+    )
+
+
+def option_text(value: Any) -> str:
+    """Write an option, or several by their names, the way a reader wants it.
+
+    Examples
+    --------
+    >>> [option_text(value) for value in (["a", "b"], [], False, {"n": 3}, list("abcdef"))]
+    ['a + b', 'none', 'no', 'n 3', 'a + b + c + … (6)']
+    """
+    if isinstance(value, bool):
+        return tr("yes") if value else tr("no")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {option_text(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        # results.json has every name; a list of layers would bury what stands beside it.
+        some = [*value[:3], f"… ({len(value)})"] if len(value) > 5 else value
+        return " + ".join(map(option_text, some)) or tr("none")
+    return recorded(str(value))
+
+
+# The same as HTML.
 
 
 def figure_html(display: Any, *, caption: str | None = None) -> str:
@@ -131,13 +277,12 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
     caption : str, optional
         Words under the figure instead of the display's title and reading.
     """
-    if _is_empty(display):
+    if getattr(display, "is_empty", False):
         return note_html(tr("{title}: no target delivered these numbers.", title=tr(display.title)))
     if hasattr(display, "html"):
         body = f'<div role="group" aria-label="{escape(display.describe())}">{display.html()}</div>'
     else:
-        figure = display.plot().figure_
-        body = inline_svg(figure, display.describe())
+        body = inline_svg(display.plot().figure_, display.describe())
     words = (
         escape(caption)
         if caption is not None
@@ -148,150 +293,6 @@ def figure_html(display: Any, *, caption: str | None = None) -> str:
         f'{body}<figcaption style="font-size:.875rem;line-height:1.45;margin-top:.5rem">'
         f"{words}</figcaption></figure>"
     )
-
-
-def _is_empty(display: Any) -> bool:
-    return getattr(display, "is_empty", False)
-
-
-def inline_svg(figure: Any, alt: str) -> str:
-    """Return a Matplotlib figure as an `<svg>` element for the middle of an HTML page.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    alt : str
-        Its text alternative.
-    """
-    buffer = io.StringIO()
-    with style.chart_style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    # XML prolog, metadata and namespaces have no meaning inside HTML.
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    box = re.search(r'viewBox="([^"]+)"', text).group(1)
-    body = text[text.index(">") + 1 : text.rindex("</svg>")]
-    body = _own_identifiers(body.replace("xlink:href", "href"))
-    body = body.replace(style.INK, "currentColor")
-    body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
-    # The layout was made with DejaVu Sans, which is wider than any of these.
-    body = re.sub(rf"'{style.FONT}'(, '{style.NAME}')?", _FONTS, body)
-    # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
-    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
-    body = re.sub(r' (d|style)="([^"]+)"', _shorter, body)
-    body = re.sub(r">\s+<", "><", body).strip()
-    return (
-        f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
-        'style="display:block;width:100%;max-width:36rem;height:auto">'
-        f"{body}</svg>"
-    )
-
-
-def _shorter(attribute: re.Match[str]) -> str:
-    """Write a path or a style without the spaces that mean nothing."""
-    name, value = attribute[1], attribute[2]
-    around = r"\s*([A-Za-z])\s*" if name == "d" else r"\s*([:;])\s*"
-    value = re.sub(around, r"\1", value).strip()
-    return f' {name}="{value}"'
-
-
-def _own_identifiers(body: str) -> str:
-    """Drop identifiers nothing refers to; make the others unlike those of any other chart."""
-    used = set(re.findall(r'(?:url\(#|href="#)([\w.-]+)', body))
-    prefix = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
-    body = re.sub(
-        r' id="([\w.-]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", body
-    )
-    return re.sub(r'(url\(#|href="#)([\w.-]+)', rf"\g<1>{prefix}\2", body)
-
-
-def table_html(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], caption: str) -> str:
-    """Return a table as HTML that scrolls inside itself on a narrow screen.
-
-    Numbers are right-aligned. A cell may also be an estimate, ``{"value", "low", "high"}``,
-    written with its interval, ``{"refused": why}``, a verdict with its reasons,
-    ``{"verdict", "why"}``, or a link, ``{"text", "href"}``. A missing value is a dash.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-    columns : sequence of Column
-    caption : str
-
-    Examples
-    --------
-    >>> html = table_html([{"n": 3, "who": "<b>"}], [Column("who", "Who"), Column("n", "n")], "T")
-    >>> ">&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
-    (True, True)
-    """
-    numeric = [any(_is_number(row.get(column.key)) for row in rows) for column in columns]
-    head = "".join(
-        f'<th scope="col"{_num(right)}>{escape(tr(column.label))}'
-        + (f' <span class="lr-unit">{escape(tr(column.unit))}</span>' if column.unit else "")
-        + "</th>"
-        for column, right in zip(columns, numeric, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{_num(right)}>{_cell(row.get(column.key), column.format)}</td>"
-            for column, right in zip(columns, numeric, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="lr-table" role="region" tabindex="0" aria-label="{escape(caption)}" '
-        'style="overflow-x:auto;max-width:100%">'
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def filtered_table_html(
-    rows: Sequence[Mapping[str, Any]],
-    columns: Sequence[Column],
-    caption: str,
-    filters: Sequence[str],
-) -> str:
-    """Return a table that a published page can sort and filter.
-
-    Without a script, in a notebook and on paper it is the plain table.
-
-    Parameters
-    ----------
-    rows, columns, caption
-        As in :func:`table_html`.
-    filters : sequence of str
-        Keys of the columns to filter by.
-    """
-    keys = [column.key for column in columns]
-    words = {
-        "filters": [keys.index(key) for key in filters],
-        "all": tr("all"),
-        "shown": tr("{n} of {of} shown"),
-    }
-    return (
-        f'<div class="lr-cells" data-words="{escape(json.dumps(words, ensure_ascii=False))}">'
-        f"{table_html(rows, columns, caption)}</div>"
-    )
-
-
-def facts_html(items: Sequence[tuple[str, str, str]]) -> str:
-    """Return headline numbers as HTML: each a name, a value, and what the value rests on.
-
-    Examples
-    --------
-    >>> facts_html([("Accuracy", "99.97 %", "1 of 3600 pairs wrong")])
-    '<dl class="lr-facts"><div><dt>Accuracy</dt><dd>99.97 %</dd><dd class="lr-basis">1 of ...'
-    """
-    cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
-        f'<dd class="lr-basis">{escape(basis)}</dd></div>'
-        for name, value, basis in items
-    )
-    return f'<dl class="lr-facts">{"".join(cells)}</dl>'
 
 
 def note_html(text: str, kind: str = "info") -> str:
@@ -318,8 +319,68 @@ def status_html(status: str) -> str:
     return f'<span class="lr-status {_STATUS[status]}">{escape(tr(status))}</span>'
 
 
-def _num(right: bool) -> str:
-    return ' class="num"' if right else LEFT
+def table_html(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    caption: str,
+    filters: Sequence[str] = (),
+) -> str:
+    """Return a table as HTML that scrolls inside itself on a narrow screen.
+
+    Numbers are right-aligned. A cell may also be an estimate, ``{"value", "low", "high"}``,
+    written with its interval, ``{"refused": why}``, a verdict with its reasons,
+    ``{"verdict", "why"}``, or a link, ``{"text", "href"}``. A missing value is a dash.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+    columns : sequence of Column
+    caption : str
+    filters : sequence of str
+        Keys of columns by which a published page can filter the rows; it can sort them then, too.
+        Without a script, in a notebook and on paper it is the plain table.
+
+    Examples
+    --------
+    >>> html = table_html([{"n": 3, "who": "<b>"}], [Column("who", "Who"), Column("n", "n")], "T")
+    >>> ">&lt;b&gt;</td>" in html, '<td class="num">3</td>' in html
+    (True, True)
+    """
+    sides = [
+        ' class="num"' if any(_is_number(row.get(column.key)) for row in rows) else LEFT
+        for column in columns
+    ]
+    head = "".join(
+        f'<th scope="col"{side}>{escape(tr(column.label))}'
+        + (f' <span class="lr-unit">{escape(tr(column.unit))}</span>' if column.unit else "")
+        + "</th>"
+        for column, side in zip(columns, sides, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{side}>{_cell(row.get(column.key), column.format)}</td>"
+            for column, side in zip(columns, sides, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    html = (
+        f'<div class="lr-table" role="region" tabindex="0" aria-label="{escape(caption)}" '
+        'style="overflow-x:auto;max-width:100%">'
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+    if not filters:
+        return html
+    keys = [column.key for column in columns]
+    words = {
+        "filters": [keys.index(key) for key in filters],
+        "all": tr("all"),
+        "shown": tr("{n} of {of} shown"),
+    }
+    told = escape(json.dumps(words, ensure_ascii=False))
+    return f'<div class="lr-cells" data-words="{told}">{html}</div>'
 
 
 def _is_number(value: Any) -> bool:
@@ -329,30 +390,29 @@ def _is_number(value: Any) -> bool:
 
 
 def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
+    """Return what stands in a cell of a table, as HTML."""
     if form == "status" and value in _STATUS:
         return status_html(value)
     if form == "link" and value:
-        return f'<a href="{escape(quote(value))}">{escape(value)}</a>'
-    if isinstance(value, Mapping) and "href" in value:
+        value = {"text": value, "href": value}
+    if not isinstance(value, Mapping):
+        return escape(_text(value, form))
+    if "href" in value:
         return f'<a href="{escape(quote(value["href"]))}">{escape(recorded(value["text"]))}</a>'
-    if isinstance(value, Mapping) and "verdict" in value:
+    if "verdict" in value:
         why = f'<span class="lr-why">{escape(recorded(value["why"]))}</span>'
         return status_html(value["verdict"]) + why
-    if isinstance(value, Mapping) and "refused" in value:
+    if "refused" in value:
         text = tr("not given: {reason}", reason=recorded(str(value["refused"])))
         return f'<span class="lr-refused">{escape(text)}</span>'
-    text = escape(_text(value, form))
-    if isinstance(value, Mapping):
-        return f'<span style="white-space:nowrap">{text}</span>'
-    return text
+    ends = (value["value"], value.get("low"), value.get("high"))
+    text = fmt_interval(*ends, lambda number: _text(number, form))
+    return f'<span style="white-space:nowrap">{escape(text)}</span>'
 
 
 def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if value is None:
         return "–"
-    if isinstance(value, Mapping) and "value" in value:
-        write = lambda number: _text(number, form)  # noqa: E731
-        return fmt_interval(value["value"], value.get("low"), value.get("high"), write)
     if callable(form):
         return form(value)
     if isinstance(value, bool):
@@ -362,44 +422,3 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
             return format(value, form).replace("-", "\u2212")
         return fmt_count(value) if isinstance(value, Integral) else fmt_number(value)
     return recorded(str(value))
-
-
-# Charts as SVG files of their own.
-
-_NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
-
-
-def write_figures(folder: Path, displays: Mapping[str, Any]) -> list[Path]:
-    """Write each chart as ``<name>.svg``, with its description inside.
-
-    Parameters
-    ----------
-    folder : Path
-        Made when needed.
-    displays : dict
-        File name to a display that has numbers.
-
-    Returns
-    -------
-    list of Path
-        In the order of `displays`. The same numbers give the same bytes.
-    """
-    return [
-        write_text(folder / f"{name}.svg", standalone_svg(display))
-        for name, display in displays.items()
-        if not display.is_empty
-    ]
-
-
-def standalone_svg(display: Any) -> str:
-    """Return a chart as a whole SVG document: black on white, readable by itself."""
-    text = inline_svg(display.plot().figure_, display.describe())
-    width, height = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', text).groups()
-    # A page lends its colours to an inline chart; a file has to bring its own.
-    text = re.sub(r"var\(--lr-paper[^;\"]*?Canvas\)\)", style.PAPER, text)
-    about = f"<title>{escape(tr(display.title))}</title><desc>{escape(display.describe())}</desc>"
-    paper = f'<rect width="100%" height="100%" fill="{style.PAPER}"/>'
-    head, _, body = text.partition(">")
-    head = head.replace("<svg", f'<svg {_NAMESPACE} width="{width}pt" height="{height}pt"', 1)
-    head = re.sub(r' style="[^"]*"', f' style="color:{style.INK}"', head)
-    return visible(f"{head}>{about}{paper}{body}\n")

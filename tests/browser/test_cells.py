@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.publish.page import render
-from lresnet_utils.report.show import Column, filtered_table_html
+from lresnet_utils.report.show import Column, table_html
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +22,7 @@ SHOWN = "[...document.querySelectorAll('.lr-cells tbody tr')].filter(r => !r.hid
 
 @pytest.fixture(scope="session")
 def table_page(tmp_path_factory):
-    html = filtered_table_html(ROWS, COLUMNS, "Cells", ["target", "batch"])
+    html = table_html(ROWS, COLUMNS, "Cells", ["target", "batch"])
     output = new_output("display_data", {"text/html": html})
     path = tmp_path_factory.mktemp("cells") / "index.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("x", outputs=[output])]), path)

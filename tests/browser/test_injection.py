@@ -13,7 +13,7 @@ from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.charts.builds import DifferenceDisplay
 from lresnet_utils.report.publish.page import Link, render
 from lresnet_utils.report.publish.scripts import page_scripts
-from lresnet_utils.report.show import Column, facts, filtered_table, note, say, show, table
+from lresnet_utils.report.show import Column, facts, note, say, show, table
 
 pytestmark = pytest.mark.browser
 
@@ -59,7 +59,7 @@ def hostile_page(tmp_path_factory):
         new_code_cell(
             "show()",
             outputs=outputs_of(
-                lambda: filtered_table([{"k": TEXT}], [Column("k", TEXT, TEXT)], TEXT, ["k"])
+                lambda: table([{"k": TEXT}], [Column("k", TEXT, TEXT)], TEXT, ["k"])
             ),
         ),
         new_code_cell("show()", outputs=outputs_of(lambda: show(chart))),

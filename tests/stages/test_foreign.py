@@ -22,8 +22,7 @@ from lresnet_utils.models.network import seeded_state_dict
 from lresnet_utils.params import check_params
 from lresnet_utils.report import show
 from lresnet_utils.report.pages import export as page
-from lresnet_utils.report.pages import summary as cells_page
-from lresnet_utils.report.pages import verdict as first_page
+from lresnet_utils.report.pages import summary as first_page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.running.preflight import check, inspect_file
 from lresnet_utils.stages import export as stage
@@ -380,7 +379,7 @@ def test_a_graph_that_came_quantised_is_called_that_wherever_it_is_told(
     monkeypatch.setattr(show, "_display", lambda data, **_: shown.append(data["text/html"]))
     page.network(record)
     first_page.answer(results, targets[0])
-    cells_page.cells(run, results)
+    first_page.cells(run, results)
     told = "".join(shown)
     assert "Already quantised" in told and "onnxruntime-fp32 (quantised graph)" in told
     assert "BGR (by the params)" in told

@@ -17,8 +17,8 @@ from lresnet_utils.data.source import describe_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import write_arrays
 from lresnet_utils.params import Params, check_params
+from lresnet_utils.report.pages import evaluate as page
 from lresnet_utils.report.pages import preprocess as preprocess_page
-from lresnet_utils.report.pages import sets as page
 from lresnet_utils.results import results_schema
 from lresnet_utils.run import RunFolder
 from lresnet_utils.running.preflight import check_sets
@@ -182,11 +182,11 @@ def shown(part, *arguments):
 
 
 def test_the_pages_say_it(run, result):
-    contents = shown(page.contents, run)
+    contents = shown(preprocess_page.further_sets, run)
     assert "AgeDB-30" in contents and "CSV of templates" in contents
     assert "Non-commercial research only" in contents
     accuracy = result.record["targets"]["bb"]["sets"]["agedb_30"]["accuracy"]
-    told = shown(page.results, result)
+    told = shown(page.further_sets, result)
     assert f"{accuracy['errors']}\u00a0/\u00a0{accuracy['n']}" in told and "bb" in told
     assert "this set has 32 pairs and AgeDB-30 has 6,000" in shown(page.published, result)
     assert "40 images: 80 genuine, 700 impostor" in shown(page.every_pair, result)
@@ -263,7 +263,7 @@ def test_the_preprocess_page_says_what_the_set_is_not(crooked, tmp_path):
     ):
         assert words in told, words
     assert "p0/cut.png" in shown(preprocess_page.failures, faces)
-    assert "passed over" in shown(page.contents, run)
+    assert "passed over" in shown(preprocess_page.further_sets, run)
     schema = results_schema()
     schema = {"$defs": schema["$defs"]} | schema["properties"]["dataset"]
     wrong = [found.message for found in Draft202012Validator(schema).iter_errors(record)]

@@ -144,4 +144,4 @@ def test_embeddings_of_in_process_providers_reach_the_results(tools, staged, mon
         assert found["throughput_ips"]["value"] > 0
     assert set(started) == set(providers[:2])
     page.cells(run, results)
-    page.roc(run, results)
+    page.recognition(run, results)

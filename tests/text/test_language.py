@@ -23,8 +23,8 @@ CATALOGUE = json.loads((PACKAGE / "text/locale/zh.json").read_text(encoding="utf
 SHOWN = {"tr": (0,), "translatable": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
 # Functions that put a text before the reader as it is.
 SHOWING = {
-    *("say", "note", "note_html", "table", "table_html", "filtered_table", "properties"),
-    *("name_x", "name_y", "write_near", "write_beside", "facts", "show_text", "Prose"),
+    *("say", "note", "note_html", "table", "table_html", "properties"),
+    *("name_x", "name_y", "write_near", "write_beside", "facts"),
 }
 SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}

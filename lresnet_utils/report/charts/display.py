@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from html import escape
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 
+from lresnet_utils.errors import visible
+from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.charts import style
 from lresnet_utils.text.language import tr
 from lresnet_utils.text.numbers import power_of_ten
@@ -295,3 +302,93 @@ def end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], gap: flo
             markersize=5.5,
         )
         ax.text(1.07, height, text, transform=ax.transAxes, va="center", fontsize=style.SMALL_PT)
+
+
+# Charts as SVG: in the middle of a page, and as files of their own.
+
+_FONTS = "system-ui,sans-serif"
+_NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
+
+
+def inline_svg(figure: Figure, alt: str) -> str:
+    """Return a Matplotlib figure as an `<svg>` element for the middle of an HTML page.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    alt : str
+        Its text alternative.
+    """
+    buffer = io.StringIO()
+    with style.chart_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    # XML prolog, metadata and namespaces have no meaning inside HTML.
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]+)"', text).group(1)
+    body = text[text.index(">") + 1 : text.rindex("</svg>")].replace("xlink:href", "href")
+
+    # Drop identifiers nothing refers to; make the others unlike those of any other chart.
+    used = set(re.findall(r'(?:url\(#|href="#)([\w.-]+)', body))
+    own = "c" + hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r'(url\(#|href="#)([\w.-]+)', rf"\g<1>{own}\2", body)
+
+    body = body.replace(style.INK, "currentColor")
+    body = body.replace(style.PAPER, "var(--lr-paper,var(--jp-layout-color0,Canvas))")
+    # The layout was made with DejaVu Sans, which is wider than any of these.
+    body = re.sub(rf"'{style.FONT}'(, '{style.NAME}')?", _FONTS, body)
+    # Hundredths of a point are finer than any screen; text between the tags keeps its digits.
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)
+
+    def shorter(attribute: re.Match[str]) -> str:
+        # Spaces around the letters of a path and the signs of a style mean nothing.
+        name, value = attribute[1], attribute[2]
+        around = r"\s*([A-Za-z])\s*" if name == "d" else r"\s*([:;])\s*"
+        value = re.sub(around, r"\1", value).strip()
+        return f' {name}="{value}"'
+
+    body = re.sub(r' (d|style)="([^"]+)"', shorter, body)
+    body = re.sub(r">\s+<", "><", body).strip()
+    return (
+        f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
+        'style="display:block;width:100%;max-width:36rem;height:auto">'
+        f"{body}</svg>"
+    )
+
+
+def write_figures(folder: Path, displays: Mapping[str, Any]) -> list[Path]:
+    """Write each chart as ``<name>.svg``, with its description inside.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when needed.
+    displays : dict
+        File name to a display that has numbers.
+
+    Returns
+    -------
+    list of Path
+        In the order of `displays`. The same numbers give the same bytes.
+    """
+    return [
+        write_text(folder / f"{name}.svg", standalone_svg(display))
+        for name, display in displays.items()
+        if not display.is_empty
+    ]
+
+
+def standalone_svg(display: Any) -> str:
+    """Return a chart as a whole SVG document: black on white, readable by itself."""
+    text = inline_svg(display.plot().figure_, display.describe())
+    width, height = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', text).groups()
+    # A page lends its colours to an inline chart; a file has to bring its own.
+    text = re.sub(r"var\(--lr-paper[^;\"]*?Canvas\)\)", style.PAPER, text)
+    about = f"<title>{escape(tr(display.title))}</title><desc>{escape(display.describe())}</desc>"
+    paper = f'<rect width="100%" height="100%" fill="{style.PAPER}"/>'
+    head, _, body = text.partition(">")
+    head = head.replace("<svg", f'<svg {_NAMESPACE} width="{width}pt" height="{height}pt"', 1)
+    head = re.sub(r' style="[^"]*"', f' style="color:{style.INK}"', head)
+    return visible(f"{head}>{about}{paper}{body}\n")

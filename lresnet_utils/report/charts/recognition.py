@@ -22,6 +22,7 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
     Display,
+    ends_of,
     grid,
     interval_mark,
     legend_below,
@@ -649,6 +650,19 @@ class RobustnessDisplay(Display):
     )
     rows: Sequence[Mapping[str, Any]]
     labels: Mapping[str, str] | None = None
+
+    @classmethod
+    def from_entries(
+        cls, entries: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]
+    ) -> RobustnessDisplay:
+        """Take each target's ``variants``, as the evaluate stage recorded them."""
+        rows = [
+            {"target": target, "variant": variant}
+            | dict(zip(("accuracy", "low", "high"), ends_of(numbers["accuracy"]), strict=True))
+            for target, entry in entries.items()
+            for variant, numbers in entry["variants"].items()
+        ]
+        return cls(rows, labels)
 
     def describe(self) -> str:
         """Say the accuracy of every variant and target."""

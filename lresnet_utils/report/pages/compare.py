@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from lresnet_utils.comparison.reports import CellComparison, Comparison, summary, withheld
 from lresnet_utils.report.charts.builds import CosineDisplay, DifferenceDisplay
-from lresnet_utils.report.publish.page import Output, Prose, publish_story
-from lresnet_utils.report.show import Column, facts_html, figure_html, note_html, table_html
+from lresnet_utils.report.publish.page import publish_story
+from lresnet_utils.report.show import Column, collected, facts, note, say, show, show_html, table
 from lresnet_utils.text.language import recorded, speaking, tr
 from lresnet_utils.text.numbers import fmt_number, fmt_percent, fmt_points
 
 COMPARISON = "lr-comparison"
 """Identifier of the page's data block: what ``lresnet compare --json`` writes."""
 
-Part = Prose | Output
+PICTURED = 36
+"""Pairs that changed sides have pictures up to here: they are most of the page."""
 
 
 def write_page(comparison: Comparison, path: Path | str, language: str = "en") -> Path:
@@ -36,343 +37,26 @@ def write_page(comparison: Comparison, path: Path | str, language: str = "en") -
             "{n}, fingerprint {sha256}", n=record["pairs"]["n"], sha256=record["pairs"]["sha256"]
         )
         meta[tr("Settings")] = record["settings"]
+        story = []
+        for heading, part in (
+            (tr("# Comparison\n\nIs B as good as A, pair by pair, and what did it cost?"), verdict),
+            (tr("## Accuracy"), accuracy),
+            (tr("## Pairs that changed sides"), changed_sides),
+            (tr("## Operating points"), operating_points),
+            (tr("## Embeddings"), embeddings),
+            (tr("## Speed"), speed),
+        ):
+            with collected() as outputs:
+                part(comparison)
+            story.append((heading, outputs))
         return publish_story(
-            list(_parts(comparison)),
+            story,
             path,
             title=tr("{a} and {b}", a=record["a"]["name"], b=record["b"]["name"]),
             language=language,
             meta=meta,
             data={COMPARISON: record},
         )
-
-
-def _parts(comparison: Comparison) -> Iterator[Part]:
-    record, cells = comparison.record, comparison.cells
-    yield Prose(tr("# Comparison\n\nIs B as good as A, pair by pair, and what did it cost?"))
-    yield from (Output(html) for html in _verdict(comparison))
-    yield Output(_sides(record))
-    yield Prose(tr("## Accuracy"))
-    yield Output(_table(cells))
-    yield Output(
-        figure_html(
-            DifferenceDisplay(
-                [{"cell": _label(cell.record)} | cell.record["difference"] for cell in cells],
-                record["settings"]["margin_points"],
-            )
-        )
-    )
-    yield Output(
-        _say(
-            tr(
-                "How the intervals were made: {interval}.",
-                interval=cells[0].record["difference"]["interval"],
-            )
-        )
-    )
-    for row in record["left_out"]:
-        yield Output(
-            note_html(tr("{cell} is left out: {reason}.", cell=row["cell"], reason=row["reason"]))
-        )
-    yield Prose(tr("## Pairs that changed sides"))
-    yield from (Output(html) for html in _flips(comparison))
-    yield Prose(tr("## Operating points"))
-    yield Output(_operating_points(cells))
-    yield Prose(tr("## Embeddings"))
-    yield from (Output(html) for html in _embeddings(cells))
-    yield Prose(tr("## Speed"))
-    yield from (Output(html) for html in _speed(comparison))
-
-
-def pair_name(record: Mapping[str, Any]) -> str:
-    """Return the name of a pair of cells: one name where both sides have the same.
-
-    Examples
-    --------
-    >>> pair_name({"a": "1/x", "b": "1/x"}), pair_name({"a": "1/x", "b": "1/y"})
-    ('1/x', '1/x → 1/y')
-    """
-    return record["a"] if record["a"] == record["b"] else f"{record['a']} → {record['b']}"
-
-
-def _label(record: Mapping[str, Any]) -> str:
-    """Return a pair of cells' name for the edge of a chart, where width is dear."""
-    return pair_name(record).replace(" → ", "\n→ ")
-
-
-def _sides(record: Mapping[str, Any]) -> str:
-    rows = [
-        {
-            "side": side.upper(),
-            "run": record[side]["name"],
-            "file": record[side]["path"],
-            "model": tr(", ").join(
-                filter(None, (record[side]["model"][key] for key in ("architecture", "weights")))
-            )
-            or tr("unknown"),
-            "started": (record[side]["started"] or tr("unknown"))
-            .replace("T", " ")
-            .removesuffix("+00:00"),
-        }
-        for side in "ab"
-    ]
-    columns = [
-        Column("side", "Side"),
-        Column("run", "Run"),
-        Column("model", "Network, weights"),
-        Column("started", "Started", "UTC"),
-        Column("file", "Read from"),
-    ]
-    return table_html(rows, columns, tr("What is compared"))
-
-
-def _verdict(comparison: Comparison) -> Iterator[str]:
-    record, cells = comparison.record, comparison.cells
-    words = {cell.record["verdict"]["word"] for cell in cells}
-    for sentence in withheld(record):
-        yield note_html(sentence, "warning")
-    kind = "info" if words <= {"equivalent", "better", "better on these pairs"} else "warning"
-    yield note_html(recorded(summary(cells)), kind)
-    if len(cells) == 1:
-        yield facts_html(_facts(cells[0].record))
-    yield _say(tr("The rule: {rule}", rule=record["rule"]))
-
-
-def _facts(cell: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
-    items = [
-        (
-            tr("Accuracy, B minus A"),
-            tr("{value} points", value=fmt_points(difference["value"])),
-            tr(
-                "95 % interval {low} to {high}; {a} and {b}",
-                low=fmt_points(difference["low"]),
-                high=fmt_points(difference["high"]),
-                a=fmt_percent(cell["accuracy"]["a"]["value"]),
-                b=fmt_percent(cell["accuracy"]["b"]["value"]),
-            ),
-        ),
-        (
-            tr("Pairs that changed sides"),
-            tr("{lost} of {n_pairs}", lost=lost + gained, n_pairs=cell["n_pairs"]),
-            tr(
-                "{lost} lost, {gained} gained; McNemar's exact p = {mcnemar_p}",
-                lost=lost,
-                gained=gained,
-                mcnemar_p=fmt_number(cell["mcnemar_p"]),
-            ),
-        ),
-    ]
-    speed = cell["speed"]
-    if "refused" not in speed:
-        told = (
-            recorded(speed["interval"])
-            if speed["low"] is None
-            else tr("95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"])
-        )
-        items.append((tr("Speed of B, in A's"), f"{speed['value']:.2f} ×", told))
-    return items
-
-
-def _table(cells: list[CellComparison]) -> str:
-    columns = [
-        Column("cell", "Cells"),
-        Column("verdict", "B is"),
-        Column("a", "Accuracy of A", "", fmt_percent),
-        Column("b", "Accuracy of B", "", fmt_percent),
-        Column("difference", "Difference", "points, 95 % interval", fmt_points),
-        Column("lost", "Lost", "pairs"),
-        Column("gained", "Gained", "pairs"),
-        Column("p", "McNemar's p", "exact", lambda p: fmt_number(p, 2)),
-        Column("speed", "Speed of B", "in A's, 95 % interval", ".2f"),
-    ]
-    rows = [
-        {
-            "cell": pair_name(record),
-            "a": record["accuracy"]["a"]["value"],
-            "b": record["accuracy"]["b"]["value"],
-            "difference": record["difference"],
-            "lost": len(record["lost"]),
-            "gained": len(record["gained"]),
-            "p": record["mcnemar_p"],
-            "speed": record["speed"],
-            "verdict": record["verdict"]["word"],
-        }
-        for record in (cell.record for cell in cells)
-    ]
-    return table_html(rows, columns, tr("B against A, cell by cell"))
-
-
-def _flips(comparison: Comparison) -> Iterator[str]:
-    cells = [c.record for c in comparison.cells if c.record["lost"] or c.record["gained"]]
-    if not cells:
-        same = all(cell.record["identical_scores"] for cell in comparison.cells)
-        yield _say(
-            tr("None: every distance is the same to the last bit.")
-            if same
-            else tr("None: no pair is decided differently.")
-        )
-        return
-    yield _say(
-        tr(
-            "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is "
-            "right; gained: only B is. The clearest come first; pairs and images are numbered "
-            "from 0."
-        )
-    )
-    for record in cells:
-        for kind in ("lost", "gained"):
-            if record[kind]:
-                title = tr(
-                    "{name}: {n} {kind}", name=pair_name(record), n=len(record[kind]), kind=kind
-                )
-                yield f'<p class="lr-x-title">{escape(title)}</p>' + flipped_html(
-                    record[kind], comparison.picture, kind
-                )
-    if comparison.record["pairs"]["credit"]:
-        yield _say(tr("Faces: {credit}.", credit=comparison.record["pairs"]["credit"]))
-
-
-def _operating_points(cells: list[CellComparison]) -> str:
-    rows = [
-        {"cell": pair_name(cell.record), "far": row["far"]}
-        | (
-            {"difference": {"refused": row["refused"]}}
-            if "refused" in row
-            else {"a": row["a"]["tar"], "b": row["b"]["tar"], "difference": row["difference"]}
-        )
-        for cell in cells
-        for row in cell.record["tar_at_far"]
-    ]
-    columns = [
-        Column("cell", "Cells"),
-        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
-        Column("a", "TAR of A", "", fmt_percent),
-        Column("b", "TAR of B", "", fmt_percent),
-        Column("difference", "Difference", "points, 95 % interval", fmt_points),
-    ]
-    caption = tr("True accept rate at a false accept rate, each side at its own threshold")
-    return table_html(rows, columns, caption)
-
-
-def _embeddings(cells: list[CellComparison]) -> Iterator[str]:
-    cosines = {_label(c.record): c.cosines for c in cells if c.cosines is not None}
-    if not cosines:
-        yield _say(tr("Not compared: {refused}.", refused=cells[0].record["embeddings"]["refused"]))
-        return
-    rows = [
-        {"cell": pair_name(c.record)} | c.record["embeddings"]
-        for c in cells
-        if c.cosines is not None
-    ]
-    columns = [
-        Column("cell", "Cells"),
-        *(
-            Column(key, label, "cosine", ".7f")
-            for key, label in (
-                ("min", tr("Least")),
-                ("p1", tr("1st percentile")),
-                ("median", tr("Median")),
-                ("mean", tr("Mean")),
-            )
-        ),
-        Column("n", "Faces"),
-    ]
-    yield table_html(rows, columns, tr("Cosine between both embeddings of each face"))
-    yield figure_html(CosineDisplay(cosines))
-
-
-def _speed(comparison: Comparison) -> Iterator[str]:
-    rows = []
-    for cell in comparison.cells:
-        speed = cell.record["speed"]
-        told = {"cell": pair_name(cell.record), "ratio": speed}
-        if "refused" not in speed:
-            told |= {"a": speed["a"], "b": speed["b"]}
-        rows.append(told)
-    columns = [
-        Column("cell", "Cells"),
-        Column("a", "A", "images/s, 95 % interval", ".1f"),
-        Column("b", "B", "images/s, 95 % interval", ".1f"),
-        Column("ratio", "B in A's", "95 % interval", ".2f"),
-    ]
-    yield table_html(rows, columns, tr("Throughput"))
-    methods = {cell.record["speed"].get("interval") for cell in comparison.cells} - {None}
-    if methods:
-        yield _say(
-            tr(
-                "The ratio's interval: {methods}.",
-                methods=tr("; ").join(map(recorded, sorted(methods))),
-            )
-        )
-    if comparison.record["machines"]:
-        text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
-        yield note_html(text + recorded(comparison.record["machines"]), "warning")
-
-
-# Pairs that changed sides between two builds, as cards with both faces.
-
-# Pictures are most of the page; more of them tell no more.
-PICTURED = 36
-
-
-def flipped_html(
-    rows: Sequence[Mapping[str, Any]], picture: Callable[[int], bytes | None], kind: str
-) -> str:
-    """Return pairs as cards: both faces, both distances, and the thresholds they were held to.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        ``lost`` or ``gained`` of a comparison's record.
-    picture : callable
-        Image number to a JPEG file, or None where there is no picture of it.
-    kind : str
-        "lost" or "gained".
-
-    Returns
-    -------
-    str
-        HTML; beyond :data:`PICTURED` pairs only their numbers.
-    """
-    name = tr("Pairs lost") if kind == "lost" else tr("Pairs gained")
-    cards = "".join(_card(row, picture) for row in rows[:PICTURED])
-    sheet = f'<ul class="lr-cards" aria-label="{escape(name)}">{cards}</ul>'
-    more = tr(", ").join(str(row["pair"]) for row in rows[PICTURED:])
-    if more:
-        text = tr("{name}, less clearly: {pairs}.", name=name, pairs=more)
-        sheet += f'<p class="lr-say">{escape(text)}</p>'
-    return sheet
-
-
-def _card(row: Mapping[str, Any], picture: Callable[[int], bytes | None]) -> str:
-    told = tr(", ") + (tr("same person") if row["same_person"] else tr("different people"))
-    faces = "".join(
-        _face(picture(image), tr("Pair {pair}, image {image}", pair=row["pair"], image=image))
-        for image in row["images"]
-    )
-    numbers = "".join(
-        "<br>"
-        + tr(
-            "{side}: {distance:.3f} at {threshold:.2f}",
-            side=side.upper(),
-            distance=row["distance"][side],
-            threshold=row["threshold"][side],
-        )
-        for side in "ab"
-    )
-    name = tr("Pair {pair}", pair=row["pair"])
-    return (
-        f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
-        f"<strong>{name}</strong>{tr(', ')}{told}{numbers}</li>"
-    )
-
-
-def _face(jpeg: bytes | None, alt: str) -> str:
-    if jpeg is None:
-        text = tr("{alt}: only in the folder", alt=alt)
-        return f'<span class="lr-card-none">{escape(text)}</span>'
-    data = base64.b64encode(jpeg).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" width="96" height="96">'
 
 
 def _provenance(side: Mapping[str, Any]) -> list[str]:
@@ -389,5 +73,253 @@ def _provenance(side: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _say(text: str) -> str:
-    return f'<p class="lr-say">{escape(text)}</p>'
+def pair_name(record: Mapping[str, Any]) -> str:
+    """Return the name of a pair of cells: one name where both sides have the same.
+
+    Examples
+    --------
+    >>> pair_name({"a": "1/x", "b": "1/x"}), pair_name({"a": "1/x", "b": "1/y"})
+    ('1/x', '1/x → 1/y')
+    """
+    return record["a"] if record["a"] == record["b"] else f"{record['a']} → {record['b']}"
+
+
+def _label(cell: CellComparison) -> str:
+    """Return a pair of cells' name for the edge of a chart, where width is dear."""
+    return pair_name(cell.record).replace(" → ", "\n→ ")
+
+
+def verdict(comparison: Comparison) -> None:
+    """Show the verdict, what withholds one, the rule, and what is compared."""
+    record, cells = comparison.record, comparison.cells
+    words = {cell.record["verdict"]["word"] for cell in cells}
+    for sentence in withheld(record):
+        note(sentence, "warning")
+    fine = words <= {"equivalent", "better", "better on these pairs"}
+    note(recorded(summary(cells)), "info" if fine else "warning")
+    if len(cells) == 1:
+        _facts(cells[0].record)
+    say(tr("The rule: {rule}", rule=record["rule"]))
+    rows = []
+    for side in "ab":
+        own = record[side]
+        model = [own["model"][key] for key in ("architecture", "weights") if own["model"][key]]
+        started = own["started"] or tr("unknown")
+        rows.append(
+            {
+                "side": side.upper(),
+                "run": own["name"],
+                "file": own["path"],
+                "model": tr(", ").join(model) or tr("unknown"),
+                "started": started.replace("T", " ").removesuffix("+00:00"),
+            }
+        )
+    columns = [
+        Column("side", "Side"),
+        Column("run", "Run"),
+        Column("model", "Network, weights"),
+        Column("started", "Started", "UTC"),
+        Column("file", "Read from"),
+    ]
+    table(rows, columns, tr("What is compared"))
+
+
+def _facts(cell: Mapping[str, Any]) -> None:
+    """Show the headline numbers of the only pair of cells."""
+    difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
+    span = tr(
+        "95 % interval {low} to {high}; {a} and {b}",
+        low=fmt_points(difference["low"]),
+        high=fmt_points(difference["high"]),
+        a=fmt_percent(cell["accuracy"]["a"]["value"]),
+        b=fmt_percent(cell["accuracy"]["b"]["value"]),
+    )
+    moved = tr(
+        "{lost} lost, {gained} gained; McNemar's exact p = {mcnemar_p}",
+        lost=lost,
+        gained=gained,
+        mcnemar_p=fmt_number(cell["mcnemar_p"]),
+    )
+    points = tr("{value} points", value=fmt_points(difference["value"]))
+    pairs = tr("{lost} of {n_pairs}", lost=lost + gained, n_pairs=cell["n_pairs"])
+    items = [
+        (tr("Accuracy, B minus A"), points, span),
+        (tr("Pairs that changed sides"), pairs, moved),
+    ]
+    speed = cell["speed"]
+    if "refused" not in speed:
+        told = (
+            recorded(speed["interval"])
+            if speed["low"] is None
+            else tr("95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"])
+        )
+        items.append((tr("Speed of B, in A's"), f"{speed['value']:.2f} ×", told))
+    facts(items)
+
+
+def accuracy(comparison: Comparison) -> None:
+    """Show both accuracies and their difference, cell by cell, and what is left out."""
+    rows = [
+        record
+        | {
+            "cell": pair_name(record),
+            "a": record["accuracy"]["a"]["value"],
+            "b": record["accuracy"]["b"]["value"],
+            "lost": len(record["lost"]),
+            "gained": len(record["gained"]),
+            "verdict": record["verdict"]["word"],
+        }
+        for record in (cell.record for cell in comparison.cells)
+    ]
+    columns = [
+        Column("cell", "Cells"),
+        Column("verdict", "B is"),
+        Column("a", "Accuracy of A", "", fmt_percent),
+        Column("b", "Accuracy of B", "", fmt_percent),
+        Column("difference", "Difference", "points, 95 % interval", fmt_points),
+        Column("lost", "Lost", "pairs"),
+        Column("gained", "Gained", "pairs"),
+        Column("mcnemar_p", "McNemar's p", "exact", lambda p: fmt_number(p, 2)),
+        Column("speed", "Speed of B", "in A's, 95 % interval", ".2f"),
+    ]
+    table(rows, columns, tr("B against A, cell by cell"))
+    drawn = [{"cell": _label(cell)} | cell.record["difference"] for cell in comparison.cells]
+    show(DifferenceDisplay(drawn, comparison.record["settings"]["margin_points"]))
+    say(tr("How the intervals were made: {interval}.", interval=drawn[0]["interval"]))
+    for row in comparison.record["left_out"]:
+        note(tr("{cell} is left out: {reason}.", cell=row["cell"], reason=row["reason"]))
+
+
+def changed_sides(comparison: Comparison) -> None:
+    """Show the pairs that the two sides decide differently, as cards with both faces."""
+    cells = [c.record for c in comparison.cells if c.record["lost"] or c.record["gained"]]
+    if not cells:
+        same = all(cell.record["identical_scores"] for cell in comparison.cells)
+        say(
+            tr("None: every distance is the same to the last bit.")
+            if same
+            else tr("None: no pair is decided differently.")
+        )
+        return
+    say(
+        tr(
+            "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is "
+            "right; gained: only B is. The clearest come first; pairs and images are numbered "
+            "from 0."
+        )
+    )
+    for record in cells:
+        for kind, name in (("lost", tr("Pairs lost")), ("gained", tr("Pairs gained"))):
+            rows, label = record[kind], pair_name(record)
+            if not rows:
+                continue
+            title = tr("{name}: {n} {kind}", name=label, n=len(rows), kind=kind)
+            cards = "".join(_card(row, comparison) for row in rows[:PICTURED])
+            html = (
+                f'<p class="lr-x-title">{escape(title)}</p>'
+                f'<ul class="lr-cards" aria-label="{escape(name)}">{cards}</ul>'
+            )
+            more = tr(", ").join(str(row["pair"]) for row in rows[PICTURED:])
+            if more:
+                text = tr("{name}, less clearly: {pairs}.", name=name, pairs=more)
+                html += f'<p class="lr-say">{escape(text)}</p>'
+            show_html(html, title)
+    if comparison.record["pairs"]["credit"]:
+        say(tr("Faces: {credit}.", credit=comparison.record["pairs"]["credit"]))
+
+
+def _card(row: Mapping[str, Any], comparison: Comparison) -> str:
+    """Return a pair as a card: both faces, both distances, and the thresholds they were held to."""
+    told = tr(", ") + (tr("same person") if row["same_person"] else tr("different people"))
+    faces = ""
+    for image in row["images"]:
+        alt = tr("Pair {pair}, image {image}", pair=row["pair"], image=image)
+        jpeg = comparison.picture(image)
+        if jpeg is None:
+            text = tr("{alt}: only in the folder", alt=alt)
+            faces += f'<span class="lr-card-none">{escape(text)}</span>'
+        else:
+            data = base64.b64encode(jpeg).decode("ascii")
+            faces += (
+                f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" width="96" '
+                'height="96">'
+            )
+    numbers = ""
+    for side in "ab":
+        numbers += "<br>" + tr(
+            "{side}: {distance:.3f} at {threshold:.2f}",
+            side=side.upper(),
+            distance=row["distance"][side],
+            threshold=row["threshold"][side],
+        )
+    name = tr("Pair {pair}", pair=row["pair"])
+    return (
+        f'<li class="lr-card"><div class="lr-card-faces">{faces}</div>'
+        f"<strong>{name}</strong>{tr(', ')}{told}{numbers}</li>"
+    )
+
+
+def operating_points(comparison: Comparison) -> None:
+    """Show the true accept rates of both sides at each false accept rate."""
+    rows = []
+    for cell in comparison.cells:
+        for point in cell.record["tar_at_far"]:
+            row = {"cell": pair_name(cell.record), "far": point["far"]}
+            if "refused" in point:
+                row["difference"] = {"refused": point["refused"]}
+            else:
+                row |= {side: point[side]["tar"] for side in "ab"}
+                row["difference"] = point["difference"]
+            rows.append(row)
+    columns = [
+        Column("cell", "Cells"),
+        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
+        Column("a", "TAR of A", "", fmt_percent),
+        Column("b", "TAR of B", "", fmt_percent),
+        Column("difference", "Difference", "points, 95 % interval", fmt_points),
+    ]
+    caption = tr("True accept rate at a false accept rate, each side at its own threshold")
+    table(rows, columns, caption)
+
+
+def embeddings(comparison: Comparison) -> None:
+    """Show how far the embeddings of the same faces have moved, or why it cannot be told."""
+    cells = [cell for cell in comparison.cells if cell.cosines is not None]
+    if not cells:
+        refused = comparison.cells[0].record["embeddings"]["refused"]
+        say(tr("Not compared: {refused}.", refused=refused))
+        return
+    rows = [{"cell": pair_name(c.record)} | c.record["embeddings"] for c in cells]
+    columns = [
+        Column("cell", "Cells"),
+        Column("min", "Least", "cosine", ".7f"),
+        Column("p1", "1st percentile", "cosine", ".7f"),
+        Column("median", "Median", "cosine", ".7f"),
+        Column("mean", "Mean", "cosine", ".7f"),
+        Column("n", "Faces"),
+    ]
+    table(rows, columns, tr("Cosine between both embeddings of each face"))
+    show(CosineDisplay({_label(cell): cell.cosines for cell in cells}))
+
+
+def speed(comparison: Comparison) -> None:
+    """Show the rates of both sides and their ratio, and warn of different machines."""
+    found = [(pair_name(cell.record), cell.record["speed"]) for cell in comparison.cells]
+    rows = [
+        {"cell": name, "ratio": speed, "a": speed.get("a"), "b": speed.get("b")}
+        for name, speed in found
+    ]
+    columns = [
+        Column("cell", "Cells"),
+        Column("a", "A", "images/s, 95 % interval", ".1f"),
+        Column("b", "B", "images/s, 95 % interval", ".1f"),
+        Column("ratio", "B in A's", "95 % interval", ".2f"),
+    ]
+    table(rows, columns, tr("Throughput"))
+    methods = {speed.get("interval") for _, speed in found} - {None}
+    if methods:
+        told = tr("; ").join(map(recorded, sorted(methods)))
+        say(tr("The ratio's interval: {methods}.", methods=told))
+    if comparison.record["machines"]:
+        text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
+        note(text + recorded(comparison.record["machines"]), "warning")

@@ -7,9 +7,17 @@ from typing import Any
 
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.report.charts.builds import RewriteDisplay, TradeOffDisplay
-from lresnet_utils.report.pages.common import measured, note_problems, ok_targets, short_hash
-from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.timed import timings
+from lresnet_utils.report.pages.export import short_hash
+from lresnet_utils.report.show import (
+    Column,
+    note,
+    note_problems,
+    ok_targets,
+    say,
+    show,
+    table,
+    timings,
+)
 from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count, fmt_percent, join_words
 from lresnet_utils.tuning.search import WORTH_IT
@@ -20,6 +28,7 @@ _OPTIONS = {
     "requests": translatable("Requests"),
     "pinning": translatable("Pinning"),
 }
+_JUDGED = {None: "not judged", True: "within", False: "outside"}
 CHOSEN_BY = translatable(
     "The measurement that chooses is the one shown, so the figures of what was chosen lean "
     "towards fast; the Performance page measures each build anew."
@@ -28,10 +37,15 @@ CHOSEN_BY = translatable(
 
 def builds(record: dict[str, Any]) -> None:
     """Show each build's options and versions, its time, size and hash."""
-    rows = [
-        {"target": name, "status": entry["status"]} | _build(entry)
-        for name, entry in record["targets"].items()
-    ]
+    rows = []
+    for name, entry in record["targets"].items():
+        row = {"target": name, "status": entry["status"]}
+        if entry.get("artefact") is not None:
+            row |= {
+                "options": _pairs(entry["artefact"]["options"]),
+                "versions": _pairs(entry["versions"]),
+            }
+        rows.append(row)
     columns = [
         Column("target", "Target"),
         Column("status", "Status", "", "status"),
@@ -44,6 +58,10 @@ def builds(record: dict[str, Any]) -> None:
         if entry.get("note"):
             note(tr("{name}: {value}", name=name, value=entry["note"]))
     build_times(record)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return tr(", ").join(f"{name} {recorded(str(v))}" for name, v in sorted(values.items()))
 
 
 @timings()
@@ -62,20 +80,6 @@ def build_times(record: dict[str, Any]) -> None:
     table(rows, columns, tr("The builds as made this time: timed once, so without interval"))
 
 
-def _build(entry: dict[str, Any]) -> dict[str, Any]:
-    artefact = entry.get("artefact")
-    if artefact is None:
-        return {}
-    return {
-        "options": _pairs(artefact["options"]),
-        "versions": _pairs(entry["versions"]),
-    }
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return tr(", ").join(f"{name} {recorded(str(v))}" for name, v in sorted(values.items()))
-
-
 def rewrites(record: dict[str, Any]) -> None:
     """Say which rewrites each target took, chart what each bought, and count operators."""
     searches = _searches(record, "graph")
@@ -87,37 +91,40 @@ def rewrites(record: dict[str, Any]) -> None:
     if not searches:
         say(tr("No target of this run has its graph chosen by measurement."))
     rewrite_times(record)
-    _operators(record["operators"])
+    counts = record["operators"]
+    if not counts:
+        return
+    every = {op for own in counts.values() for op in own}
+    most = {op: max(own.get(op, 0) for own in counts.values()) for op in every}
+    rows = [
+        {"operator": op} | {graph: own.get(op, 0) for graph, own in counts.items()}
+        for op in sorted(most, key=lambda op: (-most[op], op))
+    ]
+    rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
+    columns = [Column("operator", "Operator")]
+    columns += [Column(graph, recorded(graph), "nodes") for graph in counts]
+    table(rows, columns, tr("Operators before and after rewriting"))
+    say(
+        tr(
+            "Nodes of each operator in the simplified graph and in the one each target was built "
+            "from (int8: before it is quantised). Counts have no interval."
+        )
+    )
 
 
 @timings()
 def rewrite_times(record: dict[str, Any]) -> None:
     """Chart what each rewrite of the graph bought."""
-    searches = _searches(record, "graph")
-    for name, found in searches.items():
-        if found["steps"]:
-            steps = found["steps"]
-            show(RewriteDisplay(steps, name, record["batch_size"]))
-            say(
-                tr(
-                    "{name}: {found}, {steps}.",
-                    name=name,
-                    found=measured(found),
-                    steps=_repeats(steps),
-                )
-            )
-            for step in steps:
-                if step["failure"]:
-                    note(
-                        tr(
-                            "{name}, {rewrite}: not measured. {failure}",
-                            name=name,
-                            rewrite=step["rewrite"],
-                            failure=step["failure"],
-                        ),
-                        "warning",
-                    )
-    if any(found["steps"] for found in searches.values()):
+    timed = {name: f for name, f in _searches(record, "graph").items() if f["steps"]}
+    for name, found in timed.items():
+        steps = found["steps"]
+        show(RewriteDisplay(steps, name, record["batch_size"]))
+        say(_measured(name, found, steps))
+        for step in steps:
+            if step["failure"]:
+                text = tr("{name}, {rewrite}: not measured. {failure}", name=name, **step)
+                note(text, "warning")
+    if timed:
         say(
             tr(
                 "All graphs of a target were timed in turns on the same batch. A rewrite is "
@@ -128,44 +135,37 @@ def rewrite_times(record: dict[str, Any]) -> None:
         )
 
 
-def _searches(record: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
+def _searches(record: Mapping[str, Any], what: str) -> dict[str, dict[str, Any]]:
     """Return what was searched for each target, in the targets' order."""
     entries = ok_targets(record["targets"])
     return {name: entry[what] for name, entry in entries.items() if what in entry}
 
 
-def _repeats(rows: list[dict[str, Any]]) -> str:
+def _measured(name: str, found: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Say when a search was measured, and how often."""
     counts = sorted({row["throughput_ips"]["n"] for row in rows if row["throughput_ips"]})
-    return (
-        tr("{n} repeats each", n=join_words([str(n) for n in counts]))
-        if counts
-        else tr("without a rate")
-    )
+    steps = tr("without a rate")
+    if counts:
+        steps = tr("{n} repeats each", n=join_words([str(n) for n in counts]))
+    return tr("{name}: {found}, {steps}.", name=name, found=measured(found), steps=steps)
 
 
-def _operators(counts: dict[str, dict[str, int]]) -> None:
-    """Show nodes per operator, one column per graph."""
-    if not counts:
-        return
-    every = {op for own in counts.values() for op in own}
-    most = {op: max(own.get(op, 0) for own in counts.values()) for op in every}
-    names = sorted(most, key=lambda op: (-most[op], op))
-    rows = [
-        {"operator": op} | {graph: own.get(op, 0) for graph, own in counts.items()} for op in names
-    ]
-    rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
-    graphs = [Column(graph, recorded(graph), "nodes") for graph in counts]
-    table(
-        rows,
-        [Column("operator", "Operator"), *graphs],
-        tr("Operators before and after rewriting"),
-    )
-    say(
-        tr(
-            "Nodes of each operator in the simplified graph and in the one each target was built "
-            "from (int8: before it is quantised). Counts have no interval."
-        )
-    )
+def measured(search: Mapping[str, Any]) -> str:
+    """Say when a search was measured, and whether in this run.
+
+    Examples
+    --------
+    >>> measured({"measured_at": "2026-01-02T03:04:05+00:00", "reused": True})
+    'measured 2026-01-02 03:04 UTC, by an earlier search on this machine, and reused'
+    >>> measured({})
+    'not measured'
+    """
+    if not search.get("measured_at"):
+        return tr("not measured")
+    when = tr("measured {time} UTC", time=search["measured_at"][:16].replace("T", " "))
+    if not search["reused"]:
+        return when
+    return tr("{when}, by an earlier search on this machine, and reused", when=when)
 
 
 @timings()
@@ -173,7 +173,25 @@ def ways(record: dict[str, Any]) -> None:
     """Show the ways of running each build that were tried, and the one chosen."""
     searches = _searches(record, "running")
     for name, found in searches.items():
-        _ways_of(name, found, record["batch_size"])
+        candidates = found["candidates"]
+        rows = []
+        for row in candidates:
+            words = [tr("default")] if row is candidates[0] else []
+            words += [tr("chosen")] if row["chosen"] else []
+            rate = row["throughput_ips"] or {"refused": row["failure"]}
+            way = {"way": tr(", ").join(words) or tr("tried"), "ratio": row["ratio"]}
+            rows.append(way | {"throughput_ips": rate} | row["options"])
+        options = dict.fromkeys(option for row in candidates for option in row["options"])
+        columns = [
+            Column("way", "Way"),
+            *(Column(option, _OPTIONS.get(option, option)) for option in options),
+            Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
+            Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
+        ]
+        batch_size = record["batch_size"]
+        title = tr("{name} at batch size {batch_size}", name=name, batch_size=batch_size)
+        table(rows, columns, title)
+        say(_measured(name, found, candidates))
     if searches:
         say(
             tr(
@@ -188,78 +206,28 @@ def ways(record: dict[str, Any]) -> None:
         say(tr("No target of this run has more than one way of running, or none was searched."))
 
 
-def _ways_of(name: str, found: dict[str, Any], batch_size: int) -> None:
-    candidates = found["candidates"]
-    options = list(dict.fromkeys(option for row in candidates for option in row["options"]))
-    rows = [
-        {"way": _standing(row, candidates[0]), "ratio": row["ratio"]}
-        | {"throughput_ips": row["throughput_ips"] or {"refused": row["failure"]}}
-        | row["options"]
-        for row in candidates
-    ]
-    columns = [
-        Column("way", "Way"),
-        *(Column(option, _OPTIONS.get(option, option)) for option in options),
-        Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
-        Column("ratio", "Ratio", "to the default, 95 % interval", ".2f"),
-    ]
-    table(rows, columns, tr("{name} at batch size {batch_size}", name=name, batch_size=batch_size))
-    say(
-        tr(
-            "{name}: {found}, {steps}.",
-            name=name,
-            found=measured(found),
-            steps=_repeats(candidates),
-        )
-    )
-
-
-def _standing(row: dict[str, Any], default: dict[str, Any]) -> str:
-    words = [tr("default")] if row is default else []
-    words += [tr("chosen")] if row["chosen"] else []
-    return tr(", ").join(words) or tr("tried")
-
-
-# The part of the compile page about int8: what was tried, what it cost, what it bought.
-
-_JUDGED = {None: "not judged", True: "within", False: "outside"}
+# About int8: what was tried, what it cost, what it bought.
 
 
 def eight_bits(record: dict[str, Any]) -> None:
     """Show the int8 recipes tried for each target: accuracy against speed, and the one chosen."""
-    searches = _int8_searches(record)
+    searches = _searches(record, "int8")
     for name, found in searches.items():
         _calibration(name, found)
-        _budget(name, found)
-        judged = found["budget"]["points"] is not None
-        rows = [_recipe(number, entry, judged) for number, entry in enumerate(found["tried"], 1)]
-        columns = [
-            Column("number", "No."),
-            Column("title", "Recipe"),
-            *([
-                Column("loss", "Worst loss", "percentage points", ".2f"),
-                Column("p", "Least p", "McNemar", ".2g"),
-                Column("cosine", "Least cosine", "to fp32", ".4f"),
-                Column("budget", "Budget"),
-            ] if judged else []),
-        ]  # fmt: skip
-        table(rows, columns, tr("{name}, the recipes that were tried", name=name))
+        _recipes(name, found)
         _recipe_times(name, found)
-        _decisions(name, found)
-        _sensitivity(name, found)
+        if found["budget"]["points"] is not None:
+            _decisions(name, found)
+        if found["sensitivity"]:
+            _sensitivity(name, found)
     if not searches:
         say(tr("No int8 build is among this run's results."))
 
 
 def recipe_times(record: dict[str, Any]) -> None:
     """Show how fast each target's int8 recipes were."""
-    for name, found in _int8_searches(record).items():
+    for name, found in _searches(record, "int8").items():
         _recipe_times(name, found)
-
-
-def _int8_searches(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    entries = ok_targets(record["targets"])
-    return {name: entry["int8"] for name, entry in entries.items() if "int8" in entry}
 
 
 def _label(variant: str) -> str:
@@ -267,7 +235,8 @@ def _label(variant: str) -> str:
 
 
 def _calibration(name: str, found: Mapping[str, Any]) -> None:
-    used = found["calibration"]
+    """Say what the ranges come from, and by what a recipe is judged."""
+    used, budget = found["calibration"], found["budget"]
     shares = join_words([f"{n} {tr(_label(variant))}" for variant, n in used["variants"].items()])
     labels = (
         tr("Labels were used.") if used["labels_used"] else tr("No label and no pair was read.")
@@ -283,10 +252,6 @@ def _calibration(name: str, found: Mapping[str, Any]) -> None:
             labels=labels,
         )
     )
-
-
-def _budget(name: str, found: Mapping[str, Any]) -> None:
-    budget = found["budget"]
     if budget["points"] is None:
         note(
             tr(
@@ -298,7 +263,6 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
             "warning",
         )
         return
-    variants = join_words([tr(_label(variant)) for variant in budget["variants"]])
     say(
         tr(
             "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
@@ -309,10 +273,35 @@ def _budget(name: str, found: Mapping[str, Any]) -> None:
             compared_with=budget["compared_with"],
             n_pairs=fmt_count(budget["n_pairs"]),
             n_images=fmt_count(budget["n_images"]),
-            variants=variants,
+            variants=join_words([tr(_label(variant)) for variant in budget["variants"]]),
             points=budget["points"],
         )
     )
+
+
+def _recipes(name: str, found: Mapping[str, Any]) -> None:
+    """Show what each recipe costs, where it was judged."""
+    judged = found["budget"]["points"] is not None
+    columns = [Column("number", "No."), Column("title", "Recipe")]
+    if judged:
+        columns += [
+            Column("loss", "Worst loss", "percentage points", ".2f"),
+            Column("p", "Least p", "McNemar", ".2g"),
+            Column("cosine", "Least cosine", "to fp32", ".4f"),
+            Column("budget", "Budget"),
+        ]
+    rows = []
+    for number, entry in enumerate(found["tried"], 1):
+        row = {"number": _number(number, entry), "title": entry["title"]}
+        if judged:
+            row |= {
+                "loss": entry["worst_loss_points"] + 0.0,
+                "p": entry["worst_p"],
+                "cosine": min(variant["min_cosine"] for variant in entry["variants"].values()),
+                "budget": _JUDGED[entry["within_budget"]],
+            }
+        rows.append(row)
+    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
 
 
 @timings()
@@ -353,22 +342,8 @@ def _number(number: int, entry: Mapping[str, Any]) -> str:
     return tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}"
 
 
-def _recipe(number: int, entry: Mapping[str, Any], judged: bool) -> dict[str, Any]:
-    row = {"number": _number(number, entry), "title": entry["title"]}
-    if not judged:
-        return row
-    return row | {
-        "loss": entry["worst_loss_points"] + 0.0,
-        "p": entry["worst_p"],
-        "cosine": min(variant["min_cosine"] for variant in entry["variants"].values()),
-        "budget": _JUDGED[entry["within_budget"]],
-    }
-
-
 def _decisions(name: str, found: Mapping[str, Any]) -> None:
     """Show every recipe's decisions on every variant beside the fp32 build's."""
-    if found["budget"]["points"] is None:
-        return
     rows = [
         {"recipe": f"{number}", "variant": _label(variant)} | numbers
         for number, entry in enumerate(found["tried"], 1)
@@ -395,21 +370,16 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
 
 
 def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
-    ranked = found["sensitivity"]
-    if not ranked:
-        return
+    """Show which layers suffer most, and which of them were kept."""
     kept = set(found["recipe"]["kept"])
-    rows = [row | {"kept": row["node"] in kept} for row in ranked]
+    rows = [row | {"kept": row["node"] in kept} for row in found["sensitivity"]]
     columns = [
         Column("node", "Layer"),
         Column("mean_distance", "Embedding moves", "mean squared L2"),
         Column("kept", tr("Kept in {rest}", rest=found["recipe"]["rest"])),
     ]
-    table(
-        rows,
-        columns,
-        tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows)),
-    )
+    caption = tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows))
+    table(rows, columns, caption)
     say(
         tr(
             "One layer quantised at a time, on {batch_size} calibration faces: one pass that "

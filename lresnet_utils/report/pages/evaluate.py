@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from lresnet_utils.ledger.custody import chain as chain_of
+from lresnet_utils.ledger.custody import gather, name_of
 from lresnet_utils.report.charts.builds import PairSheetDisplay, ParityDisplay
+from lresnet_utils.report.charts.display import ends_of, write_figures
 from lresnet_utils.report.charts.recognition import (
     DetDisplay,
     FoldDisplay,
@@ -17,13 +21,30 @@ from lresnet_utils.report.charts.recognition import (
     ThresholdExplorer,
     threshold_explorer,
 )
-from lresnet_utils.report.pages.common import judged_targets, note_problems, ok_targets, verdict
-from lresnet_utils.report.show import Column, note, say, show, table, write_figures
+from lresnet_utils.report.show import (
+    Column,
+    Entries,
+    chain,
+    note,
+    note_problems,
+    ok_targets,
+    say,
+    show,
+    table,
+)
+from lresnet_utils.results import CLEAN, OK
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import Evaluation, input_name
-from lresnet_utils.text.language import tr
-from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_points, join_words
-from lresnet_utils.verify.curves import error_rates
+from lresnet_utils.text.language import tr, translatable
+from lresnet_utils.text.numbers import (
+    fmt_count,
+    fmt_interval,
+    fmt_number,
+    fmt_percent,
+    fmt_points,
+    join_words,
+)
+from lresnet_utils.verify.curves import Roc, error_rates
 from lresnet_utils.verify.protocol import guide_thresholds
 from lresnet_utils.verify.scores import worst_pairs
 from lresnet_utils.verify.uncertainty import Band
@@ -32,9 +53,15 @@ from lresnet_utils.verify.uncertainty import Band
 FEW_PEOPLE = 10
 
 
+def judged_targets(evaluation: Evaluation) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the targets whose accuracy was evaluated, in order."""
+    entries = ok_targets(evaluation.record["targets"])
+    return {name: entry for name, entry in entries.items() if entry["accuracy"] is not None}
+
+
 def accuracy(evaluation: Evaluation) -> None:
-    """Show the guide's two numbers per target, with intervals, or why there are none."""
-    record = evaluation.record
+    """Show the guide's two numbers per target, with intervals, or why there are none; the gates."""
+    record, judged = evaluation.record, judged_targets(evaluation)
     if not record["trained"]:
         note(
             tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
@@ -50,7 +77,7 @@ def accuracy(evaluation: Evaluation) -> None:
             "effect": entry["accuracy"].get("design_effect"),
             "eer": entry["eer"],
         }
-        for name, entry in judged_targets(evaluation.record["targets"]).items()
+        for name, entry in judged.items()
     ]
     columns = [
         Column("target", "Target"),
@@ -62,11 +89,8 @@ def accuracy(evaluation: Evaluation) -> None:
         Column("eer", "EER", "", fmt_percent),
     ]
     if rows:
-        table(
-            rows,
-            columns,
-            tr("Accuracy by the guide's protocol, {folds} folds", folds=record["folds"]),
-        )
+        caption = tr("Accuracy by the guide's protocol, {folds} folds", folds=record["folds"])
+        table(rows, columns, caption)
         if any(row["threshold"].get("low") is None for row in rows):
             say(
                 tr(
@@ -74,49 +98,13 @@ def accuracy(evaluation: Evaluation) -> None:
                     "classes hardly overlap, and other thresholds would do as well."
                 )
             )
-        say(
-            _about_intervals(
-                next(iter(judged_targets(evaluation.record["targets"]).values()))["accuracy"]
-            )
-        )
+        say(_about_intervals(rows[0]["accuracy"]))
         _exact(rows)
     note_problems(record["targets"])
-
-
-def _exact(rows: list[dict[str, Any]]) -> None:
-    """Say what thresholds between the distances give, where the guide's grid is too coarse."""
-    for row in rows:
-        exact = row["accuracy"]["exact"]
-        if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
-            text = tr(
-                "{target}: the guide's steps of 0.01 are too coarse for these distances, half of "
-                "which lie within {steps} steps. Thresholds between the distances give {accuracy}, "
-                "{wrong} pairs wrong (McNemar's exact p = {p}); the best over all pairs is "
-                "{threshold}.",
-                target=row["target"],
-                steps=fmt_number(exact["steps"]),
-                accuracy=fmt_interval(
-                    *(exact[key] for key in ("value", "low", "high")), fmt_percent
-                ),
-                wrong=_wrong(exact),
-                p=fmt_number(exact["mcnemar_p"], 2),
-                threshold=fmt_number(exact["threshold"], 4),
-            )
-            note(text, "warning")
-
-
-def _wrong(accuracy: dict) -> str:
-    """Say how many pairs are wrong, on one line."""
-    text = tr("{n} of {total}", n=accuracy["errors"], total=accuracy["n"])
-    return text.replace(" ", "\u00a0")
-
-
-def gates(evaluation: Evaluation) -> None:
-    """Show whether each target passes the guide's rule and the stricter paired one, and why."""
     rows = [
         {"target": name, "gate": gate["name"], "verdict": verdict(gate)}
         | {"basis": gate["evidence"] or gate["reason"]}
-        for name, entry in ok_targets(evaluation.record["targets"]).items()
+        for name, entry in ok_targets(record["targets"]).items()
         for gate in entry["gates"]
     ]
     columns = [
@@ -133,16 +121,78 @@ def gates(evaluation: Evaluation) -> None:
         table(rows, columns, caption)
 
 
+def _about_intervals(accuracy: dict) -> str:
+    naive = accuracy["naive"]
+    plain = tr("{low} to {high}", low=fmt_percent(naive["low"]), high=fmt_percent(naive["high"]))
+    if "people" not in accuracy:
+        return tr("The interval is {interval}.", interval=accuracy["interval"])
+    text = tr(
+        "Intervals: {interval}; pairs that share a person are not independent, and the "
+        "design effect is the variance over that of independent pairs. Taken as independent, "
+        "the first target's accuracy would get {plain} (Wilson).",
+        interval=accuracy["interval"],
+        plain=plain,
+    )
+    if accuracy["people_wrong"] < FEW_PEOPLE:
+        text += tr(
+            " People in wrong pairs: {few}. That is too few to see how errors gather on people, "
+            "so the interval may be too narrow.",
+            few=accuracy["people_wrong"],
+        )
+    return text
+
+
+def _exact(rows: list[dict[str, Any]]) -> None:
+    """Say what thresholds between the distances give, where the guide's grid is too coarse."""
+    for row in rows:
+        exact = row["accuracy"]["exact"]
+        if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
+            text = tr(
+                "{target}: the guide's steps of 0.01 are too coarse for these distances, half of "
+                "which lie within {steps} steps. Thresholds between the distances give {accuracy}, "
+                "{wrong} pairs wrong (McNemar's exact p = {p}); the best over all pairs is "
+                "{threshold}.",
+                target=row["target"],
+                steps=fmt_number(exact["steps"]),
+                accuracy=fmt_interval(*ends_of(exact), fmt_percent),
+                wrong=_wrong(exact),
+                p=fmt_number(exact["mcnemar_p"], 2),
+                threshold=fmt_number(exact["threshold"], 4),
+            )
+            note(text, "warning")
+
+
+def _wrong(accuracy: dict) -> str:
+    """Say how many pairs are wrong, on one line."""
+    text = tr("{n} of {total}", n=accuracy["errors"], total=accuracy["n"])
+    return text.replace(" ", "\u00a0")
+
+
+def verdict(gate: Mapping[str, Any]) -> str:
+    """Return a gate's verdict in a word, in English; it is put into the language when shown.
+
+    Examples
+    --------
+    >>> verdict({"passed": None}), verdict({"passed": True})
+    ('not judged', 'passed')
+    """
+    return {None: "not judged", True: "passed", False: "failed"}[gate["passed"]]
+
+
 def figures(evaluation: Evaluation, run: RunFolder) -> None:
     """Write the charts of the clean set as SVG files and say where they and the scores are."""
-    curves = _curves(evaluation)
-    if not curves:
+    found, band = _curves(evaluation)
+    if not found:
         return
-    band = _band(evaluation)
     batch = run.batch(evaluation.record["batch_size"])
-    displays = {"roc": RocDisplay.from_rocs(curves, band)}
-    displays |= {"det": DetDisplay.from_rocs(curves, band), "folds": _folds(evaluation)}
-    displays |= dict(zip(("threshold", "distances"), _threshold(evaluation), strict=True))
+    rates, distances = _threshold(evaluation)
+    displays = {
+        "roc": RocDisplay.from_rocs(found, band),
+        "det": DetDisplay.from_rocs(found, band),
+        "folds": _folds(evaluation),
+        "threshold": rates,
+        "distances": distances,
+    }
     paths = write_figures(batch / "figures", displays)
     names = join_words([path.name for path in paths])
     say(
@@ -156,17 +206,111 @@ def figures(evaluation: Evaluation, run: RunFolder) -> None:
     )
 
 
-def roc(evaluation: Evaluation) -> None:
-    """Chart every target's ROC and DET, with the first one's band."""
-    curves = _curves(evaluation)
-    if curves:
-        show(RocDisplay.from_rocs(curves, _band(evaluation)))
-        show(DetDisplay.from_rocs(curves, _band(evaluation)))
+def curves(evaluation: Evaluation) -> None:
+    """Chart every target's ROC and DET, with the first one's band, and show rates at points."""
+    found, band = _curves(evaluation)
+    if found:
+        show(RocDisplay.from_rocs(found, band))
+        show(DetDisplay.from_rocs(found, band))
+    operating_points(evaluation)
+    costs(evaluation)
+    every_pair(evaluation)
+
+
+def operating_points(evaluation: Evaluation) -> None:
+    """Show the true accept rate at each false accept rate, or why it cannot be given."""
+    rows = [
+        {
+            "target": name,
+            "far": point["far"],
+            "tar": point if "refused" in point else point | {"value": point["tar"]},
+            "achieved": point.get("achieved_far"),
+            "threshold": point.get("threshold"),
+        }
+        for name, entry in judged_targets(evaluation).items()
+        for point in entry["tar_at_far"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
+        Column("tar", "TAR", "95 % interval", fmt_percent),
+        Column("achieved", "FAR reached", "", lambda far: f"{far:.2g}"),
+        Column("threshold", "Threshold", "squared L2", ".4f"),
+    ]
+    if rows:
+        table(rows, columns, tr("True accept rate at a false accept rate (TAR@FAR)"))
+        fold = next(iter(judged_targets(evaluation).values()))["fold_resolution"]
+        text = tr(
+            "A TAR without an interval rests on so few impostor pairs that the true threshold "
+            "may lie below all of them. The smallest fold has {n_impostor} impostor pairs",
+            n_impostor=fold["n_impostor"],
+        )
+        if fold["far"]:
+            text += tr(" and resolves no FAR below {far:.2g}", far=fold["far"])
+        say(text + tr(", so no TAR is given per fold."))
+
+
+def costs(evaluation: Evaluation) -> None:
+    """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
+    rows = [
+        {"target": name, "auc": entry["auc"], "separation": entry["decidability"]} | cost
+        for name, entry in judged_targets(evaluation).items()
+        for cost in entry["minimum_cost"]
+    ]
+    columns = [
+        Column("target", "Target"),
+        Column("auc", "AUC", "95 % interval", ".4f"),
+        Column("separation", "d′", "", ".2f"),
+        Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
+        Column("value", "Least cost", "1: without looking", ".4f"),
+        Column("threshold", "at threshold", "squared L2", ".4f"),
+        Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
+        Column("fnmr", "FNMR there", "", fmt_percent),
+    ]
+    if rows:
+        caption = tr("AUC, d′, and the least cost when a miss and a false accept cost the same")
+        table(rows, columns, caption)
+        say(
+            tr(
+                "The cost has no interval: its threshold is the best one for these very pairs, "
+                "so it is a lower bound. d′ only describes these scores."
+            )
+        )
+
+
+def every_pair(evaluation: Evaluation) -> None:
+    """Show the rates over every pair of images, where the set asks for them."""
+    targets = judged_targets(evaluation)
+    found = {name: entry["every_pair"] for name, entry in targets.items() if entry["every_pair"]}
+    if not found:
+        return
+    rows = [
+        {"target": name, "eer": own["eer"]["value"], "far": point["far"]}
+        | {"tar": point.get("tar", point), "achieved": point.get("achieved_far")}
+        for name, own in found.items()
+        for point in own["tar_at_far"]
+    ]
+    first = next(iter(found.values()))
+    columns = [
+        Column("target", "Target"),
+        Column("eer", "EER", "", fmt_percent),
+        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
+        Column("tar", "TAR", "", fmt_percent),
+        Column("achieved", "FAR reached", "", lambda far: f"{far:.2g}"),
+    ]
+    caption = tr(
+        "Every pair of {images} images: {genuine} genuine, {impostor} impostor",
+        images=fmt_count(first["n_images"]),
+        genuine=fmt_count(first["n_genuine"]),
+        impostor=fmt_count(first["n_impostor"]),
+    )
+    table(rows, columns, caption)
+    say(tr("Interval: {why}.", why=first["eer"]["interval_reason"]))
 
 
 def folds(evaluation: Evaluation) -> None:
     """Chart accuracy and threshold of every fold."""
-    if judged_targets(evaluation.record["targets"]):
+    if judged_targets(evaluation):
         show(_folds(evaluation))
 
 
@@ -177,17 +321,16 @@ def threshold(evaluation: Evaluation) -> None:
             show(display)
 
 
-def _curves(evaluation: Evaluation) -> dict:
-    return {name: s.curve for name, s in evaluation.clean().items() if s.curve is not None}
-
-
-def _band(evaluation: Evaluation) -> Band | None:
-    first = evaluation.clean()[next(iter(_curves(evaluation)))]
-    return first.intervals and first.intervals.band
+def _curves(evaluation: Evaluation) -> tuple[dict[str, Roc], Band | None]:
+    """Return the curve of every target that has one, and the band of the first."""
+    scored = {name: s for name, s in evaluation.clean().items() if s.curve is not None}
+    first = next(iter(scored.values()), None)
+    band = first and first.intervals and first.intervals.band
+    return {name: s.curve for name, s in scored.items()}, band
 
 
 def _folds(evaluation: Evaluation) -> FoldDisplay:
-    judged = judged_targets(evaluation.record["targets"])
+    judged = judged_targets(evaluation)
     return FoldDisplay(
         {n: np.array(e["accuracy"]["folds"]) for n, e in judged.items()},
         {n: np.array(e["threshold"]["folds"]) for n, e in judged.items()},
@@ -204,30 +347,6 @@ def _threshold(evaluation: Evaluation) -> tuple[ThresholdDisplay, ScoreHistogram
     return (
         ThresholdDisplay(grid, *rates, chosen=chosen, target=name),
         ScoreHistogramDisplay(scored.distances, same, chosen, target=name),
-    )
-
-
-def _about_intervals(accuracy: dict) -> str:
-    naive = accuracy["naive"]
-    plain = tr("{low} to {high}", low=fmt_percent(naive["low"]), high=fmt_percent(naive["high"]))
-    if "people" not in accuracy:
-        return tr("The interval is {interval}.", interval=accuracy["interval"])
-    text = tr(
-        "Intervals: {interval}; pairs that share a person are not independent, and the "
-        "design effect is the variance over that of independent pairs. Taken as independent, "
-        "the first target's accuracy would get {plain} (Wilson).",
-        interval=accuracy["interval"],
-        plain=plain,
-    )
-    few = accuracy["people_wrong"]
-    return text + (
-        tr(
-            " People in wrong pairs: {few}. That is too few to see how errors gather on people, "
-            "so the interval may be too narrow.",
-            few=few,
-        )
-        if few < FEW_PEOPLE
-        else ""
     )
 
 
@@ -253,41 +372,34 @@ def hardest_pairs(evaluation: Evaluation, count: int = 4) -> None:
     )
 
 
-def hardest_roc(evaluation: Evaluation) -> None:
-    """Chart the ROC on the variant with the lowest accuracy, where differences can show."""
-    reference = _shown(evaluation)
+def robustness(evaluation: Evaluation) -> None:
+    """Chart accuracy on the degraded variants, and the ROC on the hardest of them."""
+    labels, reference = evaluation.faces.labels(), _shown(evaluation)
+    display = RobustnessDisplay.from_entries(judged_targets(evaluation), labels)
+    if len(display.variants) > 1:
+        show(display)
+    elif display.rows:
+        say(tr("The degraded variants are evaluated at the largest batch size of a run."))
     variants = {v: s for (t, v), s in evaluation.scored.items() if t == reference}
     if len(variants) < 2:
         return
+    # The variant with the lowest accuracy is where differences can show.
     hardest = min(variants, key=lambda v: variants[v].protocol.mean_accuracy)
-    curves = {
+    found = {
         target: s.curve
         for (target, variant), s in evaluation.scored.items()
         if variant == hardest and s.curve is not None
     }
-    first = evaluation.scored[next(iter(curves)), hardest].intervals
-    display = RocDisplay.from_rocs(curves, first and first.band)
+    first = evaluation.scored[next(iter(found)), hardest].intervals
+    hardest_roc(RocDisplay.from_rocs(found, first and first.band), labels[hardest])
+
+
+def hardest_roc(display: RocDisplay, images: str) -> None:
+    """Show the ROC on the images that cost most accuracy."""
     words = tr(
-        "ROC on the hardest images ({images}). {reading}",
-        images=evaluation.faces.labels()[hardest],
-        reading=display.reading,
+        "ROC on the hardest images ({images}). {reading}", images=images, reading=display.reading
     )
     show(display, caption=words)
-
-
-def robustness(evaluation: Evaluation) -> None:
-    """Chart accuracy on the degraded variants, where this batch size has them."""
-    rows = [
-        {"target": name, "variant": variant}
-        | {"accuracy": numbers["accuracy"]["value"]}
-        | {end: numbers["accuracy"][end] for end in ("low", "high")}
-        for name, entry in judged_targets(evaluation.record["targets"]).items()
-        for variant, numbers in entry["variants"].items()
-    ]
-    if len({row["variant"] for row in rows}) > 1:
-        show(RobustnessDisplay(rows, labels=evaluation.faces.labels()))
-    elif rows:
-        say(tr("The degraded variants are evaluated at the largest batch size of a run."))
 
 
 def parity(evaluation: Evaluation) -> None:
@@ -383,22 +495,16 @@ def _inputs(test: dict[str, Any] | None) -> None:
         target=test["target"],
     )
     table(rows, columns, title)
-    d = test["difference"]
-    points = fmt_interval(d["value"], d["low"], d["high"], fmt_points)
     if test["right"] == "other":
+        points = fmt_interval(*ends_of(test["difference"]), fmt_points)
         text = tr(
             "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
             points=points,
-            **{key: test[key] for key in ("best", "used", "set_to")},
+            **test,
         )
         note(text, "warning")
     else:
-        say(
-            tr(
-                "No other way is better than {used}, as far as the sample can tell.",
-                used=test["used"],
-            )
-        )
+        say(tr("No other way is better than {used}, as far as the sample can tell.", **test))
 
 
 def sentence(test: dict[str, Any]) -> str:
@@ -411,12 +517,11 @@ def sentence(test: dict[str, Any]) -> str:
     >>> sentence(test | {"right": "used"})
     'The network was trained on RGB, as set: BGR changes accuracy by −2.10 points [−3.00, −1.20].'
     """
-    d = test["difference"]
-    points = [f"{100 * d[key]:+.2f}".replace("-", "−") for key in ("value", "low", "high")]
+    points = [f"{100 * end:+.2f}".replace("-", "−") for end in ends_of(test["difference"])]
     words = {
         "used": test["used_order"].upper(),
         "other": test["other_order"].upper(),
-        "points": f"{points[0]}",
+        "points": points[0],
         "span": f"[{points[1]}, {points[2]}]",
     }
     if test["right"] is None:
@@ -442,75 +547,11 @@ def sentence(test: dict[str, Any]) -> str:
 # The evaluate page's points: rates at single thresholds, failures, and the set itself.
 
 
-def operating_points(evaluation: Evaluation) -> None:
-    """Show the true accept rate at each false accept rate, or why it cannot be given."""
-    rows = [
-        {
-            "target": name,
-            "far": point["far"],
-            "tar": {"refused": point["refused"]}
-            if "refused" in point
-            else {"value": point["tar"], "low": point["low"], "high": point["high"]},
-            "achieved": point.get("achieved_far"),
-            "threshold": point.get("threshold"),
-        }
-        for name, entry in judged_targets(evaluation.record["targets"]).items()
-        for point in entry["tar_at_far"]
-    ]
-    columns = [
-        Column("target", "Target"),
-        Column("far", "FAR at most", "", lambda far: f"{far:g}"),
-        Column("tar", "TAR", "95 % interval", fmt_percent),
-        Column("achieved", "FAR reached", "", lambda far: f"{far:.2g}"),
-        Column("threshold", "Threshold", "squared L2", ".4f"),
-    ]
-    if rows:
-        table(rows, columns, tr("True accept rate at a false accept rate (TAR@FAR)"))
-        fold = next(iter(judged_targets(evaluation.record["targets"]).values()))["fold_resolution"]
-        say(
-            tr(
-                "A TAR without an interval rests on so few impostor pairs that the true threshold "
-                "may lie below all of them. The smallest fold has {n_impostor} impostor pairs",
-                n_impostor=fold["n_impostor"],
-            )
-            + (tr(" and resolves no FAR below {far:.2g}", far=fold["far"]) if fold["far"] else "")
-            + tr(", so no TAR is given per fold.")
-        )
-
-
-def costs(evaluation: Evaluation) -> None:
-    """Show the least detection cost for stated shares of genuine attempts, and d-prime."""
-    rows = [
-        {"target": name, "auc": entry["auc"], "separation": entry["decidability"]} | cost
-        for name, entry in judged_targets(evaluation.record["targets"]).items()
-        for cost in entry["minimum_cost"]
-    ]
-    columns = [
-        Column("target", "Target"),
-        Column("auc", "AUC", "95 % interval", ".4f"),
-        Column("separation", "d′", "", ".2f"),
-        Column("prior", "Genuine attempts", "share", lambda share: f"{share:g}"),
-        Column("value", "Least cost", "1: without looking", ".4f"),
-        Column("threshold", "at threshold", "squared L2", ".4f"),
-        Column("fmr", "FMR there", "", lambda rate: fmt_percent(rate, 3)),
-        Column("fnmr", "FNMR there", "", fmt_percent),
-    ]
-    if rows:
-        caption = tr("AUC, d′, and the least cost when a miss and a false accept cost the same")
-        table(rows, columns, caption)
-        say(
-            tr(
-                "The cost has no interval: its threshold is the best one for these very pairs, "
-                "so it is a lower bound. d′ only describes these scores."
-            )
-        )
-
-
 def transfer(evaluation: Evaluation) -> None:
     """Show what thresholds that were fixed beforehand do on these pairs."""
     rows = [
-        {"target": name} | ({"accuracy": given} if "refused" in given else {}) | given
-        for name, entry in judged_targets(evaluation.record["targets"]).items()
+        {"target": name, "accuracy": given} | given
+        for name, entry in judged_targets(evaluation).items()
         for given in entry["fixed_thresholds"]
     ]
     columns = [
@@ -523,13 +564,13 @@ def transfer(evaluation: Evaluation) -> None:
     ]
     if rows:
         table(rows, columns, tr("At a threshold that these pairs had no part in choosing"))
-    elif judged_targets(evaluation.record["targets"]):
+    elif judged_targets(evaluation):
         say(tr("No threshold was fixed beforehand (fixed_thresholds), so none is judged here."))
 
 
 def failures(evaluation: Evaluation) -> None:
     """Show the images that gave no embedding, and the error rates that count them."""
-    judged = judged_targets(evaluation.record["targets"])
+    judged = judged_targets(evaluation)
     rows = [{"target": name} | entry["failures"] for name, entry in judged.items()]
     columns = [
         Column("target", "Target"),
@@ -545,34 +586,153 @@ def failures(evaluation: Evaluation) -> None:
         return
     table(rows, columns, tr("Failures to acquire and generalised rates, ISO/IEC 19795-1"))
     lost = [
-        {
-            "target": name,
-            "image": tr("image {image}", image=image["image"]),
-            "reason": image["reason"],
-        }
-        | {"pairs": len(image["pairs"])}
+        {"target": name, "image": tr("image {image}", image=image["image"])}
+        | {"reason": image["reason"], "pairs": len(image["pairs"])}
         for name, entry in judged.items()
         for image in entry["failures"]["images"][:20]
     ]
+    columns = [
+        Column("target", "Target"),
+        Column("image", "Image"),
+        Column("reason", "Why"),
+        Column("pairs", "Pairs lost"),
+    ]
+    listed = tr("Every image was embedded.")
     if lost:
-        columns = [Column("target", "Target"), Column("image", "Image"), Column("reason", "Why")]
-        table(lost, [*columns, Column("pairs", "Pairs lost")], tr("Images without an embedding"))
-    say(
-        tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ")
-        + (
-            tr("At most 20 images are listed per target.")
-            if lost
-            else tr("Every image was embedded.")
-        )
-    )
+        table(lost, columns, tr("Images without an embedding"))
+        listed = tr("At most 20 images are listed per target.")
+    say(tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ") + listed)
+
+
+_ODDITIES = (
+    Column("finding", "Question"),
+    Column("evidence", "Found"),
+    Column("consequence", "Consequence"),
+)
 
 
 def set_health(evaluation: Evaluation) -> None:
     """Show what is odd about the pairs, and what that does to the numbers."""
-    columns = [
-        Column("finding", "Question"),
-        Column("evidence", "Found"),
-        Column("consequence", "Consequence"),
-    ]
     if evaluation.record["set_health"]:
-        table(evaluation.record["set_health"], columns, tr("The set of pairs itself"))
+        table(evaluation.record["set_health"], _ODDITIES, tr("The set of pairs itself"))
+
+
+# What others published, and further sets.
+
+
+def published(evaluation: Evaluation) -> None:
+    """Say how each published accuracy of this network and set compares with the measured one."""
+    rows = say_published(judged_targets(evaluation))
+    if not rows:
+        say(tr("Nothing published is known of this network on these sets."))
+        return
+    sources = dict.fromkeys(f"{r['network']} ({r['trained_on']}): {r['source']}" for r in rows)
+    say(
+        tr(
+            "Published figures were not measured here and belong to the weights of their authors, "
+            "with the training set in brackets. {sources}.",
+            sources="; ".join(sources),
+        )
+    )
+
+
+def further_sets(evaluation: Evaluation) -> None:
+    """Show accuracy, errors and agreement on every further set."""
+    known = evaluation.record["sets"]
+    if not known:
+        say(tr("No further set here; they are evaluated at the largest batch size of a run."))
+        return
+    targets = judged_targets(evaluation)
+    table(list(set_rows(targets, known)), SET_COLUMNS, tr("Further sets"))
+    for name, entry in targets.items():
+        note_problems({f"{name}, {known[key]['name']},": own for key, own in entry["sets"].items()})
+    odd = [
+        {"set": about["name"]} | finding
+        for about in known.values()
+        for finding in about["set_health"]
+        if not finding["harmless"]
+    ]
+    if odd:
+        table(odd, [Column("set", "Set"), *_ODDITIES], tr("What is odd about these sets"))
+
+
+def say_published(entries: Entries) -> list[dict[str, Any]]:
+    """Say how what others published on the sets of a run compares; return what they published."""
+    found = [
+        (target, row)
+        for target, entry in entries.items()
+        for own in (entry, *(e for e in entry["sets"].values() if e["status"] == OK))
+        for row in own["published"]
+    ]
+    for target, row in found:
+        what = {"target": target, "network": row["network"], "name": row["set"]}
+        what["published"] = fmt_percent(row["published"])
+        if "refused" in row:
+            text = translatable(
+                "{target}: {network} on {name}, published {published}; not compared, as {refused}."
+            )
+            what["refused"] = row["refused"]
+        else:
+            inside = translatable(
+                "{target}: {network} on {name}, published {published}, measured {measured} "
+                "[{low}, {high}], n = {n} pairs; the published value lies inside the 95 % interval."
+            )
+            outside = translatable(
+                "{target}: {network} on {name}, published {published}, measured {measured} [{low}, "
+                "{high}], n = {n} pairs; the published value lies outside the 95 % interval."
+            )
+            text = inside if row["inside"] else outside
+            what |= {end: fmt_percent(row[end]) for end in ("measured", "low", "high")}
+            what["n"] = fmt_count(row["n"])
+        say(tr(text, **what))
+    return [row for _, row in found]
+
+
+def set_rows(entries: Entries, known: Entries) -> Iterator[dict[str, Any]]:
+    """Return what was found on every further set, target by target, for :data:`SET_COLUMNS`."""
+    for target, entry in entries.items():
+        for key, own in entry["sets"].items():
+            row = {"target": target, "set": known[key]["name"]}
+            if own["status"] != OK:
+                yield row | {"accuracy": {"refused": own["reason"]}}
+                continue
+            accuracy = own["accuracy"]
+            yield row | {
+                "accuracy": accuracy,
+                "errors": f"{accuracy['errors']}\u00a0/\u00a0{accuracy['n']}",
+                "threshold": own["threshold"],
+                "eer": own["eer"],
+                "flipped": own["parity"].get("flipped_pairs"),
+                "failed": own["failures"]["n_failed_images"],
+            }
+
+
+SET_COLUMNS = (
+    Column("target", "Target"),
+    Column("set", "Set"),
+    Column("accuracy", "Accuracy", "mean of folds, 95 %", fmt_percent),
+    Column("errors", "Wrong pairs"),
+    Column("threshold", "Best threshold", "mean of folds", ".3f"),
+    Column("eer", "EER", "", fmt_percent),
+    Column("flipped", "Pairs that changed sides"),
+    Column("failed", "Failures to acquire"),
+)
+
+
+# The chain of custody.
+
+
+def chains(evaluation: Evaluation, run: RunFolder) -> None:
+    """Show, for every target, each file on the way from checkpoint and faces to its scores."""
+    batch_size = evaluation.record["batch_size"]
+    links = gather(run, [batch_size])
+    for target in judged_targets(evaluation):
+        scores = name_of(run, run.scores(batch_size, target, CLEAN))
+        label = tr("{target}, from the checkpoint to the scores", target=target)
+        chain(label, chain_of(links, scores))
+    say(
+        tr(
+            "Each hash was taken when the file was written. lresnet report RUN --check takes them "
+            "again and names every file that is no longer the one recorded."
+        )
+    )

@@ -5,14 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.charts.builds import OperatorDisplay, ParityDisplay
-from lresnet_utils.report.pages.common import WHAT, WHO, properties, short_hash
-from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.show import Column, note, properties, say, show, table
 from lresnet_utils.text.language import recorded, tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
 PARITY_LIMIT = 1e-5
 _SHOWN = 6
+_SCALES = {
+    "minus1_1": translatable("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
+    "centred_128": translatable("scaled as (x - 127.5)/128"),
+    "zero_1": translatable("scaled to [0, 1] as x/255"),
+    "raw": translatable("as they are, 0 to 255"),
+}
+QUANTISED = {
+    "weights and activations": translatable("weights and activations"),
+    "weights": translatable("weights alone"),
+}
+SAID_BY = {
+    "params": translatable("the params"),
+    "graph": translatable("the graph"),
+    "maker": translatable("the network's maker"),
+}
+
+
+def short_hash(digest: str) -> str:
+    """Return the start of a SHA-256, enough to tell files apart by eye.
+
+    Examples
+    --------
+    >>> short_hash("fb143eea07838aa532d1c95df5f69899")
+    'fb143eea0783'
+    """
+    return digest[:12]
 
 
 def network(record: dict[str, Any]) -> None:
@@ -27,40 +52,41 @@ def network(record: dict[str, Any]) -> None:
             )
         )
         return
-    size, order = pixels["size"], pixels["channel_order"].upper()
-    properties(
-        [
-            (tr("Architecture"), f"{net['architecture']} ({recorded(net['source'])})"),
-            (tr("Parameters"), fmt_count(net["n_parameters"])),
-            *_quantised(net.get("quantised")),
-            (tr("Embedding"), tr("{embedding_size} numbers", embedding_size=net["embedding_size"])),
-            (
-                tr("Weights"),
-                tr(
-                    "{weights}, SHA-256 {weights_sha256}",
-                    weights=net["weights"],
-                    weights_sha256=short_hash(net["weights_sha256"]),
-                ),
-            ),
-            (
-                tr("Input"),
-                tr(
-                    "{size} x {size} pixels, {order}, {scale}",
-                    size=size,
-                    order=order,
-                    scale=_SCALES[pixels["normalisation"]],
-                ),
-            ),
-            *_said_by(record.get("input_said_by")),
-        ],
-        tr("The exported network"),
+    embedding = tr("{embedding_size} numbers", embedding_size=net["embedding_size"])
+    weights = tr(
+        "{weights}, SHA-256 {weights_sha256}",
+        weights=net["weights"],
+        weights_sha256=short_hash(net["weights_sha256"]),
     )
+    told = tr(
+        "{size} x {size} pixels, {order}, {scale}",
+        size=pixels["size"],
+        order=pixels["channel_order"].upper(),
+        scale=_SCALES[pixels["normalisation"]],
+    )
+    rows = [
+        (tr("Architecture"), f"{net['architecture']} ({recorded(net['source'])})"),
+        (tr("Parameters"), fmt_count(net["n_parameters"])),
+        (tr("Embedding"), embedding),
+        (tr("Weights"), weights),
+        (tr("Input"), told),
+    ]
+    found, who = net.get("quantised"), record.get("input_said_by")
+    if found:
+        what, types = tr(QUANTISED[found["what"]]), ", ".join(found["types"])
+        text = tr("{what}, in {types}", what=what, types=types)
+        rows.insert(2, (tr("Already quantised"), text))
+    if who:
+        order, scale = (tr(SAID_BY[who[key]]) for key in ("channel_order", "normalisation"))
+        text = tr("order by {order}, scale by {scale}", order=order, scale=scale)
+        rows.append((tr("Input told by"), text))
+    properties(rows, tr("The exported network"))
     if "foreign" in record:
         _foreign(record["foreign"])
     # Name what else the weights file holds.
     names = net.get("ignored", [])
-    if len(names) > _SHOWN:
-        shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    if more > 0:
         say(
             tr(
                 "The file holds more than the network. Left out: {shown} and {more} others.",
@@ -69,7 +95,6 @@ def network(record: dict[str, Any]) -> None:
             )
         )
     elif names:
-        shown = ", ".join(names)
         say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
     if not net["trained"]:
         note(
@@ -81,57 +106,21 @@ def network(record: dict[str, Any]) -> None:
         )
 
 
-def _quantised(found: dict[str, Any] | None) -> list[tuple[str, str]]:
-    if not found:
-        return []
-    types = ", ".join(found["types"])
-    what = tr(WHAT[found["what"]])
-    return [(tr("Already quantised"), tr("{what}, in {types}", what=what, types=types))]
-
-
-def _said_by(who: dict[str, str] | None) -> list[tuple[str, str]]:
-    """Say who told order and scale of the pixels."""
-    if not who:
-        return []
-    order, scale = (tr(WHO[who[key]]) for key in ("channel_order", "normalisation"))
-    text = tr("order by {order}, scale by {scale}", order=order, scale=scale)
-    return [(tr("Input told by"), text)]
-
-
-_SCALES = {
-    "minus1_1": translatable("scaled to [-1, 1] as (x/255 - 0.5)/0.5"),
-    "centred_128": translatable("scaled as (x - 127.5)/128"),
-    "zero_1": translatable("scaled to [0, 1] as x/255"),
-    "raw": translatable("as they are, 0 to 255"),
-}
-
-
 def _foreign(foreign: dict[str, Any]) -> None:
     """Say what the given file is, what was changed in it, and how that was checked."""
-    told, batch = foreign["told"], foreign["batch"]
-    pixels = told["because"] if told["normalisation"] else translatable("as set in the params")
+    told, batch, output = foreign["told"], foreign["batch"], foreign["output"]
+    if foreign["length"] is not None:
+        output = tr("{output}, mean length {length:.3g}", output=output, length=foreign["length"])
+    written = tr("any") if batch is None else tr("{batch}, written into the file", batch=batch)
     changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
+    pixels = recorded(told["because"]) if told["normalisation"] else tr("as set in the params")
+    kind = f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}"
     properties(
         [
-            (
-                tr("Input"),
-                f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}",
-            ),
-            (
-                tr("Batch size"),
-                tr("any") if batch is None else tr("{batch}, written into the file", batch=batch),
-            ),
-            (
-                tr("Output"),
-                foreign["output"]
-                if foreign["length"] is None
-                else tr(
-                    "{output}, mean length {length:.3g}",
-                    output=foreign["output"],
-                    length=foreign["length"],
-                ),
-            ),
-            (tr("Pixels"), recorded(pixels) if told["normalisation"] else tr(pixels)),
+            (tr("Input"), kind),
+            (tr("Batch size"), written),
+            (tr("Output"), output),
+            (tr("Pixels"), pixels),
             (tr("Changed"), ", ".join(changes) or tr("nothing")),
         ],
         tr("The given graph"),
@@ -147,7 +136,7 @@ def _foreign(foreign: dict[str, Any]) -> None:
 
 
 def graphs(record: dict[str, Any]) -> None:
-    """Show both graphs' size and cost, and what the simplifier's own check found."""
+    """Show both graphs' size, cost and operators, and what the simplifier's own check found."""
     if record["onnx"] is None:
         return
     rows = [
@@ -164,31 +153,33 @@ def graphs(record: dict[str, Any]) -> None:
         Column("sha256", "SHA-256", "", short_hash),
     ]
     table(rows, columns, tr("The graphs: 1 multiply-add counts as 2 FLOP"))
-    check = record["simplify"]
     say(
         tr(
             "onnxsim took {nodes_before} nodes to {nodes_after}. On {checks} batches of random "
             "pixels the unit embeddings of the two graphs differ by at most "
             "{max_abs_difference:.1e}.",
-            nodes_before=check["nodes_before"],
-            nodes_after=check["nodes_after"],
-            checks=check["checks"],
-            max_abs_difference=check["max_abs_difference"],
+            **record["simplify"],
         )
     )
-
-
-def operators(record: dict[str, Any]) -> None:
-    """Chart the operators before and after simplification."""
-    if record["onnx"] is not None:
-        show(OperatorDisplay(record["onnx"]["operators"], record["simplified"]["operators"]))
+    show(OperatorDisplay(record["onnx"]["operators"], record["simplified"]["operators"]))
 
 
 def parity(record: dict[str, Any]) -> None:
     """Show how far the network, its graph and its simplified graph are apart on real faces."""
     if record["onnx"] is None:
         return
-    _embeddings(record.get("embeddings"))
+    found = record.get("embeddings")
+    if found:
+        alike = found["n_distinct"] <= 1 < found["n_images"]
+        if alike or found["n_not_finite"] or found["n_zero"]:
+            text = tr(
+                "Of {n_images} real faces {n_not_finite} give embeddings that are not finite, "
+                "{n_zero} give zeros only, and {n_distinct} embeddings differ.",
+                **found,
+            )
+            if found["layer"]:
+                text += " " + tr("It begins at {layer}.", layer=found["layer"])
+            note(text, "warning")
     if not record["parity"]:
         return
     rows = [row | {"pair": tr("{a} and {b}", a=row["a"], b=row["b"])} for row in record["parity"]]
@@ -213,21 +204,3 @@ def parity(record: dict[str, Any]) -> None:
     if not within and (record["network"].get("quantised") or {}).get("precision"):
         text += " " + tr("The kernels for integers round otherwise than its nodes one by one.")
     note(text, "info" if within else "warning")
-
-
-def _embeddings(found: dict[str, Any] | None) -> None:
-    """Warn where faces of the sample get no embedding of use, and say where that begins."""
-    if not found:
-        return
-    alike = found["n_distinct"] <= 1 < found["n_images"]
-    if not (alike or found["n_not_finite"] or found["n_zero"]):
-        return
-    counts = {key: value for key, value in found.items() if key != "layer"}
-    text = tr(
-        "Of {n_images} real faces {n_not_finite} give embeddings that are not finite, {n_zero} "
-        "give zeros only, and {n_distinct} embeddings differ.",
-        **counts,
-    )
-    if found["layer"]:
-        text += " " + tr("It begins at {layer}.", layer=found["layer"])
-    note(text, "warning")

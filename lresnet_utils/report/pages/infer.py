@@ -5,19 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from lresnet_utils.report.charts.throughput import StageDisplay
-from lresnet_utils.report.pages.common import note_problems, ok_targets
-from lresnet_utils.report.show import Column, note, say, show, table
-from lresnet_utils.report.timed import timings
+from lresnet_utils.report.show import (
+    Column,
+    note,
+    note_problems,
+    ok_targets,
+    say,
+    show,
+    table,
+    timings,
+)
 from lresnet_utils.text.language import tr
 
-# The guide's names for the five parts, in its order.
-_PARTS = {
+FIVE_FIGURES = {
     "e2e": "[e2e]",
     "data_read": "[data read]",
     "preprocess": "[preprocess]",
     "infer": "[infer]",
     "post": "[post]",
 }
+"""The guide's names for the five parts, in its order."""
 
 
 def figures(record: dict[str, Any]) -> None:
@@ -28,22 +35,26 @@ def figures(record: dict[str, Any]) -> None:
 
 
 def _figures(record: dict[str, Any]) -> None:
-    working = ok_targets(record["targets"])
+    stages = {name: entry["stages"] for name, entry in ok_targets(record["targets"]).items()}
     rows = [
-        {"target": name}
-        | {part: entry["stages"][part]["images_per_second"] for part in _PARTS}
-        | {"n": entry["stages"]["e2e"]["n"]}
-        for name, entry in working.items()
+        {"target": name, "n": parts["e2e"]["n"]}
+        | {part: parts[part]["images_per_second"] for part in FIVE_FIGURES}
+        for name, parts in stages.items()
     ]
-    columns = [Column("target", "Target")]
-    columns += [Column(part, label, "images/s", ".1f") for part, label in _PARTS.items()]
-    columns += [Column("n", "n", "network inputs")]
-    table(
-        rows, columns, tr("The five figures: images per second through each part of the pipeline")
-    )
-    measured = {name: _measured(entry["stages"]) for name, entry in working.items()}
-    if any(measured.values()):
-        show(StageDisplay({name: parts for name, parts in measured.items() if parts}))
+    columns = [
+        Column("target", "Target"),
+        *(Column(part, label, "images/s", ".1f") for part, label in FIVE_FIGURES.items()),
+        Column("n", "n", "network inputs"),
+    ]
+    caption = tr("The five figures: images per second through each part of the pipeline")
+    table(rows, columns, caption)
+    # A vendor's tool may not tell all five.
+    told = {
+        name: {part: rate for part, rate in parts.items() if rate["ms_per_image"] is not None}
+        for name, parts in stages.items()
+    }
+    if any(told.values()):
+        show(StageDisplay({name: parts for name, parts in told.items() if parts}))
     views = (
         tr(
             "The mirrored view is embedded as well and counts as an image of its own, as in the "
@@ -62,11 +73,6 @@ def _figures(record: dict[str, Any]) -> None:
     )
 
 
-def _measured(stages: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts that have a figure: a vendor's tool may not tell all five."""
-    return {part: rate for part, rate in stages.items() if rate["ms_per_image"] is not None}
-
-
 def failures(record: dict[str, Any]) -> None:
     """Say how many images gave no embedding, per target and variant, and which."""
     rows = [
@@ -83,13 +89,7 @@ def failures(record: dict[str, Any]) -> None:
     table(rows, columns, tr("Faces embedded, and failures to acquire"))
     for row in rows:
         for image, reason in sorted(row["failures"].items(), key=lambda item: int(item[0]))[:5]:
-            note(
-                tr(
-                    "{target}, {variant}: image {image}: {reason}",
-                    target=row["target"],
-                    variant=row["variant"],
-                    image=image,
-                    reason=reason,
-                ),
-                "warning",
+            text = tr(
+                "{target}, {variant}: image {image}: {reason}", image=image, reason=reason, **row
             )
+            note(text, "warning")

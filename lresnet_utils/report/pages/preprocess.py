@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lresnet_utils.data.align import looks_off
 from lresnet_utils.data.collection import one_per_block
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.report.charts.builds import FaceSheetDisplay
-from lresnet_utils.report.pages.common import properties, short_hash
-from lresnet_utils.report.show import Column, note, say, show, table
+from lresnet_utils.report.pages.export import short_hash
+from lresnet_utils.report.show import Column, note, properties, say, show, table
+from lresnet_utils.run import RunFolder
 from lresnet_utils.text.language import recorded, tr
 from lresnet_utils.text.numbers import fmt_count
 
 _SHOWN_FAILURES = 10
-_ALIGNMENT = ("median_px", "median_degrees", "n_off", "limit_px", "n_no_face")
 
 
 def contents(faces: FaceSet) -> None:
@@ -49,6 +49,51 @@ def contents(faces: FaceSet) -> None:
         ],
         tr("The verification set"),
     )
+
+
+def further_sets(run: RunFolder) -> None:
+    """Show what the further sets hold, or that there are none, and the terms of all."""
+    record = run.record("3_preprocess")
+    rows = [
+        {
+            "set": own["name"],
+            "kind": recorded(own.get("kind", ".bin set")),
+            "images": own["n_images"],
+            "genuine": own["n_genuine"],
+            "impostor": own["n_impostor"],
+            "folds": own.get("folds") or tr("the run's"),
+            "aligned": own.get("n_aligned", 0),
+            "failed": len(own["failures"]),
+            "passed_over": own.get("passed_over", {}).get("n_files"),
+            "several": own.get("n_several_faces"),
+            "off": own["alignment"] and own["alignment"]["median_px"],
+        }
+        for own in record["sets"].values()
+    ]
+    columns = [
+        Column("set", "Set"),
+        Column("kind", "Kind"),
+        Column("images", "Distinct images"),
+        Column("genuine", "Genuine pairs"),
+        Column("impostor", "Impostor pairs"),
+        Column("folds", "Folds"),
+        Column("aligned", "Faces found and aligned here"),
+        Column("several", "Pictures with several faces"),
+        Column("off", "Off the template", "pixels, median of others", ".1f"),
+        Column("passed_over", "Pictures passed over"),
+        Column("failed", "Failures to acquire"),
+    ]
+    if rows:
+        table(rows, columns, tr("Further sets"))
+    else:
+        say(tr("This run has one set; `dataset.more` in a params file names further ones."))
+    terms(own.get("licence") for own in (record, *record["sets"].values()))
+
+
+def terms(licences: Iterator[Mapping[str, Any] | None]) -> None:
+    """Show what may be done with the weights and sets, where their names tell what they are."""
+    for item in {item["file"]: item for item in licences if item}.values():
+        note(f"{item['file']} ({item['title']}): {item['licence']} [{item['source']}]")
 
 
 def samples(faces: FaceSet, count: int = 6) -> None:
@@ -135,7 +180,7 @@ def doubts(record: Mapping[str, Any]) -> None:
             "{median_px:.1f} pixels and {median_degrees:.1f} degrees or more, and {n_off} by more "
             "than {limit_px:g} pixels; in {n_no_face} no face was found.",
             n_looked=found["n"] + found["n_no_face"],
-            **{key: found[key] for key in _ALIGNMENT},
+            **found,
         )
         note(text, "warning" if looks_off(found) else "info")
     elif found:

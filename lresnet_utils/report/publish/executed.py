@@ -13,7 +13,7 @@ from typing import Any
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
-from lresnet_utils.report.timed import LEFT, TIMED
+from lresnet_utils.report.show import LEFT, TIMED
 from lresnet_utils.run import unplaced
 from lresnet_utils.text.language import tr
 

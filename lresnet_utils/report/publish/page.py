@@ -117,7 +117,7 @@ def render(
         Identifier to plain values, which the page carries as inert blocks of JSON.
     timings : str, optional
         The page that shows what this notebook timed, as a link. Timed outputs (see
-        :func:`lresnet_utils.report.timed.timings`) are then left out here, since no two runs
+        :func:`lresnet_utils.report.show.timings`) are then left out here, since no two runs
         give the same; without it they are shown.
     troubles : sequence of Trouble, optional
         Notebooks of the run that did not end well, named at the top.
@@ -195,7 +195,7 @@ def render_not_run(
 
 
 def publish_story(
-    parts: Sequence[Prose | Output],
+    story: Sequence[tuple[str, Sequence[str]]],
     html_path: Path | str,
     *,
     title: str,
@@ -207,8 +207,8 @@ def publish_story(
 
     Parameters
     ----------
-    parts : sequence of Prose and Output
-        In order; the first heading of level one is the page's.
+    story : sequence of (str, sequence of str)
+        Markdown, and what is shown below it as HTML; the first heading of level one is the page's.
     html_path, title, language, meta, data
         As in :func:`render`.
 
@@ -217,12 +217,12 @@ def publish_story(
     pathlib.Path
         `html_path`.
     """
-    cells = [
-        new_markdown_cell(part.markdown)
-        if isinstance(part, Prose)
-        else new_code_cell("", outputs=[new_output("display_data", {"text/html": part.html})])
-        for part in parts
-    ]
+    cells = []
+    for markdown, outputs in story:
+        cells.append(new_markdown_cell(markdown))
+        for html in outputs:
+            shown = new_output("display_data", {"text/html": html})
+            cells.append(new_code_cell("", outputs=[shown]))
     page = {
         "title": title,
         "language": language,
@@ -233,20 +233,6 @@ def publish_story(
     with speaking(language):
         text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
     return write_text(html_path, text)
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Markdown of a page without a notebook."""
-
-    markdown: str
-
-
-@dataclass(frozen=True)
-class Output:
-    """A chart, a table or a sentence of a page without a notebook, as HTML."""
-
-    html: str
 
 
 def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failure | None) -> str:

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from matplotlib import font_manager
 
 from lresnet_utils.report.charts import builds, recognition, style, throughput
-from lresnet_utils.report.charts.display import Display, spread
+from lresnet_utils.report.charts.display import Display, inline_svg, spread
 from lresnet_utils.report.charts.style import NAME, wide_font
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
-from lresnet_utils.report.show import inline_svg
 from lresnet_utils.text.language import speaking
 from lresnet_utils.text.numbers import (
     fmt_bytes,

@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 from scipy.stats import norm
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.report.charts.display import write_figures
 from lresnet_utils.report.charts.recognition import (
     DetDisplay,
     FoldDisplay,
@@ -29,7 +30,6 @@ from lresnet_utils.report.charts.recognition import (
     threshold_explorer,
 )
 from lresnet_utils.report.publish.scripts import page_scripts
-from lresnet_utils.report.show import write_figures
 from lresnet_utils.verify.curves import error_rates, roc
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.protocol import guide_thresholds

@@ -10,7 +10,7 @@ from IPython.utils.capture import capture_output
 from lresnet_utils.perf.guide_figures import load_guide
 from lresnet_utils.report.pages import compile as page
 from lresnet_utils.report.pages import summary
-from lresnet_utils.report.timed import TIMED
+from lresnet_utils.report.show import TIMED
 from lresnet_utils.stages.summary import Results, tuning
 
 

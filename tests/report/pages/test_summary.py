@@ -9,25 +9,28 @@ from decimal import Decimal
 
 import pytest
 from bs4 import BeautifulSoup
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from scipy import stats
 
 from lresnet_utils.perf import guide_figures
 from lresnet_utils.perf.guide_figures import RECORDED, load_guide
-from lresnet_utils.report.pages import guide as page
+from lresnet_utils.report.pages import summary as page
+from lresnet_utils.report.show import collected
 
-PARTS = (page.accuracy, page.throughput, page.tuning, page.devices, page.findings)
+PARTS = (
+    page.guide_accuracy,
+    page.guide_throughput,
+    page.guide_tuning,
+    page.guide_devices,
+    page.guide_findings,
+)
 BEFORE, AFTER = "before tuning", "after tuning"
 
 
 def shown(part, *arguments):
     """Return the tables (caption, heads, rows of text) and the whole text of a part of the page."""
-    InteractiveShell.instance()
-    with capture_output() as captured:
+    with collected() as html:
         part(*arguments)
-    html = "".join(output.data["text/html"] for output in captured.outputs)
-    soup = BeautifulSoup(html, "html.parser")
+    soup = BeautifulSoup("".join(html), "html.parser")
     text = soup.get_text(" ").replace("\N{NO-BREAK SPACE}", " ")
     return [_read(found) for found in soup.find_all("table")], text
 
@@ -42,7 +45,7 @@ def _read(found):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_everything_is_labelled_as_recorded_with_its_source(part):
-    tables, text = shown(part)
+    tables, text = shown(part, load_guide())
     for caption, _, _ in tables:
         assert re.search(r"Recorded by the guide, sections? [67]\.\d( and [67]\.\d)?; ", caption)
         assert caption.endswith("not measured here.")
@@ -51,7 +54,7 @@ def test_everything_is_labelled_as_recorded_with_its_source(part):
 
 
 def test_the_accuracy_stands_in_counts_with_both_intervals_beside_the_published():
-    (table,), text = shown(page.accuracy)
+    (table,), text = shown(page.guide_accuracy, load_guide())
     network, published = table[2]
     right = stats.binomtest(6000 - 14, 6000)
     ends = [right.proportion_ci(0.95, method=method) for method in ("wilson", "exact")]
@@ -62,7 +65,7 @@ def test_the_accuracy_stands_in_counts_with_both_intervals_beside_the_published(
 
 
 def test_the_five_figures_are_every_number_of_the_logs_digit_by_digit():
-    rates, times, interface = shown(page.throughput)[0]
+    rates, times, interface = shown(page.guide_throughput, load_guide())[0]
     assert rates[1][2:] == [
         "[e2e] images/s", "[data read] images/s", "[preprocess] images/s", "[infer] images/s",
         "[post] batches/s",
@@ -80,7 +83,7 @@ def test_the_five_figures_are_every_number_of_the_logs_digit_by_digit():
 
 
 def test_captions_stand_beside_the_batch_size_that_the_run_had():
-    interface = shown(page.throughput)[0][2]
+    interface = shown(page.guide_throughput, load_guide())[0][2]
     assert [row[3:] for row in interface[2]] == [
         ["4", "331.7228", "1", "1", "yes"],
         ["4", "533.904", "4", "4", "yes"],
@@ -90,13 +93,13 @@ def test_captions_stand_beside_the_batch_size_that_the_run_had():
         ["4", "332.8256", "1", "1", "yes"],
         ["4", "746.128", "16", "16", "yes"],
     ]
-    text = shown(page.throughput)[1]
+    text = shown(page.guide_throughput, load_guide())[1]
     assert "Captions with a wrong batch size: 2 (" in text and "multiplied by 4." in text
     assert "processed 24,000 network inputs" in text
 
 
 def test_table_7_3_is_the_guides_with_the_change_beside_it():
-    (table,), text = shown(page.tuning)
+    (table,), text = shown(page.guide_tuning, load_guide())
     change = [100 * (Decimal(b) / Decimal(a) - 1) for a, b in
               (("331.7228", "332.8256"), ("596.664", "746.128"))]  # fmt: skip
     ends = [100 * (78.7239 / 78.7504 - 1), 100 * (129.278 / 136.597 - 1)]
@@ -108,7 +111,7 @@ def test_table_7_3_is_the_guides_with_the_change_beside_it():
 
 
 def test_table_7_4_is_the_guides_with_ratios_and_both_clocks():
-    (table,), text = shown(page.devices)
+    (table,), text = shown(page.guide_devices, load_guide())
     assert table[2] == [
         ["1", "241.5686", "332.8256", f"{332.8256 / 241.5686:.3f}", "83.2064",
          f"{83.2064 / 241.5686:.3f}"],
@@ -120,7 +123,7 @@ def test_table_7_4_is_the_guides_with_ratios_and_both_clocks():
 
 
 def test_every_finding_is_listed_with_evidence_and_consequence():
-    _, text = shown(page.findings)
+    _, text = shown(page.guide_findings, load_guide())
     for number, found in enumerate(guide_figures.findings(), 1):
         for words in (f"{number}. {found.finding}", found.evidence, found.consequence):
             assert words in text
@@ -136,7 +139,7 @@ def test_the_page_follows_other_figures():
     rows = [["1", "331.7228", "400.5"], *guide.tables["7.3"]["rows"][1:]]
     table = guide.tables["7.3"] | {"rows": rows}
     other = dataclasses.replace(guide, blocks=tuple(right), tables=guide.tables | {"7.3": table})
-    assert "wrong batch size" not in shown(page.throughput, other)[1]
-    (tuned,), text = shown(page.tuning, other)
+    assert "wrong batch size" not in shown(page.guide_throughput, other)[1]
+    (tuned,), text = shown(page.guide_tuning, other)
     assert tuned[2][0][2:4] == ["400.5", "+20.73"]
     assert "3 of the 4 NPU figures" in text
