@@ -168,6 +168,13 @@ def second_pickle(folder):
     return ["inspect", folder / "x.pth"]
 
 
+def a_list_that_is_a_pipe(folder):
+    _people(folder)
+    os.mkfifo(folder / "pairs.csv")
+    sets = (f"dataset.source={folder}/faces", f"dataset.pairs={folder}/pairs.csv")
+    return _run(folder, *sets, "dataset.variants=[]")
+
+
 def _people(folder):
     for person in range(4):
         (folder / "faces" / f"p{person}").mkdir(parents=True)
@@ -255,6 +262,7 @@ CASES = {
     pipe("x.onnx", "inspect", "FOLDER/x.onnx"): "it is a pipe",
     pipe("x.csv", *_run("FOLDER", "dataset.source=FOLDER/x.csv")): "does not exist",
     pipe("x.bin", *_run("FOLDER", "dataset.source=FOLDER/x.bin")): "does not exist",
+    a_list_that_is_a_pipe: "PIPE",
     shapes_of_arrays: "an array with an impossible shape",
     memories_of_other_types: None,
     braces_in_the_output: None,
@@ -288,3 +296,12 @@ def _is_bounded(status, out, err, size, seconds, message):
 def test_a_small_file_costs_little_whatever_it_says(metered, tmp_path, case):
     command = case(tmp_path)
     _is_bounded(*metered(*command), CASES[case])
+
+
+def test_a_picture_of_gigabytes_of_nothing_costs_embed_little(metered, tmp_path, demo_run):
+    sparse_picture(tmp_path)
+    out = tmp_path / "embeddings"
+    command = ("embed", demo_run.folder, tmp_path / "faces", "--cell", "16/torch-fp32")
+    status, told, *rest = metered(*command, "--output", out)
+    _is_bounded(status, told, *rest, None)
+    assert "13 images" in told and "1 cannot be used" in told, told

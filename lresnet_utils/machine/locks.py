@@ -218,7 +218,7 @@ def _beat(path: Path, done: threading.Event) -> None:
 # Whoever times something has the machine to itself, among all work of this project on it.
 
 HELD = "LRESNET_MACHINE"
-"""Environment variable of processes whose parent holds the machine for them."""
+"""Environment variable of processes whose parent holds the machine for them; 0 is as unset."""
 # What is locked: in turn on the way in, and for as long as the work lasts. The kernel makes both;
 # all users can open them, whatever TMPDIR and private folders for temporary files they have, and
 # nobody can put a link, a pipe or a file of their own in the place. The second pair is for systems
@@ -261,7 +261,7 @@ def hold_machine(
     RunError
         When another user's process keeps the machine for hours, or nothing can be locked.
     """
-    if os.environ.get(HELD):
+    if os.environ.get(HELD, "0") not in ("", "0"):
         yield 0.0
         return
     started = time.monotonic()

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lresnet_utils.untrusted.arrays import read_member
+from lresnet_utils.untrusted.arrays import read_member, records_of
 from lresnet_utils.untrusted.pickle import (
     SYMBOLS,
     MoreThanDataError,
@@ -206,7 +206,7 @@ class Container:
 
     def _zip(self) -> tuple[Any, Callable[[_Storage], bytearray]]:
         archive = zipfile.ZipFile(self._file)
-        infos = archive.infolist()
+        infos = records_of(archive)
         # What is compressed could explode. PyTorch compresses only code, which is not read.
         stored = {i.filename: i for i in infos if i.compress_type == zipfile.ZIP_STORED}
         if len(infos) > MAX_RECORDS or len({info.filename for info in infos}) != len(infos):

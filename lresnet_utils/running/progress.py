@@ -74,7 +74,8 @@ def execute_with_progress(
             print_line(f"Going on after {left}, which did not end well.", file=sys.stderr)
         display = _Display(console)
         runner = Runner(params, folder, display.update, fresh=fresh)
-        if not any(runner.plan().values()):
+        # A run that was ended before it took its inventory takes it now.
+        if folder.inventory.is_file() and not any(runner.plan().values()):
             print_line(UP_TO_DATE, file=sys.stderr)
             return _conclude([], folder)
         if not new:

@@ -147,8 +147,25 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
         raise DataError(f"The array file is damaged: {told}.", where=str(path)) from error
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+def records_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the records of an archive that is the whole of its file.
+
+    Of two archives in one file each reader takes another: by its directory's own word, or by where
+    the directory stands.
+
+    Raises
+    ------
+    ArrayFileError
+        When bytes of something else lie before the first record.
+    """
     infos = archive.infolist()
+    if infos and min(info.header_offset for info in infos):
+        raise ArrayFileError("its records do not begin where the file does")
+    return infos
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    infos = records_of(archive)
     if len(infos) > MAX_ARRAYS:
         raise ArrayFileError(f"it holds more than {MAX_ARRAYS:,} arrays")
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):

@@ -88,6 +88,15 @@ def test_whoever_works_for_a_holder_locks_nothing(monkeypatch, tmp_path):
             assert waited == 0
 
 
+@pytest.mark.parametrize("value", ["", "0"])
+def test_an_empty_value_or_zero_says_that_nobody_holds_the_machine(monkeypatch, value):
+    monkeypatch.setenv(HELD, value)
+    with hold_machine(alone=True):
+        other = Worker(alone=True)
+        assert other.waits.wait(120)
+    other.end()
+
+
 def test_private_folders_for_temporary_files_do_not_part_the_machine(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.delenv(HELD, raising=False)

@@ -166,6 +166,42 @@ def test_names_of_one_view_are_one_tensor(tmp_path):
     assert torch.equal(state["w7"], turned) and state["w7"].is_contiguous()
 
 
+@pytest.mark.parametrize("where", ["behind", "before", "in a comment"])
+def test_two_archives_in_one_file_are_refused(saved, tmp_path, where):
+    """PyTorch takes offsets from the file's start, others from where the directory stands."""
+    own = saved.read_bytes()
+    torch.save({"a": torch.zeros(4)}, tmp_path / "other.pth")
+    other = (tmp_path / "other.pth").read_bytes()
+    between = len(other).to_bytes(2, "little") if where == "in a comment" else b""
+    whole = own[: -len(between) or None] + between + other
+    saved.write_bytes(other + own if where == "before" else whole)
+    with pytest.raises(CheckpointError, match="do not begin where the file does"):
+        read_state_dict(saved)
+
+
+@pytest.mark.parametrize("size", [16, 2**33, 2**63, 2**64 - 1])
+def test_sizes_in_64_bits_are_held_against_the_files_own(saved, size):
+    """Each record's size in the directory is given over to an entry of 64 bits."""
+    data = saved.read_bytes()
+    start, end = data.index(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    at, directory = start, b""
+    while data[at : at + 4] == b"PK\x01\x02":
+        name, extra = struct.unpack_from("<HH", data, at + 28)
+        after = at + 46 + name + extra
+        wide = struct.pack("<HHQQ", 1, 16, size, size)
+        head = bytearray(data[at : at + 46])
+        struct.pack_into("<II", head, 20, 2**32 - 1, 2**32 - 1)
+        struct.pack_into("<H", head, 30, extra + len(wide))
+        directory += bytes(head) + data[at + 46 : after] + wide
+        at = after
+    last = bytearray(data[end:])
+    n_records = directory.count(b"PK\x01\x02")
+    struct.pack_into("<HHII", last, 8, n_records, n_records, len(directory), start)
+    saved.write_bytes(data[:start] + directory + bytes(last))
+    with pytest.raises(CheckpointError, match=r"announce more bytes|CRC|another length"):
+        read_state_dict(saved)
+
+
 @pytest.mark.parametrize("name", ["Data.pkl", "DATA.PKL"])
 def test_a_second_pickle_of_another_case_is_never_read(saved, name):
     with zipfile.ZipFile(saved) as old:

@@ -20,6 +20,7 @@ from lresnet_utils.ledger.hashes import sign
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
+from lresnet_utils.running.progress import execute_with_progress
 from lresnet_utils.running.run_pages import check_run, render_run
 from lresnet_utils.running.runner import Runner
 
@@ -101,6 +102,18 @@ def test_a_failing_notebook_is_shown_and_the_rest_goes_on(finished):
     # No half-made notebook, kernel log or socket is left behind.
     assert not list(run.folder.rglob(".*"))
     assert not list(run.folder.rglob("*.log"))
+
+
+def test_a_run_that_was_ended_before_its_inventory_takes_it_when_asked_again(project, capsys):
+    run = RunFolder.open("outputs/ended", Path("notebooks"))
+    params, checked = Params(name="x", batch_sizes=[1]), []
+    for _ in range(2):
+        assert execute_with_progress(params, run, check=lambda: checked.append(1)) == 0
+        assert run.inventory.is_file()
+        run.inventory.unlink()
+    ran = (run.folder / "order.txt").read_text().splitlines()
+    assert len(ran) == len(STAGES) and "kept" in capsys.readouterr().err
+    assert len(checked) == 2
 
 
 def test_a_notebook_that_was_not_run_has_a_page_that_says_why_and_what_to_do(finished):

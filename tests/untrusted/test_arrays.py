@@ -82,6 +82,16 @@ def test_a_header_changed_inside_an_archive_is_noticed(tmp_path):
         read_arrays(path)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_two_archives_in_one_file_are_refused(tmp_path, before):
+    for name in ("own", "other"):
+        np.savez(tmp_path / name, a=np.ones(3))
+    own, other = ((tmp_path / f"{name}.npz").read_bytes() for name in ("own", "other"))
+    (tmp_path / "x.npz").write_bytes(other + own if before else own + other)
+    with pytest.raises(DataError, match="do not begin where the file does"):
+        read_arrays(tmp_path / "x.npz")
+
+
 def test_compressed_archives_and_strangers_in_them_are_refused(tmp_path):
     bomb = tmp_path / "bomb.npz"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
