@@ -264,6 +264,16 @@ _FASTEST = {
         "The fastest of them is {target} at batch size {batch_size}: {rate}.",
         "Ship none of them before the failed gates are understood.",
     ),
+    ("fastest-accurate", "uncompared"): Words(
+        "No build can be recommended: {reference}, with which the others are compared, has no "
+        "accuracy.",
+        "The fastest is {target} at batch size {batch_size}: {rate}.",
+        "See why it has none, or name another as reference.",
+    ),
+    ("fastest-accurate", "untimed"): Words(
+        "Which build is fastest cannot be told, since no speed is known: {reason}.",
+        "Judged without a speed: {targets}.",
+    ),
     ("fastest-accurate", "unjudged"): Words(
         "Which build is fast and accurate cannot be told, since no accuracy was judged.",
         "The fastest is {target} at batch size {batch_size}: {rate}.",
@@ -429,6 +439,13 @@ _PASSED_OVER = (
 
 # The first word of a finding is written small after a colon, so none begins with a name.
 _PRECONDITIONS = {
+    ("build-ran", "fails"): Words(
+        "No build went through every stage: {reason}.",
+        "{items}",
+        "Open the page of the stage that failed, mend what it says, and run again.",
+        "{cells}: {reason}",
+        also=(("remedy", "to_do", "{remedy}"),),
+    ),
     ("accuracy-judged", "fails"): Words(
         "No accuracy could be judged: {reason}.",
         "A build is recommended for what it decides, and nothing was decided here.",
