@@ -166,7 +166,7 @@ def write_store(
         raise DataError(
             f"No picture of the set can be used ({reason}).",
             where=source,
-            fix="set dataset.align to always where they are no crops of 112 x 112 pixels",
+            fix="give crops of 112 x 112 pixels, or a folder of photographs, which are aligned",
         )
     write_arrays(folder / "pairs.npz", **_pair_arrays(collection))
     of_pairs = pairs_fingerprint(collection)

@@ -177,6 +177,9 @@ def _aligned(results: Results, base: Cell | None) -> Finding | None:
         return None
     again = (results.get("input_test") or {}).get("aligned")
     evidence = dict(found) | ({"difference": _difference(again)} if again else {})
+    # Only files and folders of pictures can be aligned by a run; a .bin set is as it was made.
+    whose = "photographs" if "n_aligned" in results["dataset"] else "ready_made"
+    evidence[whose] = True
     if found["n_no_face"] > found["n"]:
         return Finding(
             "faces-aligned", UNKNOWN, evidence, model.names([base] if base else []), "none"

@@ -437,6 +437,13 @@ _PASSED_OVER = (
     ("passed_over", "evidence", "Passed over: {passed_over}."),
 )
 
+_READY_MADE = (
+    "ready_made",
+    "to_do",
+    "Make the set anew of aligned faces, or give the photographs as a folder, unless the network "
+    "was trained on such crops.",
+)
+
 # The first word of a finding is written small after a colon, so none begins with a name.
 _PRECONDITIONS = {
     ("build-ran", "fails"): Words(
@@ -510,14 +517,19 @@ _PRECONDITIONS = {
         "{difference_range} points.",
         "Of {n} faces {n_off} are more than {limit_px} pixels off the template, half of them by "
         "{median_px} pixels and {median_degrees} degrees. On a sample: {difference}.",
-        "Set dataset.align to always.",
+        also=(("photographs", "to_do", "Set dataset.align to always."), _READY_MADE),
     ),
     ("faces-aligned", "part"): Words(
         "The faces lie off the template, by {median_px} pixels and {median_degrees} degrees.",
         "Medians over {n} faces, of which {n_off} are more than {limit_px} pixels off; "
         "{n_no_face} pictures showed no face.",
-        "Set dataset.align to always unless the network was trained on such crops.",
         also=(
+            (
+                "photographs",
+                "to_do",
+                "Set dataset.align to always unless the network was trained on such crops.",
+            ),
+            _READY_MADE,
             (
                 "difference",
                 "finding",

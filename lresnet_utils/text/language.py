@@ -21,10 +21,10 @@ LANGUAGES = ("en", "zh")
 
 # What a sentence may begin with that is no name: behind a colon it is written small.
 _FIRST_WORDS = (
-    r"A|All|An|Another|At|Cannot|Distances|Each|Embeddings|Every|Files|Further|"
-    r"How|It|Its|No|Not|Nothing|Of|Only|Pairs|Paths|People|Records|Results|Sides|"
-    r"Something|Stage|That|The|There|These|This|Thresholds|Unknown|Views|Weights|"
-    r"Without|Workers"
+    "A|All|An|Another|At|Cannot|Distances|Each|Embeddings|Every|Files|Further|"
+    "How|It|Its|No|Not|Nothing|Of|Only|Pairs|Paths|People|Records|Results|Sides|"
+    "Something|Stage|That|The|There|These|This|Thresholds|Unknown|Views|Weights|"
+    "Without|Workers"
 )
 _BEHIND_COLON = re.compile(rf"(?<=: )(?:{_FIRST_WORDS})(?= )")
 

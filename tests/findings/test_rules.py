@@ -661,6 +661,20 @@ def test_a_condition_on_crops_says_what_aligning_them_gives():
     assert said in say(found).finding and said in say(find(run)[0]).finding
 
 
+def test_what_to_do_about_crops_is_what_their_set_allows():
+    """A .bin set cannot be aligned by a run, so that is not what its reader is told to set."""
+    crops = sound()["dataset"]["alignment"] | {"n_off": 60, "median_px": 32.5}
+    for better in (True, False):
+        again = input_test("other", 0.1, 0.05, 0.2) | {"better": better}
+        tested = input_test("used", 0, 0, 0) | {"aligned": again}
+        for of_folder in (True, False):
+            faces = {"alignment": crops} | ({"n_aligned": 0} if of_folder else {})
+            (found,) = told(preconditions.unmet, sound(dataset=faces, input_test=tested))
+            assert found.case == ("fails" if better else "part")
+            says = "Set dataset.align to always" if of_folder else "Make the set anew of aligned"
+            assert say(found).to_do.startswith(says)
+
+
 def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
     (quiet,) = told(speed.fastest_accurate, sound())
     assert re.search(r"3\.00 \[2\.\d\d, 3\.\d\d\] times", say(quiet).finding)
