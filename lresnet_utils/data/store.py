@@ -163,7 +163,11 @@ def write_store(
     n_images, n_pairs = len(collection.faces), len(collection.same)
     if len(failures) == n_images:
         reason = failures[0]["reason"]
-        raise DataError(f"No picture of the set can be used ({reason}).", where=source)
+        raise DataError(
+            f"No picture of the set can be used ({reason}).",
+            where=source,
+            fix="give crops of 112 x 112 pixels, or a folder of photographs, which are aligned",
+        )
     write_arrays(folder / "pairs.npz", **_pair_arrays(collection))
     of_pairs = pairs_fingerprint(collection)
     slots = np.concatenate([collection.left, collection.right])

@@ -38,6 +38,7 @@ def preconditions(results: Results) -> list[Finding]:
     """
     base = base_cell(results)
     rules: tuple[Callable[[Results, Cell | None], Finding | None], ...] = (
+        _ran,
         # Where both fail, the first is why the second does.
         _finite,
         _judged,
@@ -70,6 +71,18 @@ def base_cell(results: Results) -> Cell | None:
 def _finding(rule: str, kind: str, evidence: dict[str, Any], cell: Cell | None) -> Finding:
     case = {HOLDS: "holds", FAILS: "fails", UNKNOWN: "part"}[kind]
     return Finding(rule, kind, evidence, model.names([cell] if cell else []), case)
+
+
+def _ran(results: Results, base: Cell | None) -> Finding | None:
+    """At least one build went through every stage."""
+    cells = results["cells"]
+    if not cells or model.ok_cells(results):
+        return None
+    failed = [cell for cell in cells if cell["status"] == FAILED]
+    items = _by_reason((c, c["reason"], c.get("remedy")) for c in failed or cells)
+    main = max(items, key=lambda item: len(item["cells"]))
+    evidence = {"reason": main["reason"].rstrip("."), "remedy": main["remedy"], "items": items}
+    return Finding("build-ran", FAILS, evidence, model.names(cells), "fails")
 
 
 def _judged(results: Results, base: Cell | None) -> Finding | None:
@@ -164,6 +177,9 @@ def _aligned(results: Results, base: Cell | None) -> Finding | None:
         return None
     again = (results.get("input_test") or {}).get("aligned")
     evidence = dict(found) | ({"difference": _difference(again)} if again else {})
+    # Only files and folders of pictures can be aligned by a run; a .bin set is as it was made.
+    whose = "photographs" if "n_aligned" in results["dataset"] else "ready_made"
+    evidence[whose] = True
     if found["n_no_face"] > found["n"]:
         return Finding(
             "faces-aligned", UNKNOWN, evidence, model.names([base] if base else []), "none"

@@ -264,6 +264,16 @@ _FASTEST = {
         "The fastest of them is {target} at batch size {batch_size}: {rate}.",
         "Ship none of them before the failed gates are understood.",
     ),
+    ("fastest-accurate", "uncompared"): Words(
+        "No build can be recommended: {reference}, with which the others are compared, has no "
+        "accuracy.",
+        "The fastest is {target} at batch size {batch_size}: {rate}.",
+        "See why it has none, or name another as reference.",
+    ),
+    ("fastest-accurate", "untimed"): Words(
+        "Which build is fastest cannot be told, since no speed is known: {reason}.",
+        "Judged without a speed: {targets}.",
+    ),
     ("fastest-accurate", "unjudged"): Words(
         "Which build is fast and accurate cannot be told, since no accuracy was judged.",
         "The fastest is {target} at batch size {batch_size}: {rate}.",
@@ -427,8 +437,22 @@ _PASSED_OVER = (
     ("passed_over", "evidence", "Passed over: {passed_over}."),
 )
 
+_READY_MADE = (
+    "ready_made",
+    "to_do",
+    "Make the set anew of aligned faces, or give the photographs as a folder, unless the network "
+    "was trained on such crops.",
+)
+
 # The first word of a finding is written small after a colon, so none begins with a name.
 _PRECONDITIONS = {
+    ("build-ran", "fails"): Words(
+        "No build went through every stage: {reason}.",
+        "{items}",
+        "Open the page of the stage that failed, mend what it says, and run again.",
+        "{cells}: {reason}",
+        also=(("remedy", "to_do", "{remedy}"),),
+    ),
     ("accuracy-judged", "fails"): Words(
         "No accuracy could be judged: {reason}.",
         "A build is recommended for what it decides, and nothing was decided here.",
@@ -493,14 +517,19 @@ _PRECONDITIONS = {
         "{difference_range} points.",
         "Of {n} faces {n_off} are more than {limit_px} pixels off the template, half of them by "
         "{median_px} pixels and {median_degrees} degrees. On a sample: {difference}.",
-        "Set dataset.align to always.",
+        also=(("photographs", "to_do", "Set dataset.align to always."), _READY_MADE),
     ),
     ("faces-aligned", "part"): Words(
         "The faces lie off the template, by {median_px} pixels and {median_degrees} degrees.",
         "Medians over {n} faces, of which {n_off} are more than {limit_px} pixels off; "
         "{n_no_face} pictures showed no face.",
-        "Set dataset.align to always unless the network was trained on such crops.",
         also=(
+            (
+                "photographs",
+                "to_do",
+                "Set dataset.align to always unless the network was trained on such crops.",
+            ),
+            _READY_MADE,
             (
                 "difference",
                 "finding",

@@ -29,7 +29,7 @@ def fastest_accurate(results: Results) -> list[Finding]:
         cells = list(dict.fromkeys(cell for found in failed for cell in found["cells"]))
         return [Finding("fastest-accurate", FAILS, {"because": failed}, cells, "withheld")]
     if not timed:
-        return []
+        return _untimed(results)
     good = [cell for cell in timed if _decides_well(cell, results)]
     if good:
         found = _fastest(good, timed, results)
@@ -44,9 +44,23 @@ def fastest_accurate(results: Results) -> list[Finding]:
         "batch_size": fastest["batch_size"],
         "rate": model.rate(fastest),
     }
-    judged = any(model.gate(cell, name) for cell in timed for name in ("guide", "paired"))
-    kind, case = (FAILS, "none-passes") if judged else (UNKNOWN, "unjudged")
+    if any(model.gate(cell, name) for cell in timed for name in ("guide", "paired")):
+        kind, case = FAILS, "none-passes"
+    elif any(cell.get("accuracy") for cell in timed):
+        evidence["reference"] = model.reference(results)
+        kind, case = FAILS, "uncompared"
+    else:
+        kind, case = UNKNOWN, "unjudged"
     return [Finding("fastest-accurate", kind, evidence, model.names([fastest]), case)]
+
+
+def _untimed(results: Results) -> list[Finding]:
+    """Say why no speed is known, where builds were judged."""
+    cells = [cell for cell in model.ok_cells(results) if cell.get("throughput_refused")]
+    if not cells:
+        return []
+    evidence = {"reason": cells[0]["throughput_refused"], "targets": model.targets(cells)}
+    return [Finding("fastest-accurate", UNKNOWN, evidence, model.names(cells), "untimed")]
 
 
 def _decides_well(cell: Cell, results: Results) -> bool:

@@ -19,6 +19,15 @@ from lresnet_utils.machine.disk import read_json
 
 LANGUAGES = ("en", "zh")
 
+# What a sentence may begin with that is no name: behind a colon it is written small.
+_FIRST_WORDS = (
+    "A|All|An|Another|At|Cannot|Distances|Each|Embeddings|Every|Files|Further|"
+    "How|It|Its|No|Not|Nothing|Of|Only|Pairs|Paths|People|Records|Results|Sides|"
+    "Something|Stage|That|The|There|These|This|Thresholds|Unknown|Views|Weights|"
+    "Without|Workers"
+)
+_BEHIND_COLON = re.compile(rf"(?<=: )(?:{_FIRST_WORDS})(?= )")
+
 _LOCALE = Path(__file__).with_name("locale")
 
 
@@ -104,7 +113,7 @@ def tr(text: str, /, **values: object) -> str:
     if not values:
         return said
     told = {name: recorded(v) if isinstance(v, str) else v for name, v in values.items()}
-    return said.format(**told)
+    return _as_clauses(said.format(**told))
 
 
 def translatable(text: str) -> str:
@@ -133,7 +142,12 @@ def recorded(text: str) -> str:
     ...     recorded("no impostor pairs")
     '没有异人对'
     """
-    return text if spoken() == "en" else _recorded(text, spoken())
+    return _as_clauses(text) if spoken() == "en" else _recorded(text, spoken())
+
+
+def _as_clauses(text: str) -> str:
+    """Write a sentence that stands behind a colon small, as what an error says often does."""
+    return _BEHIND_COLON.sub(lambda found: found[0].lower(), text)
 
 
 @lru_cache(4096)

@@ -113,7 +113,32 @@ def test_a_build_without_accuracy_is_never_the_fastest_accurate_one():
     (said,) = told(preconditions.unjudged_cells, results(cell("torch-fp32", **refused)))
     assert said.evidence["items"][0]["reason"] == "random weights"
     assert told(preconditions.unjudged_cells, results(cell("torch-fp32"))) == []
-    assert told(speed.fastest_accurate, results(stopped("failed"))) == []
+
+
+def test_builds_without_a_reference_to_compare_with_are_not_recommended():
+    alone = {"parity": {"refused": "no embeddings"}, "gates": []}
+    run = results(stopped("failed", "torch-fp32", "out of memory"), cell("a-fp16", **alone))
+    (found,) = told(speed.fastest_accurate, run)
+    assert (found.kind, found.case) == ("does not hold", "uncompared")
+    said = say(found)
+    assert said.finding == (
+        "No build can be recommended: torch-fp32, with which the others are compared, has no "
+        "accuracy."
+    )
+    assert "16/a-fp16" in found.cells and "ship" not in " ".join(said).lower()
+    with speaking("zh"):
+        assert say(found).finding == "无法推荐任何构建：其他构建所比对的 torch-fp32 没有准确率。"
+
+
+def test_accuracies_without_speed_name_no_fastest_build():
+    bare = {"throughput_ips": None, "throughput_refused": "only tools may time here"}
+    (found,) = told(speed.fastest_accurate, results(cell("torch-fp32", **bare)))
+    assert (found.kind, found.case) == ("cannot tell", "untimed")
+    assert say(found).finding == (
+        "Which build is fastest cannot be told, since no speed is known: only tools may time here."
+    )
+    with speaking("zh"):
+        assert say(found).finding.startswith("无法判断哪个构建最快，因为没有速度数据：")
 
 
 def test_a_surer_build_is_named_only_where_the_fastest_may_lose_too_much():
@@ -432,6 +457,7 @@ def broken_runs():
     refused = {"accuracy": None, "accuracy_refused": "1 of 10 folds have no pair"}
     alone = results(cell("torch-fp32", **refused, gates=[])) | {"dataset": FACES}
     return {
+        "build-ran": results(stopped("failed", "torch-fp32", "3_preprocess: no face", None)),
         "accuracy-judged": alone,
         "finite-embeddings": sound(embeddings=embeddings(n_distinct=1)),
         "both-classes": sound(accuracy={"one_class_folds": 10}),
@@ -463,6 +489,7 @@ def test_a_broken_precondition_withholds_the_recommendation(rule):
 
 
 SAYS = {
+    "build-ran": ("no build went through every stage: 3_preprocess: no face.", {"remedy": None}),
     "accuracy-judged": ("no accuracy could be judged: 1 of 10 folds have no pair", {}),
     "finite-embeddings": ("zeros only; different embeddings: 1.", {"n_distinct": 1}),
     "both-classes": (
@@ -584,7 +611,8 @@ def test_preconditions_that_hold_leave_the_recommendation_as_it_is():
     run = sound()
     holding = told(preconditions.preconditions, run)
     states = {found.rule: found.case for found in holding}
-    assert states == dict.fromkeys(set(broken_runs()) - {"accuracy-judged"}, "holds")
+    only_failing = {"build-ran", "accuracy-judged"}
+    assert states == dict.fromkeys(set(broken_runs()) - only_failing, "holds")
     (answer,) = told(speed.fastest_accurate, run)
     assert (answer.kind, answer.case, answer.cells) == ("holds", "faster", ["16/a-fp32"])
     assert "condition" not in say(answer).finding
@@ -633,6 +661,20 @@ def test_a_condition_on_crops_says_what_aligning_them_gives():
     assert said in say(found).finding and said in say(find(run)[0]).finding
 
 
+def test_what_to_do_about_crops_is_what_their_set_allows():
+    """A .bin set cannot be aligned by a run, so that is not what its reader is told to set."""
+    crops = sound()["dataset"]["alignment"] | {"n_off": 60, "median_px": 32.5}
+    for better in (True, False):
+        again = input_test("other", 0.1, 0.05, 0.2) | {"better": better}
+        tested = input_test("used", 0, 0, 0) | {"aligned": again}
+        for of_folder in (True, False):
+            faces = {"alignment": crops} | ({"n_aligned": 0} if of_folder else {})
+            (found,) = told(preconditions.unmet, sound(dataset=faces, input_test=tested))
+            assert found.case == ("fails" if better else "part")
+            says = "Set dataset.align to always" if of_folder else "Make the set anew of aligned"
+            assert say(found).to_do.startswith(says)
+
+
 def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
     (quiet,) = told(speed.fastest_accurate, sound())
     assert re.search(r"3\.00 \[2\.\d\d, 3\.\d\d\] times", say(quiet).finding)
@@ -643,6 +685,44 @@ def test_a_ratio_is_claimed_only_of_quiet_timings_and_with_its_interval():
     assert "condition" not in say(answer).finding
     assert [found.rule for found in preconditions.unmet(noisy)] == ["timing-quiet"]
     assert "times" not in say(answer).finding
+
+
+def test_what_disturbed_a_timing_is_said_with_its_numbers_and_no_recommendation_is_withheld():
+    load = {"other_cores": 0.52, "stolen_cores": 0.1, "cores": 2, "seconds": 9.0}
+    run = sound() | {"timing": [{"batch_size": 16, "load": load | {"busy": True}}]}
+    (found,) = told(preconditions.unmet, run)
+    assert (found.rule, found.kind, found.case) == ("timing-quiet", "cannot tell", "part")
+    assert found.cells == ["16/torch-fp32", "16/a-fp32"]
+    assert found.evidence == {"batch_sizes": [16], "items": [{"batch_size": 16} | load]}
+    assert say(found) == (
+        "Something else ran while builds were timed, at batch size 16.",
+        "batch size 16: other processes took 0.520 and the host 0.100 of 2 processors, means "
+        "over 9.00 s.",
+        "Time again with nothing else running; the rates may be too low.",
+    )
+    answer = say(speed.fastest_accurate(run)[0])
+    assert answer.finding == (
+        "No loss was found against torch-fp32 with a-fp32 at batch size 16; by how much it is "
+        "faster cannot be told, for want of quiet while builds were timed."
+    )
+    assert answer.to_do == "Time again with nothing else running."
+    with speaking("zh"):
+        assert say(found) == (
+            "测速期间另有程序在运行，批大小 16。",
+            "批大小 16：2 个处理器中，其他进程占用 0.520 个，宿主机占用 0.100 个，"
+            "为 9.00 秒内的平均值。",
+            "请在没有其他程序运行时重新计时；这些速率可能偏低。",
+        )
+    quiet = sound() | {"timing": [{"batch_size": 16, "load": load | {"busy": False}}]}
+    assert preconditions.unmet(quiet) == []
+    (held,) = (f for f in told(preconditions.preconditions, quiet) if f.rule == "timing-quiet")
+    assert say(held) == (
+        "Nothing else took processor time while builds were timed.",
+        "So it was beside all 2 timings that can tell.",
+        "",
+    )
+    with speaking("zh"):
+        assert not re.search("[A-Za-z]{2,}", " ".join(say(held)))
 
 
 def test_every_precondition_has_its_heading_in_the_page_of_docs_and_its_findings_name_it():

@@ -3,11 +3,16 @@
 import json
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 from lresnet_utils.errors import RunError
+from lresnet_utils.findings.sentences import say
 from lresnet_utils.machine.disk import write_json
+from lresnet_utils.report.pages import verdict
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.summary import summarise
+from lresnet_utils.text.language import speaking
 
 OK = {"status": "ok", "reason": None}
 NUMBERS = {
@@ -119,6 +124,37 @@ def test_a_notebook_that_failed_explains_the_cells_without_records(run):
     cells = summarise(run, batch_sizes=[1, 4], targets=["good"]).cells
     assert [cell["status"] for cell in cells] == ["ok", "failed"]
     assert cells[1]["reason"] == "1_export: boom"
+
+
+@pytest.mark.parametrize("failed", ["3_preprocess", "1_export", *NUMBERS])
+def test_whichever_stage_fails_the_page_begins_with_what_it_said(tmp_path, failed):
+    """The later stages did not run, and left nothing."""
+    order = ["3_preprocess", "1_export", *NUMBERS]
+    run = RunFolder(tmp_path / "r")
+    run.batch(1).mkdir(parents=True)
+    for stage in order[: order.index(failed)]:
+        if stage in NUMBERS:
+            write(run, 1, stage, good=OK, other=OK)
+    size = None if failed == "3_preprocess" else 1
+    ended = {"batch_size": size, "status": "failed", "reason": "The crops are of 112 x 96 pixels."}
+    about = {"name": "r", "params": None, "notebooks": [{"stage": failed} | ended]}
+    write_json(run.folder / "run.json", about)
+    results = summarise(run, batch_sizes=[1], targets=["good", "other"])
+    answer = results.findings[0]
+    assert (answer.rule, answer.kind) == ("fastest-accurate", "does not hold")
+    assert say(answer).finding == (
+        f"No build can be recommended: no build went through every stage: {failed}: the crops are "
+        "of 112 x 96 pixels."
+    )
+    assert answer.cells == ["1/good", "1/other"]
+    InteractiveShell.instance()
+    with capture_output() as captured:
+        verdict.answer(results, "good")
+    assert captured.outputs[0].data["text/plain"].startswith(say(answer).finding)
+    (asked,) = (found for found in results.preconditions if found.kind == "does not hold")
+    assert asked.rule == "build-ran"
+    with speaking("zh"):
+        assert say(answer).finding.startswith("无法推荐任何构建：没有构建走完所有阶段：")
 
 
 def test_speed_without_accuracy_is_a_cell_with_a_reason(run):

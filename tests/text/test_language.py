@@ -232,6 +232,34 @@ def test_a_block_speaks_its_language_and_then_the_one_before():
         pass
 
 
+# Errors that begin with a name, which keeps its capital wherever it stands.
+NAMES = {"ONNX", "TensorRT", "OpenVINO", "PyTorch", "Chromium", "McNemar's"}
+
+
+def test_a_sentence_behind_a_colon_is_written_small_and_a_name_is_not():
+    said = tr("No accuracy could be judged: {reason}.", reason="There is no pair to evaluate")
+    assert said == "No accuracy could be judged: there is no pair to evaluate."
+    assert recorded("4_infer: A layer: The last.") == "4_infer: a layer: the last."
+    assert recorded("The stage: TensorRT said no") == "The stage: TensorRT said no"
+    assert tr("{a}: {b}", a="Set", b="A, 3 faces") == "Set: A, 3 faces"
+
+
+def test_every_error_begins_with_a_word_that_is_written_small_behind_a_colon():
+    first = set()
+    for _, tree in modules():
+        for node in ast.walk(tree):
+            if (called(node) or "").endswith("Error") and node.args:
+                text = node.args[0]
+                text = text.values[0] if isinstance(text, ast.JoinedStr) else text
+                first |= set((literal(text) or "").split(" ")[:1])
+    unknown = (
+        {word for word in first if word[:1].isupper()}
+        - set(language._FIRST_WORDS.split("|"))
+        - NAMES
+    )
+    assert unknown <= {"False"}, unknown
+
+
 def test_a_name_and_an_unknown_paragraph_stay_as_they_are():
     with speaking("zh"):
         assert tr("openvino-fp32") == "openvino-fp32"

@@ -71,7 +71,7 @@ def answer(results: Results, reference: str) -> None:
         show_html(answer_html(finding), f"{said.finding}{tr(' ')}{said.to_do}")
     # The cell that the answer names.
     wanted = next(iter(found[0].cells), None) if found else None
-    named = next((cell for cell in results.cells if cell_name(cell) == wanted), None)
+    named = next((cell for cell in results.ok() if cell_name(cell) == wanted), None)
     items = []
 
     # The accuracy of the build that the answer names, or else the reference's.
