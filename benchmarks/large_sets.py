@@ -55,7 +55,7 @@ class Stub(Session):
         super().__init__(BATCH, SIZE)
         self._pause_s = pause_s
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
         time.sleep(self._pause_s)
         return np.ascontiguousarray(batch[:, 0].reshape(len(batch), -1)[:, :SIZE])
 

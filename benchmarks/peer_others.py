@@ -27,13 +27,13 @@ class PlainOnnxRuntime(OnnxRuntimeTarget):
             *({"lanes": n, "threads": max(1, cores // n)} for n in several),
         ]
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {"lanes": 1, "threads": 0}
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         shutil.copyfile(files.graph, path)
 
-    def _load(self, artefact: Artefact) -> Session:
+    def open(self, artefact: Artefact) -> Session:
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
@@ -58,7 +58,7 @@ def peer_sides(work: Work) -> Iterator[Side]:
     nncf = OpenVinoTarget("int8")
     if nncf.available().ok:
         # Without a hint OpenVINO computes in bf16 where the processor does.
-        rest = {"rest": nncf.rests()[0]}
+        rest = {"rest": nncf.quantiser.rests()[0]}
         words = f"nncf.quantize with defaults {graph}, OpenVINO"
         yield _peer("NNCF int8", words, nncf, lambda: _nncf_defaults(work), rest)
     words = f"quantize_static with defaults {graph}, default session options"
@@ -85,7 +85,7 @@ def _nncf_defaults(work: Work) -> ModelFiles:
     """Quantise with NNCF, naming nothing but the model and the faces."""
     import openvino
 
-    from lresnet_utils.targets.quantisers import import_nncf
+    from lresnet_utils.targets.openvino import import_nncf
 
     # Quantised once, for one image; it takes any batch.
     one = work.at_one
@@ -104,7 +104,7 @@ def _ort_defaults(work: Work) -> ModelFiles:
     """Quantise with ONNX Runtime, naming nothing but the files and the faces."""
     from onnxruntime import quantization
 
-    from lresnet_utils.targets.quantisers import face_reader
+    from lresnet_utils.targets.onnxruntime import face_reader
 
     out = work.quantised("onnxruntime-defaults") / "quantised.onnx"
     if not out.is_file():

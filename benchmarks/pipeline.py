@@ -35,8 +35,7 @@ from lresnet_utils.models.network import load_network, save_network
 from lresnet_utils.run import resolve
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.base import Artefact, ModelFiles, Session
-from lresnet_utils.targets.embed import embed
-from lresnet_utils.targets.pipeline import WAITING
+from lresnet_utils.targets.embed import WAITING, embed
 from lresnet_utils.verify.intervals import student_t
 
 FOLDER = resolve("outputs/bench")
@@ -206,7 +205,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 class _StandIn(Session):
     """Takes some pixels for an embedding."""
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(batch[:, 0].reshape(len(batch), -1)[:, : self.embedding_size])
 
 

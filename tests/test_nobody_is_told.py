@@ -29,7 +29,7 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.compile import compile_targets
 from lresnet_utils.stages.export import export
 from lresnet_utils.stages.perf import measure_speed
-from lresnet_utils.targets.quantisers import quantise_openvino
+from lresnet_utils.targets.openvino import NncfQuantiser
 from lresnet_utils.targets.base import Recipe
 
 if __name__ == "__main__":  # what the children of a fork server import is no main module
@@ -40,7 +40,8 @@ if __name__ == "__main__":  # what the children of a fork server import is no ma
     compile_targets(run, **how, build={"search_seconds": 0, "prepare": "none"})
     measure_speed(run, **how, warmup=1, seconds=0.01, repeats=2)
     graph, faces = run.onnx(2, simplified=True), np.zeros((2, 3, 112, 112), np.float32)
-    quantise_openvino(graph, run.folder / "int8.xml", faces, Recipe("symmetric", bias="fast"))
+    recipe = Recipe("symmetric", bias="fast")
+    NncfQuantiser().quantise(graph, run.folder / "int8.xml", faces, recipe)
 """
 
 

@@ -16,12 +16,8 @@ from typing import Any
 
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
-from lresnet_utils.targets.vendor_logs import (
-    PerfRecord,
-    implied_batch_size,
-    read_benchmark_vision,
-    samples,
-)
+from lresnet_utils.targets.ascend.npu_logs import read_benchmark_vision
+from lresnet_utils.targets.tool_log import PerfRecord
 from lresnet_utils.verify.intervals import clopper_pearson, wilson
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -68,12 +64,12 @@ class GuideBlock:
     @property
     def samples(self) -> int:
         """Network inputs that the run processed: e2e rate x e2e time."""
-        return round(samples(self.record.stages))
+        return round(self.record.samples)
 
     @property
     def implied_batch_size(self) -> int:
         """Infer rate / post rate, as a whole number."""
-        return round(implied_batch_size(self.record.stages))
+        return round(self.record.implied_batch_size)
 
     @property
     def bound_by_reading(self) -> bool:

@@ -12,7 +12,7 @@ from scipy import special
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.timing import Timing
-from lresnet_utils.targets.vendor_logs import PerfRecord
+from lresnet_utils.targets.tool_log import PerfRecord
 from lresnet_utils.verify.intervals import student_t
 
 MINIMUM_N = {50: 5, 90: 64, 99: 662}

@@ -127,8 +127,7 @@ def _size(given: str) -> int:
 
 
 def _check_names(params: Params) -> None:
-    for target in params.targets:
-        get_target(target)
+    targets = [get_target(name, params.tools) for name in params.targets]
     if params.reference not in params.targets:
         raise ParamsError(
             f"The reference {params.reference!r} is not one of the targets.",
@@ -155,10 +154,9 @@ def _check_names(params: Params) -> None:
             )
     else:
         architecture(params.model.architecture)
-    if "replay" in params.targets:
-        able = get_target("replay", params.tools).available()
-        if not able.ok:
-            raise ParamsError(f"replay: {able.reason}.", where="tools", fix=able.remedy)
+    for target in targets:
+        if target.recorded and not (able := target.available()).ok:
+            raise ParamsError(f"{target.name}: {able.reason}.", where="tools", fix=able.remedy)
     if params.dataset.source == NO_FACES and params.dataset.more:
         raise ParamsError(
             "Further sets need a first one.",
@@ -208,7 +206,7 @@ def _check_weights(params: Params) -> None:
     if weights == "seeded":
         return
     if weights == RECORDED:
-        if params.targets != ["replay"]:
+        if not all(get_target(name).recorded for name in params.targets):
             raise ParamsError(
                 "Without weights only recorded results can be reported.",
                 where="model.weights: recorded",

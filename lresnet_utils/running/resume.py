@@ -21,7 +21,6 @@ from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder, resolve
 from lresnet_utils.running.plan import TIMED, Job, needs, parameters, phases
 from lresnet_utils.targets import get_target
-from lresnet_utils.targets.tools import ToolTarget
 
 # Notebooks and pages show results, which later stages read from the other files.
 _SHOWN = (".ipynb", ".html")
@@ -231,7 +230,7 @@ def offers(params: Params) -> dict[str, Any]:
     found = {}
     for name in params.targets:
         target = get_target(name, params.tools)
-        able = target.available() if isinstance(target, ToolTarget) else None
+        able = target.available() if target.set_tool else None
         found[name] = {"versions": target.versions()} | (
             {} if able is None else {"ok": able.ok, "reason": able.reason, "note": able.note}
         )

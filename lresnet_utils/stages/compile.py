@@ -23,8 +23,14 @@ from lresnet_utils.results import UNAVAILABLE
 from lresnet_utils.run import ONNX, RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import attempt_apart
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Recipe, Target
-from lresnet_utils.targets.tools import ToolTarget, UnavailableError
+from lresnet_utils.targets.base import (
+    Artefact,
+    Availability,
+    ModelFiles,
+    Recipe,
+    Target,
+    UnavailableError,
+)
 from lresnet_utils.tuning.int8 import (
     Calibration,
     Int8Search,
@@ -128,7 +134,7 @@ def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> di
         how = {"log": folder / "build.log", "doing": "building"}
         return attempt_apart(_build, target, work, limits=limits, **how)
 
-    if not target.self_contained:
+    if target.recorded:
         return make()
     return parts.kept(target.name, work.made_from(target, parts), make, files)
 
@@ -137,7 +143,7 @@ def _build(target: Target, work: _Work) -> dict[str, Any]:
     able = target.available()
     if target.needs_module and work.exported["network"]["architecture"] == ONNX:
         able = Availability(False, *NO_MODULE)
-    if target.precision == INT8 and work.exported["network"].get("quantised"):
+    if target.quantiser and work.exported["network"].get("quantised"):
         able = Availability(False, *QUANTISED)
     if not able.ok:
         return {"status": UNAVAILABLE, "reason": able.reason, "remedy": able.remedy}
@@ -197,7 +203,7 @@ class _Work:
             "batch_size": self.batch_size,
             "threads": self.threads or usable_cores(),
             "build": self.options.model_dump() if target.tunable else None,
-            "tools": target.tools.model_dump() if isinstance(target, ToolTarget) else None,
+            "tools": target.tools.model_dump() if target.tools else None,
             # Real faces are what tunable targets are timed and calibrated on.
             "faces": [faces.sha256, faces.variants] if faces and target.tunable else None,
         }
@@ -248,10 +254,8 @@ class _Work:
     def choose(self, target: Target) -> _Chosen:
         """Choose graph and way of running, from memory where they were measured before."""
         try:
-            if target.precision == INT8:
-                chosen = self._choose_int8(target)
-            else:
-                chosen = self._choose_graph(target)
+            choose = self._choose_int8 if target.quantiser else self._choose_graph
+            chosen = choose(target)
             return self._choose_running(target, chosen)
         finally:
             shutil.rmtree(self.bench(target).folder, ignore_errors=True)
@@ -324,7 +328,7 @@ class _Work:
 
     def _before(self, target: Target) -> tuple[str, Target, ModelFiles]:
         """Return what the target's user would run without a search."""
-        if target.precision == INT8:
+        if target.quantiser:
             return BEFORE_INT8, get_target(f"{target.runtime}-fp32"), self.files
         return BEFORE, target, self.files
 

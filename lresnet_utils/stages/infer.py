@@ -103,7 +103,7 @@ class _Work:
     def stored(self, target: Target) -> dict[str, tuple[Path, str]]:
         """Return store and variant of whatever a target embeds, by the name of its file."""
         clean = {CLEAN: (self.run.faces, CLEAN)}
-        if not target.embeds_variants:
+        if target.recorded:
             return clean
         stored = {variant: (self.run.faces, variant) for variant in self.variants}
         further = {set_variant(key): (self.run.more_faces(key), CLEAN) for key in self.sets}
@@ -147,7 +147,7 @@ class _Work:
         def files() -> list[Path]:
             return [self.run.embeddings(self.batch_size, target.name, name) for name in stored]
 
-        if not target.self_contained:
+        if target.recorded:
             return make()
         return parts.kept(part, self.made_from(target, artefact, stored, parts), make, files)
 
@@ -366,7 +366,7 @@ def colourfulness(images: np.ndarray) -> float:
 
 def order_target(names: Iterable[str]) -> str | None:
     """Return the target that embeds the other order: fast and in fp32 where there is one."""
-    able = [name for name in names if get_target(name).embeds_variants]
+    able = [name for name in names if not get_target(name).recorded]
     return next((name for name in _PREFERRED if name in able), able[0] if able else None)
 
 

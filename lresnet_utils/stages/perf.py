@@ -25,10 +25,7 @@ from lresnet_utils.results import CLEAN, FAILED, OK
 from lresnet_utils.run import NO_FACES, RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import attempt, attempt_apart, build_of, carried, not_ok
-from lresnet_utils.targets.base import Artefact
-from lresnet_utils.targets.openvino import OpenVinoTarget
-from lresnet_utils.targets.tool_files import rates_of
-from lresnet_utils.targets.tools import ToolTarget
+from lresnet_utils.targets.base import Artefact, Target
 
 
 def measure_speed(
@@ -69,7 +66,7 @@ def measure_speed(
     parts = Parts(run, "6_perf", batch_size, timed=True)
     # Targets are timed in turns, so that one alone cannot be kept: all of them, or none.
     with machine_alone(alone=True):
-        if all(get_target(name).self_contained for name in targets):
+        if not any(get_target(name).recorded for name in targets):
             record = parts.kept(WHOLE, work.made_from(built, parts), lambda: work.measure(built))
         else:
             record = work.measure(built)
@@ -115,7 +112,7 @@ class _Work:
             if entry["status"] == OK
         }
         # Tools bring a clock of their own and run one by one, before any session holds memory.
-        for name in [name for name in artefacts if isinstance(get_target(name), ToolTarget)]:
+        for name in [name for name in artefacts if get_target(name).set_tool]:
             entries[name] = self._by_tool(get_target(name), artefacts.pop(name))
         record = {
             "settings": self.times,
@@ -134,7 +131,7 @@ class _Work:
         failed = any(entry["status"] == FAILED for entry in entries.values())
         return record | {"status": FAILED if failed else OK}
 
-    def _by_tool(self, target: ToolTarget, artefact: Artefact) -> dict[str, Any]:
+    def _by_tool(self, target: Target, artefact: Artefact) -> dict[str, Any]:
         folder = self.run.engine(self.batch_size, target.name) / "perf"
         # Each repeat loads the build, as each session's first turn does; some try it out before.
         most = (self.limits.seconds + self.times["seconds"]) * (self.times["repeats"] + 1)
@@ -200,7 +197,7 @@ def _layers(timed, artefacts, batch, seconds, how) -> dict[str, Any]:
 
     `how` takes a target's name and gives the keywords of :func:`attempt_apart`.
     """
-    known = [name for name in timed if isinstance(get_target(name), OpenVinoTarget)]
+    known = [name for name in timed if get_target(name).profile]
     if not known:
         return {"refused": "no OpenVINO target has run, and only OpenVINO times its layers here"}
     name = max(known, key=lambda name: timed[name]["throughput_ips"]["value"])
@@ -212,19 +209,19 @@ def _layers(timed, artefacts, batch, seconds, how) -> dict[str, Any]:
 
 
 def _profile(
-    target: OpenVinoTarget, artefact: Artefact, batch: np.ndarray, seconds: float
+    target: Target, artefact: Artefact, batch: np.ndarray, seconds: float
 ) -> dict[str, Any]:
     return target.profile(artefact, batch, seconds=seconds)
 
 
 def _by_tool(
-    target: ToolTarget, artefact: Artefact, folder: Path, times: dict[str, Any]
+    target: Target, artefact: Artefact, folder: Path, times: dict[str, Any]
 ) -> dict[str, Any]:
     """Return a tool's own figures; with its five parts where its log has them."""
     records = target.measure(artefact, folder, **times)
     figures = tool_figures(records)
     if records[0].stages:
-        figures |= {"stages": rates_of(records[0]).to_json()}
+        figures |= {"stages": records[0].stage_rates().to_json()}
     return figures
 
 

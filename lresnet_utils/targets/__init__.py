@@ -1,8 +1,8 @@
 """The runtimes that a network is built for and compared on.
 
-A new target is one class derived from :class:`lresnet_utils.targets.base.Target` and one entry
-in :data:`TARGETS`. Importing this package imports no runtime; each is imported when it is asked
-for.
+A new target is one file (a folder where it takes several) with a class derived from
+:class:`lresnet_utils.targets.base.Target`, and one entry in :data:`TARGETS`. Importing this
+package imports no runtime; each is imported when it is asked for.
 """
 
 from __future__ import annotations

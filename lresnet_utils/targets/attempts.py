@@ -12,8 +12,7 @@ from lresnet_utils.machine.disk import require_room
 from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.results import FAILED, OK, UNAVAILABLE
 from lresnet_utils.run import RunFolder
-from lresnet_utils.targets.base import Artefact
-from lresnet_utils.targets.tools import UnavailableError
+from lresnet_utils.targets.base import Artefact, UnavailableError
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,17 +1,24 @@
-"""The one contract of every runtime: available, build, load, infer, close."""
+"""The one contract of every runtime: available, build, load, infer, close.
+
+A :class:`Target` is put together from parts: it says whether it can run here and writes a build;
+a :class:`Session` runs batches of it in this process, or a :class:`SetTool` whole sets outside; a
+:class:`Quantiser` makes int8 graphs for it; a :class:`Look` is how charts show it.
+"""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -21,11 +28,20 @@ from lresnet_utils.machine.disk import atomic_path, sha256_file, to_json
 from lresnet_utils.machine.facts import usable_cores, version_of
 
 if TYPE_CHECKING:
+    from lresnet_utils.data.network_input import Normalisation
     from lresnet_utils.targets.embed import Embedding
+    from lresnet_utils.targets.tool_log import PerfRecord
     from lresnet_utils.untrusted.settings import ToolOptions
 
 
 REBUILD = "build it again: run 2_compile"
+
+
+class UnavailableError(TargetError):
+    """This machine, or a recorded result, has not got what the work needs.
+
+    The cell is unavailable rather than failed.
+    """
 
 
 @dataclass(frozen=True)
@@ -122,28 +138,56 @@ class Artefact:
         return TypeAdapter(cls).validate_json(to_json(value), strict=True)
 
 
+class Look(NamedTuple):
+    """How one target is drawn everywhere.
+
+    Attributes
+    ----------
+    colour : str
+        ``#rrggbb``, at least 3:1 against white and against near-black (WCAG 2.2, 1.4.11), and far
+        from the others for every kind of colour blindness: ``tests/report/charts/test_style.py``
+        holds all targets to it.
+    marker, dash
+        Matplotlib's marker and line style: what tells targets apart without colour.
+    """
+
+    colour: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]]
+
+
 class Target(ABC):
     """A runtime and a precision.
 
-    A subclass gives the class attributes (`distribution` is the Python package whose version
-    matters, `suffix` the ending of its files), :meth:`available`, and the two private steps of
-    building and loading.
+    A subclass gives the attributes without a value, :meth:`available`, :meth:`write`, and either
+    :meth:`open` or a `set_tool`.
     """
 
     runtime: ClassVar[str]
     distribution: ClassVar[str]
+    """The Python package whose version matters."""
     suffix: ClassVar[str]
+    """The ending of its files."""
     precision: str = "fp32"
-    embeds_variants: ClassVar[bool] = True
-    """Whether it can embed degraded copies of the set as well."""
+    look: Look
+    """How charts show it."""
+    set_tool: ClassVar[SetTool | None] = None
+    """What embeds and times its builds where no session in this process does."""
+    quantiser: Quantiser | None = None
+    """What makes the graphs of its builds int8, where these are."""
+    profile: ClassVar[Callable[..., dict[str, Any]] | None] = None
+    """``profile(artefact, batch, seconds=)`` times a build layer by layer, where that is known."""
+    tools: ToolOptions | None = None
+    """Settings of the vendors' tools; the guide's by default. None: it has none."""
+    recorded: ClassVar[bool] = False
+    """Whether its results come from another machine: they are read anew each time, and there are
+    none but those of the set as it is."""
     needs_module: ClassVar[bool] = False
     """Whether it runs the PyTorch module rather than a graph made from it."""
     repeatable: ClassVar[bool] = False
     """Whether building twice gives the same bytes; compilers number and name things anew."""
     tunable: ClassVar[bool] = False
     """Whether its graph and its way of running are chosen by measurement."""
-    self_contained: ClassVar[bool] = True
-    """Whether a build depends only on the network and the options; False: on other files too."""
 
     @property
     def name(self) -> str:
@@ -163,12 +207,40 @@ class Target(ABC):
         """Return the files that a build is made from."""
         return (files.graph,)
 
+    def options(self) -> dict[str, Any]:
+        """Return the runtime's own settings, which a build's options record."""
+        return {}
+
     def running_options(self, cores: int) -> list[dict[str, Any]]:
         """Return ways of running a build on so many cores, the default first.
 
         Each is a set of options for :meth:`build`; a single one when there is nothing to choose.
         """
         return [{}]
+
+    @abstractmethod
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        """Write a build to `path`, which lies in its final folder.
+
+        `options` are what :meth:`build` records; they may be changed here. May raise anything:
+        :meth:`build` tells it in one short error.
+        """
+
+    def open(self, artefact: Artefact) -> Session:
+        """Open a build whose file is known to be the one that was built; may raise anything."""
+        raise TargetError(
+            f"{self.name} runs whole sets of files through a tool; it has no session.",
+            where=str(artefact.path),
+            fix="use embed_set() and measure()",
+        )
+
+    def configured(self, tools: ToolOptions) -> Target:
+        """Return the target with these settings of the vendors' tools; most have none."""
+        if self.tools is None:
+            return self
+        other = copy.copy(self)
+        other.tools = tools
+        return other
 
     def build(
         self,
@@ -203,7 +275,7 @@ class Target(ABC):
                 "embedding_size": files.embedding_size,
                 "threads": threads or usable_cores(),
             }
-            | self._options()
+            | self.options()
             | dict(running or {})
         )
         started = time.perf_counter()
@@ -212,7 +284,7 @@ class Target(ABC):
             _told(f"{self.name} cannot build the network", files.graph, fix),
             atomic_path(path) as temporary,
         ):
-            self._build(files, temporary, options)
+            self.write(files, temporary, options)
         seconds = time.perf_counter() - started
         return Artefact(
             self.name, path, options, round(seconds, 3), path.stat().st_size, sha256_file(path)
@@ -228,6 +300,18 @@ class Target(ABC):
             refuses the file.
         """
         self._require_available()
+        self.check(artefact)
+        with _told(f"{self.name} cannot load its build", artefact.path, REBUILD):
+            return self.open(artefact)
+
+    def check(self, artefact: Artefact) -> None:
+        """Refuse a build that is of another target, missing or changed.
+
+        Raises
+        ------
+        TargetError
+            Says which.
+        """
         where = str(artefact.path)
         if artefact.target != self.name:
             raise TargetError(f"This build is for {artefact.target}, not {self.name}.", where=where)
@@ -235,36 +319,49 @@ class Target(ABC):
             raise TargetError("The build does not exist.", where=where, fix=REBUILD)
         if sha256_file(artefact.path) != artefact.sha256:
             raise TargetError("The build was changed (SHA-256 differs).", where=where, fix=REBUILD)
-        with _told(f"{self.name} cannot load its build", artefact.path, REBUILD):
-            return self._load(artefact)
-
-    def configured(self, tools: ToolOptions) -> Target:
-        """Return the target with the settings of the vendors' tools; most have none."""
-        return self
 
     @contextmanager
     def embedder(self, artefact: Artefact) -> Iterator[Callable[..., Embedding]]:
         """Yield a function that embeds a set: ``embed_images(images, folder=, slots=, ...)``.
 
-        `folder` is for files and `slots` says which picture each image of the pairs is; both are
-        for targets behind tools. `write` takes the embeddings. The rest is as for
-        :func:`lresnet_utils.targets.embed.embed`.
+        `folder` and `slots` are as for :class:`SetJob`, and for targets behind tools only; the
+        rest is as for :func:`lresnet_utils.targets.embed.embed`.
         """
         from lresnet_utils.targets.embed import embed  # keeps importing a target cheap
 
-        with self.load(artefact) as session:
-            yield lambda images, *, folder, slots, **how: embed(images, session, **how)
+        if self.set_tool is None:
+            with self.load(artefact) as session:
+                yield lambda images, *, folder, slots=None, **how: embed(images, session, **how)
+            return
 
-    def _options(self) -> dict[str, Any]:
-        """Return the runtime's own settings, recorded in the artefact."""
-        return {}
+        def embed_images(
+            images: np.ndarray, *, folder: Path, write: Callable | None = None, **how: Any
+        ) -> Embedding:
+            result = self.embed_set(artefact, images, folder, **how)
+            if write is None:
+                return result
+            write(result.vectors)
+            return replace(result, vectors=None)
 
-    @abstractmethod
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
-        """Write the artefact to `path`, which lies in its final folder."""
+        yield embed_images
 
-    @abstractmethod
-    def _load(self, artefact: Artefact) -> Session: ...
+    def embed_set(
+        self, artefact: Artefact, images: np.ndarray, folder: Path, **how: Any
+    ) -> Embedding:
+        """Embed a set with the target's own tool; `images`, `folder` and `how` make a `SetJob`."""
+        self.check(artefact)
+        job = SetJob(images, Path(folder).absolute(), **how)
+        return self.set_tool.embed_set(artefact, job)
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time pure inference with the target's own tool; see :meth:`SetTool.measure`."""
+        self.check(artefact)
+        folder = Path(folder).absolute()
+        return self.set_tool.measure(
+            artefact, folder, warmup=warmup, seconds=seconds, repeats=repeats
+        )
 
     def _require_available(self) -> None:
         able = self.available()
@@ -362,7 +459,7 @@ class Session(ABC):
                 f"This build takes C-contiguous float32 {expected}, "
                 f"not {batch.dtype.name} {batch.shape}."
             )
-        features = self._run(batch)
+        features = self.run(batch)
         if features.shape != (self.batch_size, self.embedding_size):
             raise TargetError(
                 f"The runtime gave an output of shape {features.shape}, "
@@ -388,7 +485,7 @@ class Session(ABC):
         return self._workers.submit(self.infer, batch)
 
     @abstractmethod
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
         """Return a new float32 array; called by up to `lanes` threads at the same time."""
 
     def close(self) -> None:
@@ -399,9 +496,9 @@ class Session(ABC):
         if self._workers is not None:
             self._workers.shutdown(cancel_futures=True)
             self._workers = None
-        self._free()
+        self.free()
 
-    def _free(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
+    def free(self) -> None:  # noqa: B027 (most runtimes free everything with the object)
         """Free what the runtime holds; a second call does nothing."""
 
     def __enter__(self) -> Session:
@@ -409,6 +506,90 @@ class Session(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# What embeds and times builds outside this process.
+
+
+@dataclass(frozen=True)
+class SetJob:
+    """A set that a tool embeds, every picture once.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, 112, 112, 3)
+        RGB; may be a memory map.
+    folder : Path
+        Absolute, for the tool's files. Inputs and results are removed again, results only when
+        they could be read; the logs stay.
+    channel_order, normalisation, flip, failures
+        See :func:`lresnet_utils.targets.embed.embed`.
+    slots : ndarray of int, shape (2 * n_pairs,), optional
+        Which of `images` the images of the pairs are, pair after pair; results recorded in the
+        guide's numbering need it.
+    """
+
+    images: np.ndarray
+    folder: Path
+    channel_order: Literal["rgb", "bgr"]
+    normalisation: Normalisation
+    flip: bool
+    failures: Iterable[tuple[int, str]] = ()
+    slots: np.ndarray | None = None
+
+    @cached_property
+    def known(self) -> dict[int, str]:
+        """Pictures that could not be decoded, and why."""
+        return {int(index): reason for index, reason in self.failures}
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """The numbers of the others, ascending."""
+        return np.setdiff1d(np.arange(len(self.images)), np.array(list(self.known), np.intp))
+
+
+class SetTool(ABC):
+    """What runs a target's builds where no session does: external programs, recorded results.
+
+    What it needs to know beside the job stands in the artefact's options.
+    """
+
+    @abstractmethod
+    def embed_set(self, artefact: Artefact, job: SetJob) -> Embedding:
+        """Embed every picture once, as :func:`lresnet_utils.targets.embed.embed` does.
+
+        Raises
+        ------
+        UnavailableError
+            When this machine lacks the tool.
+        LResNetError
+            When the tool fails, or a result is missing, surplus or not a usable embedding.
+        """
+
+    @abstractmethod
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time pure inference with the tool, one record per repeat.
+
+        Parameters
+        ----------
+        artefact, folder : Artefact, Path
+            The build, and an absolute path for the logs.
+        warmup : int
+            Untimed batches before each repeat, where the tool has a setting for them.
+        seconds : float
+            Least length of one repeat, as far as the tool lets it be set.
+        repeats : int
+            Runs of the tool; each loads the build again.
+
+        Raises
+        ------
+        UnavailableError
+            When this machine lacks the tool.
+        LResNetError
+            When the tool fails or its log is not whole.
+        """
 
 
 # How a graph is quantised, in words that do not depend on the runtime.
@@ -470,3 +651,26 @@ class Recipe:
             layers = "layer" if len(self.kept) == 1 else "layers"
             return f"{words}, {len(self.kept)} {layers} kept in {self.rest}"
         return f"{words}, the rest in {self.rest}" if self.rest != "fp32" else words
+
+
+class Quantiser(ABC):
+    """What quantises graphs for one runtime; `suffix` is the ending of what it writes."""
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def quantise(self, graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe) -> None:
+        """Write an ONNX graph with quantised layers to `out`.
+
+        Parameters
+        ----------
+        graph, out : Path
+            An ONNX file with a static batch, and the file to write.
+        inputs : ndarray of float32, shape (n, 3, 112, 112)
+            Faces that the ranges are taken from.
+        recipe : Recipe
+        """
+
+    def rests(self) -> list[str]:
+        """Return the precisions that layers which are not quantised may have, fastest first."""
+        return ["fp32"]

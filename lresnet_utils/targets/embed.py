@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import mmap
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 
 from lresnet_utils.data.network_input import Normalisation, to_network_input
 from lresnet_utils.data.network_input import flip as mirror
-from lresnet_utils.targets.pipeline import Inference, PipelineParts, Timed, overlap
+from lresnet_utils.targets.base import Session
 from lresnet_utils.verify.scores import unit_rows
 
-if TYPE_CHECKING:  # targets import this module
-    from lresnet_utils.targets.base import Session
-
+CANCELLED = "the two views' embeddings cancel out"
 ZERO = "the network's output is zero"
 NOT_FINITE = "the network's output is not finite"
 
@@ -35,9 +38,18 @@ class StageRate:
         the guide's figures. Padding is not counted, the time spent on it is.
     """
 
-    images_per_second: float | None
-    ms_per_image: float | None
-    n: int
+    images_per_second: float | None = None
+    ms_per_image: float | None = None
+    n: int = 0
+
+    @classmethod
+    def of(cls, n: int, seconds: float) -> StageRate:
+        """Return the rate of `n` images in so many seconds."""
+        if n == 0:
+            return cls()
+        # A part can be quicker than the clock's smallest step.
+        seconds = max(seconds, 1e-9)
+        return cls(n / seconds, 1000 * seconds / n, n)
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ def embed(
     """Embed every picture once.
 
     Reading, preprocessing and post-processing run in one thread each beside the session, all of
-    whose lanes are kept busy; see :mod:`lresnet_utils.targets.pipeline`. The last batch is filled
+    whose lanes are kept busy; see :func:`overlap`. The last batch is filled
     up by repeating its last picture, and what comes out for those is dropped.
 
     Parameters
@@ -163,7 +175,7 @@ def embed(
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
     spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
-    rates = StageRates(*(_rate(n, seconds) for seconds in (wall, *spent)))
+    rates = StageRates(*(StageRate.of(n, seconds) for seconds in (wall, *spent)))
     return Embedding(vectors, *result.finish(), rates)
 
 
@@ -212,7 +224,7 @@ class _Result:
         vectors = unit_rows(sum(unit_rows(view) for view in views))
         cancelled = ~vectors.any(axis=1)
         for bad, reason in (
-            (cancelled, "the two views' embeddings cancel out"),
+            (cancelled, CANCELLED),
             (empty, ZERO),
             (~finite, NOT_FINITE),
         ):
@@ -235,9 +247,194 @@ class _Result:
         return failed, dict(sorted(self._reasons.items()))
 
 
-def _rate(n: int, seconds: float) -> StageRate:
-    if n == 0:
-        return StageRate(None, None, 0)
-    # A part can be quicker than the clock's smallest step.
-    seconds = max(seconds, 1e-9)
-    return StageRate(n / seconds, 1000 * seconds / n, n)
+def combine(
+    views: tuple[np.ndarray, ...], rows: np.ndarray, n: int, known: dict[int, str]
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Put the views together as the guide does: unit(unit(f(x)) + unit(f(mirrored x))).
+
+    Parameters
+    ----------
+    views : tuple of ndarray, each of shape (len(rows), d)
+        The network's finite, non-zero output per view.
+    rows : ndarray of int
+        Which of all `n` pictures they are.
+    n : int
+        Pictures in all.
+    known : dict of int to str
+        Pictures without output, and why.
+
+    Returns
+    -------
+    vectors : ndarray of float32, shape (n, d)
+        Unit rows; zeros where there is none.
+    failed : ndarray of bool, shape (n,)
+        True where there is none.
+    reasons : dict of int to str
+        `known` and the pictures whose views cancel out, in order.
+
+    Examples
+    --------
+    >>> views = (np.array([[3.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 5.0], [-2.0, 0.0]]))
+    >>> vectors, failed, reasons = combine(views, np.array([0, 2]), 3, {1: "not an image"})
+    >>> vectors.astype(float).round(3).tolist()
+    [[0.707, 0.707], [0.0, 0.0], [0.0, 0.0]]
+    >>> reasons
+    {1: 'not an image', 2: "the two views' embeddings cancel out"}
+    """
+    units = unit_rows(sum(unit_rows(view) for view in views))
+    vectors = np.zeros((n, units.shape[1]), np.float32)
+    vectors[rows] = units
+    cancelled = rows[~units.any(axis=1)]
+    reasons = dict(sorted((known | dict.fromkeys(cancelled.tolist(), CANCELLED)).items()))
+    return vectors, np.isin(np.arange(n), list(reasons)), reasons
+
+
+# Batches through the four parts at the same time.
+
+# Batches made ahead of the inference, batches given to the session beyond those it can work on,
+# and results waiting behind it. A lane thus finds its next batch as soon as it is free, and the
+# memory is bounded whatever the number of pictures.
+AHEAD = 2
+WAITING = 2
+BEHIND = 2
+
+
+class Timed:
+    """A function that adds up the time spent in it; called from one thread only."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self.seconds = 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return self._function(*arguments)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class Inference:
+    """Gives batches to a session and knows for how long it had any.
+
+    Parameters
+    ----------
+    session : Session
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time during which the session had at least one batch; complete after
+        :meth:`stop`.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._changed = threading.Condition()
+        self._unfinished: set[Future] = set()
+        self._since = 0.0
+        self.seconds = 0.0
+
+    def submit(self, batch: np.ndarray) -> Future[np.ndarray]:
+        """Start one batch, or let it wait until a lane is free."""
+        with self._changed:
+            if not self._unfinished:
+                self._since = time.perf_counter()
+            future = self._session.submit(batch)
+            self._unfinished.add(future)
+        future.add_done_callback(self._ended)
+        return future
+
+    def stop(self) -> None:
+        """Drop what has not started and wait for what has."""
+        with self._changed:
+            unfinished = list(self._unfinished)
+        for future in unfinished:
+            future.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unfinished)
+
+    def _ended(self, future: Future) -> None:
+        now = time.perf_counter()
+        with self._changed:
+            self._unfinished.discard(future)
+            if not self._unfinished:
+                self.seconds += now - self._since
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class PipelineParts:
+    """The four parts.
+
+    Attributes
+    ----------
+    read : Timed
+        Rows to pictures.
+    preprocess : Timed
+        Pictures to a list of network inputs: one per view.
+    infer : Inference
+        Network input to embeddings.
+    post : Timed
+        Takes the rows and the embeddings of each view.
+    """
+
+    read: Timed
+    preprocess: Timed
+    infer: Inference
+    post: Timed
+
+
+def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> None:
+    """Push every batch through the four parts, each part busy with another batch.
+
+    Reading, preprocessing and post-processing have one thread each and keep the order of the
+    batches; the session has as many as it has lanes.
+
+    Parameters
+    ----------
+    batches : iterable of ndarray of int
+        The rows of each batch.
+    parts : Parts
+    lanes : int
+        Batches that the session works on at the same time.
+
+    Raises
+    ------
+    Exception
+        Whatever a part raises, as soon as its batch is due. Work that is not started is dropped,
+        and what has started has ended.
+    """
+    with ExitStack() as stack:
+        readers, preprocessors, posts = (stack.enter_context(_one_thread()) for _ in range(3))
+        stack.callback(parts.infer.stop)
+
+        def make(rows: np.ndarray) -> tuple[np.ndarray, Future]:
+            pixels = readers.submit(parts.read, rows)
+            return rows, preprocessors.submit(lambda: parts.preprocess(pixels.result()))
+
+        waiting = iter(batches)
+        ahead = deque(make(rows) for rows in islice(waiting, AHEAD))
+        running: deque[tuple[np.ndarray, list[Future]]] = deque()
+        behind: deque[Future] = deque()
+        while ahead or running:
+            while ahead and len(running) < lanes + WAITING:
+                rows, making = ahead.popleft()
+                running.append((rows, [parts.infer.submit(view) for view in making.result()]))
+                ahead.extend(make(following) for following in islice(waiting, 1))
+            rows, views = running.popleft()
+            behind.append(posts.submit(parts.post, rows, [view.result() for view in views]))
+            if len(behind) > BEHIND:
+                behind.popleft().result()
+        for finishing in behind:
+            finishing.result()
+
+
+@contextmanager
+def _one_thread() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread that does one thing after the other, and drops the rest when we leave."""
+    executor = ThreadPoolExecutor(1)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -9,8 +10,6 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from lresnet_utils.targets.base import (
     REBUILD,
     Artefact,
     Availability,
+    Look,
     ModelFiles,
     Session,
     Target,
@@ -32,7 +32,6 @@ from lresnet_utils.targets.base import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -52,6 +51,7 @@ class TorchTarget(Target):
     runtime = "torch"
     distribution = "torch"
     suffix = ".json"
+    look = Look("#0770d3", "o", "-")
     repeatable = True
     needs_module = True
 
@@ -63,14 +63,14 @@ class TorchTarget(Target):
         """Return the weights: no graph is needed."""
         return (files.weights,)
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
             "mode": "eager",
             "memory_format": "channels_last",
             "allocator": "keeps freed memory",
         }
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         content = {
             "architecture": files.architecture,
             "weights": Path(os.path.relpath(files.weights, path.parent)).as_posix(),
@@ -78,7 +78,7 @@ class TorchTarget(Target):
         }
         path.write_text(to_json(content) + "\n", encoding="utf-8")
 
-    def _load(self, artefact: Artefact) -> Session:
+    def open(self, artefact: Artefact) -> Session:
         return TorchSession(restored(artefact.path), artefact.options)
 
 
@@ -111,7 +111,8 @@ class TorchSession(Session):
     module : nn.Module
         Takes (batch, 3, 112, 112) and gives (batch, embedding_size).
     options : dict
-        The artefact's options.
+        The artefact's options; ``autocast``, where there is one, says whether to compute in bf16
+        where it is safe.
     """
 
     def __init__(self, module: nn.Module, options: dict[str, Any]) -> None:
@@ -120,46 +121,59 @@ class TorchSession(Session):
         super().__init__(options["batch_size"], options["embedding_size"])
         self._torch = torch
         self._threads = options["threads"]
+        self._autocast = options.get("autocast", False)
         self._module = module.eval().to(memory_format=torch.channels_last)
-        _keep_freed_memory()
+        # Ask the C library to keep what is freed, as PyTorch's tuning guide does with jemalloc.
+        # Eager mode allocates every layer's output anew. By default glibc returns such large
+        # blocks to the system, which hands them out again page by page, zeroed: tens of thousands
+        # of page faults per batch of 16, and about a third of the time.
+        # It may be another C library, or Windows.
+        with contextlib.suppress(AttributeError, OSError, TypeError):
+            set_option = ctypes.CDLL(None).mallopt
+            set_option(_M_MMAP_THRESHOLD, _KEEP_UP_TO)
+            set_option(_M_TRIM_THRESHOLD, _KEEP_UP_TO)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def compile(self, folder: Path) -> None:
+        """Compile now rather than at the first batch, by running one of zeros.
+
+        Inductor takes what it finds of its code in `folder`, and keeps the rest there.
+        """
+        # Weights become constants of the code, which lets it convert and reorder them once.
+        self._module = self._torch.compile(self._module, options={"freezing": True})
+        before = os.environ.get(_CACHE_VARIABLE)
+        os.environ[_CACHE_VARIABLE] = str(folder.resolve())
+        try:
+            self.infer(np.zeros((self.batch_size, *IMAGE_SHAPE), np.float32))
+        finally:
+            if before is None:
+                del os.environ[_CACHE_VARIABLE]
+            else:
+                os.environ[_CACHE_VARIABLE] = before
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
         torch = self._torch
         # The number is one for the whole process, so another session may have changed it.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        with torch.inference_mode():
+        autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast)
+        with torch.inference_mode(), autocast:
             images = torch.from_numpy(batch).to(memory_format=torch.channels_last)
-            features = self._forward(images).contiguous().numpy()
-        return features
+            return self._module(images).float().contiguous().numpy()
 
-    def _forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self._module(images)
-
-    def _free(self) -> None:
-        """Let go of the module."""
+    def free(self) -> None:
         self._module = None
-
-
-def _keep_freed_memory() -> None:
-    """Ask the C library to keep what is freed, as PyTorch's tuning guide does with jemalloc.
-
-    Eager mode allocates every layer's output anew. By default glibc returns such large blocks to
-    the system, which hands them out again page by page, zeroed: tens of thousands of page faults
-    per batch of 16, and about a third of the time.
-    """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or Windows
-        return
-    set_option(_M_MMAP_THRESHOLD, _KEEP_UP_TO)
-    set_option(_M_TRIM_THRESHOLD, _KEEP_UP_TO)
 
 
 # PyTorch compiled by inductor, fp32 and bf16, on the CPU.
 
+_LOOKS = {
+    "fp32": Look("#098abf", "<", (0, (7, 1.5, 1.3, 1.5))),
+    "bf16": Look("#874abb", ">", (0, (2, 1))),
+}
 _CACHE = "inductor"
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+# A folder of this process alone; what is loaded from it stays loaded without it.
+_SCRATCH = {"prefix": "lresnet-inductor-", "ignore_cleanup_errors": True}
 
 
 class TorchCompileTarget(TorchTarget):
@@ -184,6 +198,7 @@ class TorchCompileTarget(TorchTarget):
 
     def __init__(self, precision: str) -> None:
         self.precision = precision
+        self.look = _LOOKS[precision]
 
     def available(self) -> Availability:
         """Say whether there is PyTorch, a C++ compiler, and bf16 arithmetic where it is needed."""
@@ -211,7 +226,7 @@ class TorchCompileTarget(TorchTarget):
             )
         return able
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
             "mode": "torch.compile",
             "freezing": True,
@@ -220,11 +235,11 @@ class TorchCompileTarget(TorchTarget):
             "allocator": "keeps freed memory",
         }
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
-        super()._build(files, path, options)
-        with _private_folder() as scratch:
-            with self._session(path, options, scratch):
-                pass
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+        super().write(files, path, options)
+        with tempfile.TemporaryDirectory(**_SCRATCH) as scratch:
+            with TorchSession(restored(path), options) as session:
+                session.compile(Path(scratch))
             kept = path.parent / _CACHE
             shutil.rmtree(kept, ignore_errors=True)
             # Locks are empty, and made again where they are missed.
@@ -233,15 +248,15 @@ class TorchCompileTarget(TorchTarget):
         compiled = {file.relative_to(kept).as_posix(): sha256_file(file) for file in found}
         write_json(path, read_json(path) | {"compiled": compiled, "seal": seal(compiled)})
 
-    def _load(self, artefact: Artefact) -> Session:
+    def open(self, artefact: Artefact) -> Session:
         content = read_json(artefact.path)
         compiled, sealed = content.get("compiled"), content.get("seal")
-        with _private_folder() as scratch:
+        with tempfile.TemporaryDirectory(**_SCRATCH) as scratch:
             # Nobody can exchange a file between the check and its use: it is used from a copy.
             if sealed is not None and sealed == seal(compiled):
                 for name, sha256 in compiled.items():
                     source = artefact.path.parent / _CACHE / name
-                    copy = scratch / name
+                    copy = Path(scratch, name)
                     try:
                         data = source.read_bytes()
                     except OSError:
@@ -255,59 +270,6 @@ class TorchCompileTarget(TorchTarget):
                         )
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     copy.write_bytes(data)
-            return self._session(artefact.path, artefact.options, scratch)
-
-    def _session(self, path: Path, options: dict[str, Any], scratch: Path) -> Session:
-        session = CompiledSession(restored(path), options)
-        with _compiled_into(scratch):
-            session.compile()
+            session = TorchSession(restored(artefact.path), artefact.options)
+            session.compile(Path(scratch))
         return session
-
-
-class CompiledSession(TorchSession):
-    """A compiled module, run without autograd.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Takes (batch, 3, 112, 112) and gives (batch, embedding_size).
-    options : dict
-        The artefact's options; ``autocast`` says whether to compute in bf16 where it is safe.
-    """
-
-    def __init__(self, module: nn.Module, options: dict[str, Any]) -> None:
-        super().__init__(module, options)
-        self._autocast = options["autocast"]
-        # Weights become constants of the code, which lets it convert and reorder them once.
-        self._module = self._torch.compile(self._module, options={"freezing": True})
-
-    def compile(self) -> None:
-        """Compile now rather than at the first batch, by running one of zeros."""
-        self.infer(np.zeros((self.batch_size, *IMAGE_SHAPE), np.float32))
-
-    def _forward(self, images: torch.Tensor) -> torch.Tensor:
-        torch = self._torch
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._autocast):
-            return self._module(images).float()
-
-
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    """Yield a folder of this process alone; what is loaded from it stays loaded without it."""
-    how = {"prefix": "lresnet-inductor-", "ignore_cleanup_errors": True}
-    with tempfile.TemporaryDirectory(**how) as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def _compiled_into(folder: Path) -> Iterator[None]:
-    """Let inductor keep what it compiles in `folder`."""
-    before = os.environ.get(_CACHE_VARIABLE)
-    os.environ[_CACHE_VARIABLE] = str(folder.resolve())
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_CACHE_VARIABLE]
-        else:
-            os.environ[_CACHE_VARIABLE] = before

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lresnet_utils.data.inside import inside
-from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.errors import DataError, LResNetError, TargetError, nearest
 from lresnet_utils.machine.disk import read_json, to_json
 from lresnet_utils.run import resolve
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles
-from lresnet_utils.targets.embed import Embedding, StageRates
-from lresnet_utils.targets.tool_files import NO_RATE, combine, rates_of, read_dump
-from lresnet_utils.targets.tools import ToolTarget, UnavailableError
-from lresnet_utils.targets.vendor_logs import PerfRecord, read_log
-from lresnet_utils.targets.vendor_logs.record import MAX_BYTES
+from lresnet_utils.targets.ascend.npu_logs import (
+    read_ais_bench,
+    read_benchmark_pure,
+    read_benchmark_vision,
+    read_msame,
+)
+from lresnet_utils.targets.base import (
+    Artefact,
+    Availability,
+    Look,
+    ModelFiles,
+    SetJob,
+    SetTool,
+    Target,
+    UnavailableError,
+)
+from lresnet_utils.targets.dumps import read_dump
+from lresnet_utils.targets.embed import Embedding, StageRate, StageRates, combine
+from lresnet_utils.targets.openvino.benchmark_app import read_benchmark_app
+from lresnet_utils.targets.tensorrt.trtexec_log import read_trtexec
+from lresnet_utils.targets.tool_log import MAX_BYTES, PerfRecord, read_lines
 from lresnet_utils.untrusted.bytes import read_bytes
+from lresnet_utils.untrusted.settings import ToolOptions
 from lresnet_utils.untrusted.yaml import load_yaml
 from lresnet_utils.verify.scores import unit_rows
 
@@ -58,13 +72,69 @@ class Recorded(BaseModel):
     note: str = Field("", description="anything else a reader should know")
 
 
-class ReplayTarget(ToolTarget):
+class RecordedSet(SetTool):
+    """Reads what was recorded, after checking that nothing of it changed since the build."""
+
+    def embed_set(self, artefact: Artefact, job: SetJob) -> Embedding:
+        """Read the recorded dump; see :class:`SetTool`.
+
+        The job's images only say how many there are; how they were prepared is the recording's
+        affair. In the guide's numbering a picture that is in several pairs has several results,
+        which must agree.
+        """
+        dump, n = _recording(artefact) / "dump", len(job.images)
+        if not dump.is_dir():
+            raise UnavailableError("No embeddings were recorded (no dump/).", where=str(dump))
+        # Which picture each recorded number is.
+        if artefact.options["numbering"] == "distinct":
+            numbers = np.arange(n)
+        elif job.slots is None:
+            what = "The results are numbered by pairs, and the pairs are not known here."
+            raise TargetError(what, where=str(dump))
+        else:
+            numbers = np.asarray(job.slots)
+        mirrored = any(dump.glob("*_flip_*"))
+        views = read_dump(
+            dump,
+            len(numbers),
+            artefact.options["embedding_size"],
+            views=("plain", "flip") if job.flip or mirrored else ("plain",),
+        )[: 2 if job.flip else 1]
+        rows, first = np.unique(numbers, return_index=True)
+        for view in views:
+            _check_repeats(view, numbers, first[np.searchsorted(rows, numbers)], dump)
+        keep = ~np.isin(rows, list(job.known))
+        chosen = tuple(view[first[keep]] for view in views)
+        vectors, failed, reasons = combine(chosen, rows[keep], n, job.known)
+        with_stages = [record for record in _records(artefact) if record.stages]
+        rates = with_stages[0].stage_rates() if with_stages else StageRates(*[StageRate()] * 5)
+        return Embedding(vectors, failed, reasons, rates)
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Read the recorded logs of one tool, one record per run; nothing is timed here.
+
+        Of several tools the first of ais_bench, trtexec, msame, benchmark.x86_64 (pure inference,
+        then real data) and benchmark_app counts, since their clocks cover different things. A log
+        that repeats another's figures, as ais_bench's screen log does its summary's, counts once.
+        """
+        records = _records(artefact)
+        if not records:
+            raise UnavailableError(
+                "No performance log was recorded.", where=str(_recording(artefact))
+            )
+        tool = min((record.tool for record in records), key=_PREFERENCE.index)
+        return [record for record in records if record.tool == tool]
+
+
+class ReplayTarget(Target):
     """Dumps and logs that another machine left, as cells of this run.
 
     The folder (``tools.replay_folder``) holds ``recorded.yaml`` (see :class:`Recorded`) and, per
     batch size, ``bs<B>/dump/`` with one result per view in any convention of
-    :mod:`lresnet_utils.targets.tool_files`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
-    ``*.json`` of any tool of :mod:`lresnet_utils.targets.vendor_logs`. Either may be absent; the
+    :mod:`lresnet_utils.targets.dumps`, and the performance logs ``bs<B>/*.txt``, ``*.log`` and
+    ``*.json`` of any tool of :data:`READERS`. Either may be absent; the
     cell then has speed only, or accuracy only.
 
     Its artefact lists every file with its SHA-256; a file that changes afterwards is refused.
@@ -73,8 +143,10 @@ class ReplayTarget(ToolTarget):
     runtime = "replay"
     distribution = "replay"
     suffix = ".json"
-    embeds_variants: ClassVar[bool] = False
-    self_contained: ClassVar[bool] = False
+    look = Look("#71727c", "d", (0, (4, 3)))
+    set_tool = RecordedSet()
+    tools = ToolOptions()
+    recorded = True
 
     @property
     def name(self) -> str:
@@ -97,15 +169,19 @@ class ReplayTarget(ToolTarget):
             True, note=f"recorded on {recorded.date}, not measured here: {recorded.source}"
         )
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         recorded = read_recorded(resolve(self.tools.replay_folder))
         return {"recorded": True} | recorded.model_dump()
+
+    def versions(self) -> dict[str, str]:
+        """Return nothing: the label names the tool and its version."""
+        return {}
 
     def sources(self, files: ModelFiles) -> tuple[Path, ...]:
         """Return nothing: the recording names its files and their hash in the options."""
         return ()
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # those of the other machine, if any
         folder = resolve(self.tools.replay_folder)
         hashes = hash_files(folder, files.batch_size)
@@ -115,90 +191,28 @@ class ReplayTarget(ToolTarget):
         options["files_sha256"] = hashlib.sha256(lines.encode()).hexdigest()
         path.write_text(to_json(content) + "\n", encoding="utf-8")
 
-    def embed_set(
-        self,
-        artefact: Artefact,
-        images: np.ndarray,
-        folder: Path,
-        *,
-        channel_order: Literal["rgb", "bgr"],
-        normalisation: Normalisation,
-        flip: bool,
-        failures: Iterable[tuple[int, str]] = (),
-        slots: np.ndarray | None = None,
-    ) -> Embedding:
-        """Read the recorded dump; see :class:`ToolTarget`.
 
-        `images` only says how many there are; how they were prepared is the recording's affair.
-        In the guide's numbering a picture that is in several pairs has several results, which
-        must agree.
-        """
-        dump = self._recording(artefact) / "dump"
-        if not dump.is_dir():
-            raise UnavailableError("No embeddings were recorded (no dump/).", where=str(dump))
-        numbers = _numbers(artefact.options["numbering"], len(images), slots, dump)
-        mirrored = any(dump.glob("*_flip_*"))
-        read = read_dump(
-            dump,
-            len(numbers),
-            artefact.options["embedding_size"],
-            views=("plain", "flip") if flip or mirrored else ("plain",),
+def _records(artefact: Artefact) -> list[PerfRecord]:
+    size, records = artefact.options["batch_size"], {}
+    # JSON first: of the same run a summary has more digits than the screen.
+    logs = sorted(_logs(_recording(artefact)), key=lambda path: (path.suffix != ".json", path.name))
+    for log in logs:
+        record = read_log(log, batch_size=size)
+        records.setdefault((record.tool, f"{record.throughput_ips:.5g}"), record)
+    return list(records.values())
+
+
+def _recording(artefact: Artefact) -> Path:
+    """Return the folder of the batch size, after checking that nothing in it changed."""
+    content = read_json(artefact.path)
+    folder, size = Path(content["folder"]), artefact.options["batch_size"]
+    if hash_files(folder, size) != content["files"]:
+        raise TargetError(
+            "The recorded results were changed since the build.",
+            where=str(folder / f"bs{size}"),
+            fix="run 2_compile again to take them as they are now",
         )
-        views = (read.plain, read.flip) if flip else (read.plain,)
-        rows, first = np.unique(numbers, return_index=True)
-        for view in views:
-            _check_repeats(view, numbers, first[np.searchsorted(rows, numbers)], dump)
-        known = {int(index): reason for index, reason in failures}
-        keep = ~np.isin(rows, list(known))
-        chosen = tuple(view[first[keep]] for view in views)
-        vectors, failed, reasons = combine(chosen, rows[keep], len(images), known)
-        return Embedding(vectors, failed, reasons, self._rates(artefact))
-
-    def measure(
-        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
-    ) -> list[PerfRecord]:
-        """Read the recorded logs of one tool, one record per run; nothing is timed here.
-
-        Of several tools the first of ais_bench, trtexec, msame, benchmark.x86_64 (pure inference,
-        then real data) and benchmark_app counts, since their clocks cover different things. A log
-        that repeats another's figures, as ais_bench's screen log does its summary's, counts once.
-        """
-        records = self._records(artefact)
-        if not records:
-            raise UnavailableError(
-                "No performance log was recorded.", where=str(self._recording(artefact))
-            )
-        tool = min((record.tool for record in records), key=_PREFERENCE.index)
-        return [record for record in records if record.tool == tool]
-
-    def _rates(self, artefact: Artefact) -> StageRates:
-        """Return the five figures where a log has them, else none."""
-        with_stages = [record for record in self._records(artefact) if record.stages]
-        return rates_of(with_stages[0]) if with_stages else StageRates(*[NO_RATE] * 5)
-
-    def _records(self, artefact: Artefact) -> list[PerfRecord]:
-        size, records = artefact.options["batch_size"], {}
-        # JSON first: of the same run a summary has more digits than the screen.
-        logs = sorted(
-            _logs(self._recording(artefact)), key=lambda path: (path.suffix != ".json", path.name)
-        )
-        for log in logs:
-            record = read_log(log, batch_size=size)
-            records.setdefault((record.tool, f"{record.throughput_ips:.5g}"), record)
-        return list(records.values())
-
-    def _recording(self, artefact: Artefact) -> Path:
-        """Return the folder of the batch size, after checking that nothing in it changed."""
-        self.check(artefact)
-        content = read_json(artefact.path)
-        folder, size = Path(content["folder"]), artefact.options["batch_size"]
-        if hash_files(folder, size) != content["files"]:
-            raise TargetError(
-                "The recorded results were changed since the build.",
-                where=str(folder / f"bs{size}"),
-                fix="run 2_compile again to take them as they are now",
-            )
-        return folder / f"bs{size}"
+    return folder / f"bs{size}"
 
 
 def read_recorded(folder: Path) -> Recorded:
@@ -259,17 +273,6 @@ def _logs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _LOGS and path.is_file())
 
 
-def _numbers(numbering: str, n: int, slots: np.ndarray | None, dump: Path) -> np.ndarray:
-    """Return which picture each recorded number is."""
-    if numbering == "distinct":
-        return np.arange(n)
-    if slots is None:
-        raise TargetError(
-            "The results are numbered by pairs, and the pairs are not known here.", where=str(dump)
-        )
-    return np.asarray(slots)
-
-
 def _check_repeats(view: np.ndarray, numbers: np.ndarray, first: np.ndarray, dump: Path) -> None:
     """Refuse results of one picture that differ: the dump is of another set or order."""
     units = unit_rows(view)
@@ -283,3 +286,43 @@ def _check_repeats(view: np.ndarray, numbers: np.ndarray, first: np.ndarray, dum
             where=str(dump),
             fix="record the set that this run evaluates",
         )
+
+
+# Logs of any known tool.
+
+# The mark by which a tool's log is known, tried in this order: a tool's name may stand in the
+# paths that another tool prints, so marks that are names come last.
+READERS = {
+    r"\[e2e\] throughputRate": read_benchmark_vision,
+    r"ave_throughputRate": read_benchmark_pure,
+    r"TensorRT\.trtexec|=== Performance summary ===|\[I\] Host Latency": read_trtexec,
+    r"execution_results|\[Step \d+/\d+\]|Throughput:\s+\S+ FPS": read_benchmark_app,
+    r"NPU_compute_time|aisbench|ais_bench": read_ais_bench,
+    r"Inference average time|\bmsame\b": read_msame,
+}
+
+
+def read_log(path: Path | str, *, batch_size: int | None = None) -> PerfRecord:
+    """Read a vendor's performance log of any known tool.
+
+    Parameters
+    ----------
+    path : path
+        The log.
+    batch_size : int, optional
+        Images per execution, where the log does not say or to check it.
+
+    Raises
+    ------
+    DataError
+        When the tool is not known, or its reader refuses the log.
+    """
+    log = read_lines(path)
+    for mark, reader in READERS.items():
+        if log.find(mark):
+            return reader(path, batch_size=batch_size)
+    raise log.refuse(
+        "No known tool prints such a log.",
+        0,
+        fix="known: benchmark.x86_64, ais_bench, msame, trtexec, benchmark_app",
+    )

@@ -275,7 +275,7 @@ def whole_network_recipes(target: Target, graphs: Graphs, n_images: int) -> list
     return [
         Recipe(activations, rest, bias, rewrites=rewrites)
         for activations in ("symmetric", "asymmetric")
-        for rest in target.rests()
+        for rest in target.quantiser.rests()
     ]
 
 
@@ -290,7 +290,8 @@ def quantised_files(
     """Quantise by a recipe into `folder`, and return the files that a build is made from."""
     folder.mkdir(parents=True, exist_ok=True)
     graph = graphs.rewritten(recipe.rewrites)
-    quantised = target.quantise(graph, folder, calibration.inputs, recipe)
+    quantised = folder / f"quantised{target.quantiser.suffix}"
+    target.quantiser.quantise(graph, quantised, calibration.inputs, recipe)
     return replace(files, prepared=quantised)
 
 
@@ -307,7 +308,7 @@ def bias_correction(flops: int, n_images: int) -> Literal["accurate", "fast"]:
 
 def running_of(target: Target, recipe: Recipe) -> dict[str, Any]:
     """Return the options of a build that follow from its recipe."""
-    return {"rest": recipe.rest} if len(target.rests()) > 1 else {}
+    return {"rest": recipe.rest} if len(target.quantiser.rests()) > 1 else {}
 
 
 def _ever_more(layers: int) -> list[int]:

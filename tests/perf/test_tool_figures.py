@@ -9,7 +9,7 @@ from scipy import stats
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.statistics import tool_figures
-from lresnet_utils.targets.vendor_logs import PerfRecord
+from lresnet_utils.targets.tool_log import PerfRecord
 
 RATES = [101.0, 99.5, 100.25]
 

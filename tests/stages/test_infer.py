@@ -102,7 +102,7 @@ def test_builds_and_timings_have_a_limit_too(tmp_path, monkeypatch, name):
         monkeypatch.setattr(stage, "attempt_apart", lambda *_, **how: given.append(how) or {})
     target, limits = get_target(name), LimitOptions(seconds=7)
     work = compiling._Work(RunFolder(tmp_path), 1, 0, None)
-    monkeypatch.setattr(type(target), "self_contained", False)
+    monkeypatch.setattr(type(target), "recorded", True)
     compiling._kept(target, work, None, limits)
     times = {"warmup": 0, "seconds": 2.0, "repeats": 3}
     perf._Work(RunFolder(tmp_path), 1, times, limits)._by_tool(target, None)

@@ -8,8 +8,8 @@ import pytest
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.targets import tools as run_tool_module
 from lresnet_utils.targets.ascend import AscendTarget
-from lresnet_utils.targets.ascend_runners import cann_version, explain
-from lresnet_utils.targets.tools import UnavailableError
+from lresnet_utils.targets.ascend.runners import cann_version, explain
+from lresnet_utils.targets.base import UnavailableError
 from lresnet_utils.untrusted.settings import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
@@ -23,7 +23,7 @@ def built(tools, model, tmp_path):
     def build(batch_size, *runners, **settings):
         tools.cann()
         tools.install("atc", *runners)
-        target = AscendTarget(ToolOptions(**settings))
+        target = AscendTarget().configured(ToolOptions(**settings))
         return target, target.build(model(batch_size), tmp_path / "models/ascend-fp16")
 
     return build
@@ -37,7 +37,7 @@ def message(call, kind=LResNetError):
 
 
 def test_nothing_of_cann_here_says_how_to_get_it(tools, monkeypatch):
-    monkeypatch.setattr("lresnet_utils.targets.ascend_runners.USUAL_HOMES", ())
+    monkeypatch.setattr("lresnet_utils.targets.ascend.runners.USUAL_HOMES", ())
     able = AscendTarget().available()
     assert (able.ok, able.reason) == (False, "atc (Huawei CANN) is not installed")
     assert "set_env.sh" in able.remedy
@@ -47,7 +47,7 @@ def test_cann_that_is_not_sourced_is_told_apart(tools, monkeypatch):
     home = tools.cann()
     for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr("lresnet_utils.targets.ascend_runners.USUAL_HOMES", (home,))
+    monkeypatch.setattr("lresnet_utils.targets.ascend.runners.USUAL_HOMES", (home,))
     (home.parent / "set_env.sh").touch()
     able = AscendTarget().available()
     assert "not on the PATH" in able.reason
@@ -148,7 +148,7 @@ def test_a_build_that_hangs_is_stopped(tools, model, tmp_path, monkeypatch):
     tools.install("atc")
     tools.mode("hang")
     tools.hangs_first(tools.folder / "pids")
-    target = AscendTarget(ToolOptions(timeout_s=1))
+    target = AscendTarget().configured(ToolOptions(timeout_s=1))
     error = message(lambda: target.build(model(1), tmp_path / "models"), TargetError)
     assert "did not end within 1 s" in error.what
     assert tools.ended(tools.folder / "pids")

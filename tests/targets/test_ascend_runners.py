@@ -7,7 +7,7 @@ import pytest
 
 from lresnet_utils.errors import DataError, LResNetError
 from lresnet_utils.targets.ascend import AscendTarget, find_runner
-from lresnet_utils.targets.vendor_logs import read_ais_bench
+from lresnet_utils.targets.ascend.npu_logs import read_ais_bench
 from lresnet_utils.untrusted.settings import ToolOptions
 
 RUNNERS = ["ais_bench", "msame", "benchmark"]
@@ -21,7 +21,7 @@ def built(tools, model, tmp_path):
     def build(batch_size, *runners, **settings):
         tools.cann()
         tools.install("atc", *runners)
-        target = AscendTarget(ToolOptions(**settings))
+        target = AscendTarget().configured(ToolOptions(**settings))
         return target, target.build(model(batch_size), tmp_path / "models/ascend-fp16")
 
     return build
@@ -84,7 +84,7 @@ def test_a_build_with_aipp_gets_bytes(built, tools, faces, wanted, tmp_path):
 def test_an_absent_aipp_file_is_refused(tools, model, tmp_path):
     tools.cann()
     tools.install("atc")
-    target = AscendTarget(ToolOptions(aipp_config=str(tmp_path / "absent.cfg")))
+    target = AscendTarget().configured(ToolOptions(aipp_config=str(tmp_path / "absent.cfg")))
     assert "AIPP" in message(lambda: target.build(model(1), tmp_path / "m")).what
 
 
@@ -214,7 +214,7 @@ def test_a_changed_build_is_refused(built, faces, tmp_path):
 def test_a_full_disk_is_refused_before_writing(built, faces, tmp_path, monkeypatch):
     target, artefact = built(2, "msame")
     monkeypatch.setattr(
-        "lresnet_utils.targets.tool_files.shutil.disk_usage",
+        "lresnet_utils.targets.ascend.runners.shutil.disk_usage",
         lambda _: type("Usage", (), {"free": 1000})(),
     )
     call = lambda: target.embed_set(artefact, faces, tmp_path / "w", flip=True, **HOW)  # noqa: E731

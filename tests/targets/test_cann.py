@@ -42,7 +42,7 @@ def test_it_never_runs_on_the_cpu_instead(model, tmp_path):
 
 
 def test_it_embeds_as_any_session(with_provider, tools, model, faces, wanted, tmp_path):
-    target = CannTarget(ToolOptions(device=2))
+    target = CannTarget().configured(ToolOptions(device=2))
     artefact = target.build(model(3), tmp_path / "models/cann-fp16", threads=2)
     assert artefact.target == "cann-fp16"
     assert "threads" not in artefact.options

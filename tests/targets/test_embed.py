@@ -13,8 +13,7 @@ from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.machine.disk import to_json
 from lresnet_utils.targets.base import Session
-from lresnet_utils.targets.embed import embed
-from lresnet_utils.targets.pipeline import AHEAD, BEHIND, WAITING
+from lresnet_utils.targets.embed import AHEAD, BEHIND, WAITING, embed
 
 SIZE = 6
 OPTIONS = {"channel_order": "bgr", "normalisation": "minus1_1"}
@@ -29,7 +28,7 @@ class Projection(Session):
         self.spoil = spoil
         self.inputs = 0
 
-    def _run(self, batch):
+    def run(self, batch):
         self.inputs += len(batch)
         # Half-pixel steps, so that a mirrored picture gives other values than the picture.
         pixels = batch[:, :, ::16, 3::16].reshape(len(batch), -1)

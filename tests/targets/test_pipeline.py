@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lresnet_utils.targets import pipeline as module
+from lresnet_utils.targets import embed as module
 from lresnet_utils.targets.base import Session
-from lresnet_utils.targets.pipeline import Inference, PipelineParts, Timed, overlap
+from lresnet_utils.targets.embed import Inference, PipelineParts, Timed, overlap
 
 BATCH = np.zeros((1, 3, 112, 112), np.float32)
 
@@ -22,7 +22,7 @@ class Gated(Session):
         self.now, self.most, self.done = 0, 0, 0
         self.changed, self.open = threading.Condition(), False
 
-    def _run(self, batch):
+    def run(self, batch):
         with self.changed:
             self.now += 1
             self.most = max(self.most, self.now)

@@ -10,8 +10,8 @@ import pytest
 from lresnet_utils.data.network_input import flip, to_network_input
 from lresnet_utils.errors import DataError, LResNetError, TargetError
 from lresnet_utils.perf.guide_figures import RECORDED
+from lresnet_utils.targets.base import UnavailableError
 from lresnet_utils.targets.replay import ReplayTarget, read_recorded
-from lresnet_utils.targets.tools import UnavailableError
 from lresnet_utils.untrusted.settings import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
@@ -49,7 +49,7 @@ def recorded(tmp_path, model, faces):
 
 
 def built(folder, model, tmp_path, batch_size=4):
-    target = ReplayTarget(ToolOptions(replay_folder=str(folder)))
+    target = ReplayTarget().configured(ToolOptions(replay_folder=str(folder)))
     return target, target.build(model(batch_size), tmp_path / "models/replay")
 
 
@@ -70,7 +70,7 @@ def test_without_a_folder_it_says_how_to_name_one(tmp_path):
     able = ReplayTarget().available()
     assert not able.ok
     assert "tools.replay_folder" in able.remedy
-    able = ReplayTarget(ToolOptions(replay_folder=str(tmp_path))).available()
+    able = ReplayTarget().configured(ToolOptions(replay_folder=str(tmp_path))).available()
     assert able.reason == f"{tmp_path} has no recorded.yaml"
 
 
@@ -98,7 +98,7 @@ def test_a_dump_of_the_distinct_pictures(recorded, model, faces, wanted, tmp_pat
 def test_it_is_labelled_as_recorded(recorded, model, tmp_path):
     target, artefact = built(recorded(), model, tmp_path)
     assert target.name == artefact.target == "replay"
-    assert not target.embeds_variants
+    assert target.recorded
     note = target.available().note
     assert "recorded on 2022-03-18" in note
     assert "a colleague's card" in note
@@ -274,6 +274,6 @@ def test_a_wrong_label_is_refused(tmp_path, text, what, fix):
     error = message(lambda: read_recorded(tmp_path))
     assert what in error.what
     assert fix in (error.fix or "")
-    able = ReplayTarget(ToolOptions(replay_folder=str(tmp_path))).available()
+    able = ReplayTarget().configured(ToolOptions(replay_folder=str(tmp_path))).available()
     assert not able.ok
     assert able.reason == f"{tmp_path / 'recorded.yaml'}: {error.what.rstrip('.')}"

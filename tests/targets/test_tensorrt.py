@@ -11,6 +11,7 @@ import pytest
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.targets import tensorrt
+from lresnet_utils.targets.base import UnavailableError
 from lresnet_utils.targets.tensorrt import (
     EngineSession,
     TensorRtTarget,
@@ -19,7 +20,6 @@ from lresnet_utils.targets.tensorrt import (
     open_session,
     provider_only,
 )
-from lresnet_utils.targets.tools import UnavailableError
 from lresnet_utils.untrusted.settings import ToolOptions
 
 HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
@@ -29,7 +29,7 @@ HOW = {"channel_order": "bgr", "normalisation": "minus1_1"}
 def built(tools, model, tmp_path):
     def build(batch_size, *, dynamic=False, **settings):
         tools.install("trtexec")
-        target = TensorRtTarget(ToolOptions(**settings))
+        target = TensorRtTarget().configured(ToolOptions(**settings))
         folder = tmp_path / "models/tensorrt-fp16"
         return target, target.build(model(batch_size, dynamic=dynamic), folder)
 

@@ -1,8 +1,5 @@
 """Compiled PyTorch against the eager module, and what it needs."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -52,14 +49,13 @@ def build(tmp_path, monkeypatch):
 @pytest.fixture
 def used(monkeypatch):
     """Gather the files that inductor finds when it begins to compile."""
-    real, seen = pytorch.CompiledSession.compile, {}
+    real, seen = pytorch.TorchSession.compile, {}
 
-    def compile_(session):
-        place = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    def compile_(session, place):
         seen.update({p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()})
-        real(session)
+        real(session, place)
 
-    monkeypatch.setattr(pytorch.CompiledSession, "compile", compile_)
+    monkeypatch.setattr(pytorch.TorchSession, "compile", compile_)
     return seen
 
 
@@ -143,7 +139,16 @@ def test_bf16_wants_bf16_instructions(monkeypatch):
 
 
 def test_the_environment_is_left_as_it_was(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
-    with pytest.raises(KeyError), pytorch._compiled_into(tmp_path):
+    before = str(tmp_path / "before")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", before)
+
+    def broken(batch):
+        assert pytorch.os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
         raise KeyError
-    assert pytorch.os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"
+
+    options = {"batch_size": 1, "embedding_size": 4, "threads": 1}
+    session = pytorch.TorchSession(tiny(), options)
+    monkeypatch.setattr(session, "infer", broken)
+    with pytest.raises(KeyError):
+        session.compile(tmp_path)
+    assert pytorch.os.environ["TORCHINDUCTOR_CACHE_DIR"] == before

@@ -12,15 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.vendor_logs import (
-    implied_batch_size,
+from lresnet_utils.targets.ascend.npu_logs import (
     read_ais_bench,
     read_benchmark_pure,
     read_benchmark_vision,
-    read_log,
     read_msame,
-    samples,
 )
+from lresnet_utils.targets.replay import read_log
 
 VISION = (
     "[e2e] throughputRate: 127.206, latency: 188671\n"
@@ -50,8 +48,8 @@ def test_vision_log_gives_every_figure_with_its_unit(tmp_path):
     assert (stages["e2e"].time_ms, stages["e2e"].time_covers) == (188671, "whole run")
     assert (stages["infer"].rate, stages["infer"].rate_unit) == (127.885, "images/s")
     assert (stages["post"].rate_unit, stages["post"].time_covers) == ("batches/s", "batch")
-    assert implied_batch_size(stages) == pytest.approx(4, abs=1e-3)
-    assert samples(stages) == pytest.approx(127.206 * 188.671)
+    assert record.implied_batch_size == pytest.approx(4, abs=1e-3)
+    assert record.samples == pytest.approx(127.206 * 188.671)
     assert json.loads(json.dumps(record.to_json()))["stages"]["post"]["time_ms"] == 31.2783
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.vendor_logs import read_benchmark_app, read_log
+from lresnet_utils.targets.openvino.benchmark_app import read_benchmark_app
+from lresnet_utils.targets.replay import read_log
 
 # Printed by OpenVINO 2026.4.1 for a one-layer network, batch 16, synchronous.
 CONSOLE = """\

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.vendor_logs import read_log, read_trtexec
+from lresnet_utils.targets.replay import read_log
+from lresnet_utils.targets.tensorrt.trtexec_log import read_trtexec
 
 COMPUTE = np.array([23.5, 23.25, 24.0, 23.75, 25.0, 23.625])
 H2D, D2H = 1.25, 0.5

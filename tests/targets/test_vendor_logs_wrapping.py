@@ -8,7 +8,7 @@ import pytest
 from fuzzkit.tool_logs import APP, MSAME, PURE, SCREEN, TABLE, TRTEXEC, TRTEXEC_7, VISION
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.vendor_logs import read_log
+from lresnet_utils.targets.replay import read_log
 
 OLDEST_APP = (
     "Count:      992 iterations\nDuration:   15009.8 ms\nLatency:    14.00 ms\n"

@@ -13,7 +13,7 @@ from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.data.source import build_source
 from lresnet_utils.perf.timing import Timing
-from lresnet_utils.targets.base import Availability, ModelFiles, Session, Target
+from lresnet_utils.targets.base import Availability, ModelFiles, Quantiser, Session, Target
 from lresnet_utils.tuning import search
 from lresnet_utils.tuning.search import Bench, Graphs
 
@@ -93,8 +93,15 @@ class FakeSession(Session):
         self.rates = rates
         self.matrix = np.random.default_rng(9).normal(size=(3 * 14 * 14, size)).astype(np.float32)
 
-    def _run(self, batch):
+    def run(self, batch):
         return batch[:, :, 4::8, 4::8].reshape(len(batch), -1) @ self.matrix
+
+
+class FakeQuantiser(Quantiser):
+    suffix = ".json"
+
+    def quantise(self, graph, out, inputs, recipe):
+        out.write_text(json.dumps(recipe.to_json()))
 
 
 class FakeTarget(Target):
@@ -104,6 +111,7 @@ class FakeTarget(Target):
 
     def __init__(self, rate, ways=({"way": "default"},), precision="fp32", refuse=()):
         self.rate, self.ways, self.precision, self.refuse = rate, ways, precision, refuse
+        self.quantiser = FakeQuantiser()
 
     def available(self):
         return Availability(True)
@@ -111,20 +119,12 @@ class FakeTarget(Target):
     def running_options(self, cores):
         return [dict(way) for way in self.ways]
 
-    def rests(self):
-        return ["fp32"]
-
-    def quantise(self, graph, folder, inputs, recipe):
-        path = folder / "quantised.json"
-        path.write_text(json.dumps(recipe.to_json()))
-        return path
-
-    def _build(self, files, path, options):
+    def write(self, files, path, options):
         if files.graph.name in self.refuse:
             raise ValueError("operator not known")
         path.write_text(json.dumps({"graph": files.graph.as_posix()}))
 
-    def _load(self, artefact):
+    def open(self, artefact):
         graph = json.loads(artefact.path.read_text())["graph"]
         options = artefact.options
         return FakeSession(

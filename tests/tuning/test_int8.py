@@ -58,13 +58,14 @@ def fakes(fake_target):
     rate = {"symmetric": (30, 30), "asymmetric": (20, 20)}
     recipes = []
 
-    class Recording(fake_target):
-        def quantise(self, graph, folder, inputs, recipe):
-            recipes.append(recipe)
-            self.last = recipe
-            return super().quantise(graph, folder, inputs, recipe)
+    quantiser = fake_target(lambda *_: rate[recipes[-1].activations], precision="int8")
 
-    quantiser = Recording(lambda *_: rate[recipes[-1].activations], precision="int8")
+    class Recording(type(quantiser.quantiser)):
+        def quantise(self, graph, out, inputs, recipe):
+            recipes.append(recipe)
+            super().quantise(graph, out, inputs, recipe)
+
+    quantiser.quantiser = Recording()
     return quantiser, fake_target(lambda *_: (10, 10)), recipes
 
 

@@ -10,7 +10,6 @@ import tempfile
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 from fontTools.fontBuilder import FontBuilder
@@ -18,6 +17,8 @@ from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
 from fontTools.ttLib.tables._g_l_y_f import Glyph
 from matplotlib import font_manager
 
+from lresnet_utils.targets import TARGETS
+from lresnet_utils.targets.base import Look
 from lresnet_utils.text.language import spoken
 
 # Ink and paper are stand-ins: an inline SVG gets the page's own text and background colours in
@@ -32,38 +33,7 @@ FONT_PT = 10.5
 SMALL_PT = 9.5
 
 
-class Look(NamedTuple):
-    """How one target is drawn everywhere.
-
-    Attributes
-    ----------
-    colour : str
-        ``#rrggbb``, at least 3:1 against white and against near-black (WCAG 2.2, 1.4.11).
-    marker, dash
-        Matplotlib's marker and line style: what tells targets apart without colour.
-    """
-
-    colour: str
-    marker: str
-    dash: str | tuple[float, tuple[float, ...]]
-
-
-# Chosen by search: far apart for every kind of colour blindness, most of all the demo's five
-# targets, which differ in lightness too. tests/report/test_style.py holds them to it.
-_LOOKS = {
-    "torch-fp32": Look("#0770d3", "o", "-"),
-    "torch-compile-fp32": Look("#098abf", "<", (0, (7, 1.5, 1.3, 1.5))),
-    "torch-compile-bf16": Look("#874abb", ">", (0, (2, 1))),
-    "onnxruntime-fp32": Look("#d47a12", "s", (0, (6, 1.6))),
-    "onnxruntime-int8": Look("#c37e31", "X", (0, (6, 1.6, 1.3, 1.6, 1.3, 1.6))),
-    "openvino-fp32": Look("#1e9766", "^", (0, (1.4, 1.2))),
-    "openvino-bf16": Look("#675aaa", "D", (0, (6, 1.6, 1.3, 1.6))),
-    "openvino-int8": Look("#a66d32", "v", (0, (3, 1.4))),
-    "tensorrt-fp16": Look("#938b4a", "P", (0, (9, 2))),
-    "ascend-fp16": Look("#d54885", "p", (0, (3, 1.4, 1.3, 1.4))),
-    "cann-fp16": Look("#c42c6c", "h", (0, (1.4, 2.4))),
-    "replay": Look("#71727c", "d", (0, (4, 3))),
-}
+# For what is no target of ours, such as the rows of a stranger's report.
 _SPARE = (
     Look("#5f8a5a", "H", (0, (5, 1, 1, 1))),
     Look("#a8642a", "1", (0, (1, 1))),
@@ -82,8 +52,8 @@ def look(target: str) -> Look:
     >>> look("a name nobody planned") == look("a name nobody planned")
     True
     """
-    if target in _LOOKS:
-        return _LOOKS[target]
+    if target in TARGETS:
+        return TARGETS[target].look
     digest = hashlib.sha256(target.encode()).digest()
     return _SPARE[digest[0] % len(_SPARE)]
 

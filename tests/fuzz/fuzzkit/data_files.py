@@ -21,7 +21,7 @@ from lresnet_utils.data.images import decode, encode_png
 from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_arrays, write_arrays
-from lresnet_utils.targets.tool_files import read_dump
+from lresnet_utils.targets.dumps import read_dump
 
 ROWS, COLUMNS = np.mgrid[0:112, 0:112]
 FACE = np.stack([ROWS, COLUMNS, (ROWS + COLUMNS) // 2], 2).astype(np.uint8) * 2
@@ -253,7 +253,7 @@ def _dump_read(data, seed, folder):
     name, file = seed.about
     write(folder / name, file, data)
     try:
-        return read_dump(folder / name, N_IMAGES, SIZE, views=("plain",)).plain
+        return read_dump(folder / name, N_IMAGES, SIZE, views=("plain",))[0]
     finally:
         write(folder / name, file, seed.data)
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from fuzzkit.subject import Seed, Subject
-from lresnet_utils.targets.vendor_logs import read_log
+from lresnet_utils.targets.replay import read_log
 
 # A number as a person would mark it in a text, whatever stands around it.
 ANY_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?")

@@ -19,6 +19,7 @@ from lresnet_utils.report.charts import builds, recognition, style, throughput
 from lresnet_utils.report.charts.display import Display, inline_svg, spread
 from lresnet_utils.report.charts.style import NAME, wide_font
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
+from lresnet_utils.targets import TARGETS
 from lresnet_utils.text.language import speaking
 from lresnet_utils.text.numbers import (
     fmt_bytes,
@@ -92,20 +93,7 @@ def test_spread_keeps_the_order_and_the_gap():
     assert moved[3] == 0.9
 
 
-KNOWN = [
-    "torch-fp32",
-    "torch-compile-fp32",
-    "torch-compile-bf16",
-    "onnxruntime-fp32",
-    "onnxruntime-int8",
-    "openvino-fp32",
-    "openvino-bf16",
-    "openvino-int8",
-    "tensorrt-fp16",
-    "ascend-fp16",
-    "cann-fp16",
-    "replay",
-]
+KNOWN = list(TARGETS)
 
 
 def luminance(colour):

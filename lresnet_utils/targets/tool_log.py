@@ -1,4 +1,8 @@
-"""What one vendor log says, in the same words for every tool."""
+"""What one vendor log says, in the same words for every tool.
+
+A figure is worth what its clock covers, and no two of these tools use the same clock, so every
+record says which. A log that is cut, edited or of a failed run is refused, naming the line.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lresnet_utils.errors import DataError
+from lresnet_utils.targets.embed import StageRate, StageRates
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import parse_json
 
@@ -108,6 +113,36 @@ class PerfRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain dicts, lists and numbers."""
         return {**asdict(self), "notes": list(self.notes)}
+
+    @property
+    def samples(self) -> float:
+        """E2e rate x e2e time: the number of network inputs that the run processed.
+
+        Each input file counts, so a face with its mirrored view counts twice.
+        """
+        return self.stages["e2e"].rate * self.stages["e2e"].time_ms / 1000
+
+    @property
+    def implied_batch_size(self) -> float:
+        """Infer rate / post rate, which is the batch size: post is counted per batch."""
+        return self.stages["infer"].rate / self.stages["post"].rate
+
+    def stage_rates(self) -> StageRates:
+        """Return the five figures of ``benchmark.x86_64`` per image, post too.
+
+        Examples
+        --------
+        >>> from lresnet_utils.perf.guide_figures import load_guide
+        >>> rates = load_guide().block(16, tuned=True).record.stage_rates()
+        >>> rates.infer.images_per_second, rates.e2e.n, round(rates.post.images_per_second, 1)
+        (129.767, 24000, 129.8)
+        """
+        rates = {}
+        for name, figure in self.stages.items():
+            batch = self.batch_size if figure.rate_unit == "batches/s" else 1
+            rate = figure.rate * batch
+            rates[name] = StageRate(rate, 1000 / rate, round(self.samples))
+        return StageRates(**rates)
 
 
 @dataclass(frozen=True)

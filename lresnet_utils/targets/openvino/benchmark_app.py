@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lresnet_utils.targets.vendor_logs.record import (
+from lresnet_utils.targets.tool_log import (
     COUNT,
     MAX_LINE_CHARS,
     NUMBER,

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lresnet_utils.targets.vendor_logs.record import (
+from lresnet_utils.targets.tool_log import (
     COUNT,
     NUMBER,
     START,
@@ -82,11 +83,25 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     log = read_lines(path)
     check_batch_size(batch_size)
     values, whole = _vision_values(log)
-    stages = _vision_stages(values)
+    stages = {}
+    for stage, figures in values.items():
+        rate_unit, covers = _UNITS.get(stage, ("images/s", "image"))
+        stages[stage] = StageFigure(figures[0], rate_unit, figures[-1], covers)
     named = _VISION_NAME.search(log.path.name)
     notes = [f"device {named[2]}"] if named else []
     said = batch_size if batch_size is not None else int(named[1]) if named else None
-    implied = implied_batch_size(stages)
+    record = PerfRecord(
+        tool="benchmark.x86_64",
+        batch_size=said,
+        throughput_ips=values["infer"][1],
+        throughput_clock=VISION_CLOCK,
+        latency_ms={"infer_per_image": values["infer"][2]},
+        latency_clock="'moduleLatency' of the infer stage, per image",
+        source=log.path.as_posix(),
+        sha256=log.sha256,
+        stages=stages,
+    )
+    implied = record.implied_batch_size
     if said is None:
         if whole is None:
             raise log.refuse(
@@ -100,44 +115,7 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
         notes.append(f"batch size {said} from infer rate / post rate = {implied:.4g}")
     elif abs(implied - said) > 0.02 * said:
         notes.append(f"named batch size {said}, but infer rate / post rate = {implied:.4g}")
-    return PerfRecord(
-        tool="benchmark.x86_64",
-        batch_size=said,
-        throughput_ips=values["infer"][1],
-        throughput_clock=VISION_CLOCK,
-        latency_ms={"infer_per_image": values["infer"][2]},
-        latency_clock="'moduleLatency' of the infer stage, per image",
-        source=log.path.as_posix(),
-        sha256=log.sha256,
-        stages=stages,
-        notes=tuple(notes),
-    )
-
-
-def implied_batch_size(stages: dict[str, StageFigure]) -> float:
-    """Return infer rate / post rate, which is the batch size: post is counted per batch.
-
-    Examples
-    --------
-    >>> infer = StageFigure(122.739, "images/s", 7.46171, "image")
-    >>> post = StageFigure(15.3423, "batches/s", 65.1795, "batch")
-    >>> round(implied_batch_size({"infer": infer, "post": post}), 2)
-    8.0
-    """
-    return stages["infer"].rate / stages["post"].rate
-
-
-def samples(stages: dict[str, StageFigure]) -> float:
-    """Return e2e rate x e2e time: the number of network inputs that the run processed.
-
-    Each input file counts, so a face with its mirrored view counts twice.
-
-    Examples
-    --------
-    >>> round(samples({"e2e": StageFigure(78.7504, "images/s", 304761, "whole run")}))
-    24000
-    """
-    return stages["e2e"].rate * stages["e2e"].time_ms / 1000
+    return replace(record, batch_size=said, notes=tuple(notes))
 
 
 def read_benchmark_pure(path: Path | str, *, batch_size: int | None = None) -> PerfRecord:
@@ -219,14 +197,6 @@ def _half_a_digit(text: str) -> Fraction:
     digits, _, exponent = text.lower().partition("e")
     decimals = len(digits.partition(".")[2])
     return Fraction(1, 2) * Fraction(10) ** (int(exponent or 0) - decimals)
-
-
-def _vision_stages(values: dict[str, tuple[float, ...]]) -> dict[str, StageFigure]:
-    stages = {}
-    for stage, figures in values.items():
-        rate_unit, covers = _UNITS.get(stage, ("images/s", "image"))
-        stages[stage] = StageFigure(figures[0], rate_unit, figures[-1], covers)
-    return stages
 
 
 # Logs of ``ais_bench`` (also ``msit benchmark``) and of ``msame``.

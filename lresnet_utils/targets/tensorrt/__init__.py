@@ -16,11 +16,23 @@ import numpy as np
 
 from lresnet_utils.errors import TargetError
 from lresnet_utils.machine.disk import sha256_file
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, Session
+from lresnet_utils.targets.base import (
+    Artefact,
+    Availability,
+    Look,
+    ModelFiles,
+    Session,
+    SetJob,
+    SetTool,
+    Target,
+    UnavailableError,
+)
 from lresnet_utils.targets.embed import Embedding, embed
-from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession
-from lresnet_utils.targets.tools import ToolTarget, UnavailableError, find_tool, run_tool
-from lresnet_utils.targets.vendor_logs import PerfRecord, read_trtexec
+from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
+from lresnet_utils.targets.tensorrt.trtexec_log import read_trtexec
+from lresnet_utils.targets.tool_log import PerfRecord
+from lresnet_utils.targets.tools import find_tool, run_tool
+from lresnet_utils.untrusted.settings import ToolOptions
 
 INPUT_NAME = "image"
 USUAL_FOLDERS = (Path("/usr/src/tensorrt/bin"), Path("/opt/tensorrt/bin"))
@@ -29,6 +41,7 @@ USUAL_FOLDERS = (Path("/usr/src/tensorrt/bin"), Path("/opt/tensorrt/bin"))
 _SUCCESS = r"&&&& PASSED"
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
 _WARM_UP_MS = 200
+_ABSENT = "trtexec (NVIDIA TensorRT) is not installed"
 _INSTALL = (
     "on a host with an NVIDIA GPU: install TensorRT 10 or older (apt: libnvinfer-bin) and put "
     "trtexec on the PATH, or set LRESNET_TRTEXEC"
@@ -54,7 +67,55 @@ class Trtexec:
     options: frozenset[str]
 
 
-class TensorRtTarget(ToolTarget):
+class TrtexecTool(SetTool):
+    """Times an engine with ``trtexec``, and embeds in this process, where Python can run it."""
+
+    def embed_set(self, artefact: Artefact, job: SetJob) -> Embedding:
+        """Embed in this process: no files, and the figures of :func:`targets.embed.embed`."""
+        with open_session(artefact) as session:
+            return embed(
+                job.images,
+                session,
+                channel_order=job.channel_order,
+                normalisation=job.normalisation,
+                flip=job.flip,
+                failures=job.failures,
+            )
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time the engine with ``trtexec --loadEngine``; see :meth:`SetTool.measure`.
+
+        trtexec warms up by time, not by batches: 200 ms, its own default, unless `warmup` is 0.
+        A repeat is at least a whole second, since older releases read whole seconds.
+        """
+        options, tool = artefact.options, find_trtexec()
+        if tool is None:
+            raise TargetError(f"{artefact.target}: {_ABSENT}", fix=_INSTALL)
+        arguments = [f"--loadEngine={artefact.path.absolute()}"]
+        if options["dynamic_batch"]:
+            arguments.append(_shapes(options["batch_size"]))
+        arguments += [
+            f"--device={options['device']}",
+            f"--warmUp={_WARM_UP_MS if warmup else 0}",
+            f"--duration={max(1, math.ceil(seconds))}",
+        ]
+        records = []
+        for repeat in range(1, repeats + 1):
+            run = run_tool(
+                [tool.path, *arguments],
+                log=folder / f"repeat_{repeat}.log",
+                timeout_s=options["timeout_s"],
+                cwd=folder,
+                success=_SUCCESS,
+                explain=explain,
+            )
+            records.append(read_trtexec(run.log, batch_size=options["batch_size"]))
+        return records
+
+
+class TensorRtTarget(Target):
     """NVIDIA's TensorRT with fp16 arithmetic; input and output are fp32.
 
     The artefact is the engine that ``trtexec`` saves. It also times the engine; embeddings need
@@ -66,6 +127,10 @@ class TensorRtTarget(ToolTarget):
     runtime = "tensorrt"
     distribution = "tensorrt"
     suffix = ".engine"
+    precision = "fp16"
+    look = Look("#938b4a", "P", (0, (9, 2)))
+    set_tool = TrtexecTool()
+    tools = ToolOptions()
 
     def available(self) -> Availability:
         """Say whether there is a ``trtexec`` that can compile an fp32 graph to fp16."""
@@ -74,7 +139,7 @@ class TensorRtTarget(ToolTarget):
         except TargetError as error:
             return Availability(False, error.what, error.fix)
         if tool is None:
-            return Availability(False, "trtexec (NVIDIA TensorRT) is not installed", _INSTALL)
+            return Availability(False, _ABSENT, _INSTALL)
         if "--fp16" not in tool.options:
             return Availability(
                 False,
@@ -88,10 +153,10 @@ class TensorRtTarget(ToolTarget):
         tool = find_trtexec()
         return {"TensorRT": tool.version} if tool else {}
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {"device": self.tools.device, "timeout_s": self.tools.timeout_s}
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # the GPU has none to set
         # For ONNX Runtime's TensorRT provider, which starts from the graph.
         options["onnx"] = Path(os.path.relpath(files.onnx, path.parent)).as_posix()
@@ -114,56 +179,6 @@ class TensorRtTarget(ToolTarget):
         )
         if path.stat().st_size == 0:
             raise TargetError("trtexec passed, but its engine is empty.", where=str(path.parent))
-
-    def embed_set(
-        self,
-        artefact: Artefact,
-        images: np.ndarray,
-        folder: Path,
-        *,
-        slots: np.ndarray | None = None,
-        **how: Any,
-    ) -> Embedding:
-        """Embed in this process, where Python can run TensorRT; see :class:`ToolTarget`.
-
-        Needs no files, so `folder` is left alone. The five figures are those of
-        :func:`lresnet_utils.targets.embed.embed`.
-        """
-        self.check(artefact)
-        with open_session(artefact) as session:
-            return embed(images, session, **how)
-
-    def measure(
-        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
-    ) -> list[PerfRecord]:
-        """Time the engine with ``trtexec --loadEngine``; see :meth:`ToolTarget.measure`.
-
-        trtexec warms up by time, not by batches: 200 ms, its own default, unless `warmup` is 0.
-        A repeat is at least a whole second, since older releases read whole seconds.
-        """
-        self.check(artefact)
-        self._require_available()
-        options, folder = artefact.options, Path(folder).absolute()
-        arguments = [f"--loadEngine={artefact.path.absolute()}"]
-        if options["dynamic_batch"]:
-            arguments.append(_shapes(options["batch_size"]))
-        arguments += [
-            f"--device={options['device']}",
-            f"--warmUp={_WARM_UP_MS if warmup else 0}",
-            f"--duration={max(1, math.ceil(seconds))}",
-        ]
-        records = []
-        for repeat in range(1, repeats + 1):
-            run = run_tool(
-                [find_trtexec().path, *arguments],
-                log=folder / f"repeat_{repeat}.log",
-                timeout_s=options["timeout_s"],
-                cwd=folder,
-                success=_SUCCESS,
-                explain=explain,
-            )
-            records.append(read_trtexec(run.log, batch_size=options["batch_size"]))
-        return records
 
 
 def guide_arguments(onnx: Path, batch_size: int, options: dict[str, Any]) -> list[str]:
@@ -326,14 +341,14 @@ class EngineSession(Session):
             self._context.set_input_shape(engine.get_tensor_name(0), tuple(self._input.shape))
         self._torch = torch
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
         self._input.copy_(self._torch.from_numpy(batch))
         # Copies from and to plain host memory are done when they return, and so is execute_v2.
         if not self._context.execute_v2([self._input.data_ptr(), self._output.data_ptr()]):
             raise TargetError("TensorRT did not execute the engine.")
         return self._output.cpu().numpy().copy()
 
-    def _free(self) -> None:
+    def free(self) -> None:
         """Free the engine and its memory."""
         self._context = self._kept = self._input = self._output = None
 
@@ -356,42 +371,3 @@ def _provider_session(artefact: Artefact) -> Session:
         "trt_timing_cache_path": cache,
     }
     return OnnxRuntimeSession(provider_only(graph, PROVIDER, settings), artefact.options)
-
-
-def provider_only(graph: Any, provider: str, settings: dict[str, Any]) -> Any:
-    """Return an ONNX Runtime session of which every node runs on one provider.
-
-    Parameters
-    ----------
-    graph : path
-        The ONNX file.
-    provider : str
-        Such as ``'CANNExecutionProvider'``.
-    settings : dict
-        The provider's options.
-
-    Raises
-    ------
-    TargetError
-        When ONNX Runtime has not got the provider or could not start it. It would fall back to
-        the CPU with a warning, and the CPU's figures would pass for the device's.
-    """
-    import onnxruntime
-
-    if provider not in onnxruntime.get_available_providers():
-        raise TargetError(f"This onnxruntime was built without {provider}.", where=str(graph))
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    session = onnxruntime.InferenceSession(
-        str(graph),
-        options,
-        providers=[(provider, {name: str(value) for name, value in settings.items()})],
-        enable_fallback=0,
-    )
-    if session.get_providers()[0] != provider:
-        raise TargetError(
-            f"ONNX Runtime could not start {provider} and fell back to the CPU.",
-            where=str(graph),
-            fix="check the driver and the libraries that the provider needs",
-        )
-    return session

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import math
 import time
 from dataclasses import replace
@@ -9,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 
@@ -18,7 +22,10 @@ from lresnet_utils.targets.base import (
     IMAGE_SHAPE,
     Artefact,
     Availability,
+    Look,
     ModelFiles,
+    Quantiser,
+    Recipe,
     Session,
     Target,
     importable,
@@ -27,9 +34,12 @@ from lresnet_utils.targets.base import (
 if TYPE_CHECKING:
     import openvino
 
-    from lresnet_utils.targets.base import Recipe
 
-
+_LOOKS = {
+    "fp32": Look("#1e9766", "^", (0, (1.4, 1.2))),
+    "bf16": Look("#675aaa", "D", (0, (6, 1.6, 1.3, 1.6))),
+    "int8": Look("#a66d32", "v", (0, (3, 1.4))),
+}
 _DEVICE = "CPU"
 # Our names of the precisions to OpenVINO's.
 _ELEMENT_TYPES = {"fp32": "f32", "bf16": "bf16"}
@@ -57,6 +67,9 @@ class OpenVinoTarget(Target):
 
     def __init__(self, precision: str) -> None:
         self.precision = precision
+        self.look = _LOOKS[precision]
+        if precision == "int8":
+            self.quantiser = NncfQuantiser()
 
     def available(self) -> Availability:
         """Say whether OpenVINO can be imported and the processor computes in this precision."""
@@ -80,16 +93,6 @@ class OpenVinoTarget(Target):
         nncf = {"nncf": version_of("nncf")} if self.precision == "int8" else {}
         return super().versions() | {name: v for name, v in nncf.items() if v is not None}
 
-    def quantise(self, graph: Path, folder: Path, inputs: np.ndarray, recipe: Recipe) -> Path:
-        """Write a quantised graph; see :mod:`lresnet_utils.targets.quantisers`."""
-        from lresnet_utils.targets.quantisers import quantise_openvino
-
-        return quantise_openvino(graph, folder / "quantised.xml", inputs, recipe)
-
-    def rests(self) -> list[str]:
-        """Return the precisions that layers which are not quantised may have, fastest first."""
-        return ["bf16", "fp32"] if native_bf16() else ["fp32"]
-
     def running_options(self, cores: int) -> list[dict[str, Any]]:
         """Return one stream on all cores first, then streams that share them out.
 
@@ -100,11 +103,11 @@ class OpenVinoTarget(Target):
         shared = [_running(n, n, pinning) for n in several for pinning in (False, True)]
         return [_running(1, 1, False), _running(1, 2, False), *shared]
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         own = {"rest": "fp32"} if self.precision == "int8" else {}
         return _running(1, 1, False) | own
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         core = _core()
         model = core.read_model(str(files.graph))
         # A quantised graph is made once, for one image, and takes any batch.
@@ -123,7 +126,7 @@ class OpenVinoTarget(Target):
         )
         return profile_layers(compiled, batch, seconds=seconds)
 
-    def _load(self, artefact: Artefact) -> Session:
+    def open(self, artefact: Artefact) -> Session:
         options = artefact.options
         compiled = _core().import_model(artefact.path.read_bytes(), _DEVICE, self._config(options))
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -173,7 +176,7 @@ class OpenVinoSession(Session):
         for _ in range(lanes):
             self._idle.put(compiled.create_infer_request())
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
         request = self._idle.get()
         try:
             request.infer({0: batch}, share_inputs=True)
@@ -182,7 +185,7 @@ class OpenVinoSession(Session):
         finally:
             self._idle.put(request)
 
-    def _free(self) -> None:
+    def free(self) -> None:
         """Free the requests and, with them, the compiled model."""
         self._idle = SimpleQueue()
 
@@ -340,3 +343,75 @@ def _bytes(node: openvino.Node) -> int | None:
             return None
         total += size * elements
     return total
+
+
+# Quantising a graph with NNCF.
+
+_LINEAR = ("Convolution", "GroupConvolution", "MatMul")
+_PRESETS = {"symmetric": "PERFORMANCE", "asymmetric": "MIXED"}
+
+
+class NncfQuantiser(Quantiser):
+    """Writes OpenVINO IR by NNCF's post-training quantisation; weights lie beside it in ``.bin``.
+
+    Ranges of activations are means of each face's extremes, and faces are taken one at a time, so
+    that the result does not depend on a batch size. Bias correction keeps each layer's mean
+    output on the faces.
+    """
+
+    suffix = ".xml"
+
+    def rests(self) -> list[str]:
+        return ["bf16", "fp32"] if native_bf16() else ["fp32"]
+
+    def quantise(self, graph: Path, out: Path, inputs: np.ndarray, recipe: Recipe) -> None:
+        import openvino
+
+        nncf = import_nncf()
+        model = openvino.Core().read_model(str(graph))
+        model.reshape([1, *IMAGE_SHAPE])
+        kept = _layers(model, graph, recipe.kept)
+        # NNCF's progress bars stay out of a terminal, and of a notebook, which would display them.
+        with (
+            mock.patch("rich.console._is_jupyter", return_value=False),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            quantised = nncf.quantize(
+                model,
+                nncf.Dataset([face[None] for face in inputs]),
+                preset=getattr(nncf.QuantizationPreset, _PRESETS[recipe.activations]),
+                subset_size=len(inputs),
+                fast_bias_correction=recipe.bias == "fast",
+                ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
+            )
+        openvino.save_model(quantised, str(out), compress_to_fp16=False)
+
+
+def _layers(model: openvino.Model, graph: Path, kept: tuple[str, ...]) -> list[str]:
+    """Return OpenVINO's names of an ONNX graph's linear layers.
+
+    OpenVINO renames nodes and splits a bias off, but keeps the names of the tensors that they
+    make: the layer is the first linear operation on the way back from its tensor.
+    """
+    import onnx
+
+    proto = onnx.load(graph, load_external_data=False)
+    tensors = {node.output[0] for node in proto.graph.node if node.name in kept}
+    names = []
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "Result":
+            continue
+        if any(output.get_names() & tensors for output in op.outputs()):
+            while op.get_type_name() not in _LINEAR:
+                op = op.input_value(0).get_node()
+            names.append(op.get_friendly_name())
+    return sorted(names)
+
+
+def import_nncf() -> Any:
+    """Import NNCF without its lines on the screen."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lresnet_utils.targets.vendor_logs.record import (
+from lresnet_utils.targets.tool_log import (
     COUNT,
     NUMBER,
     Log,

@@ -7,38 +7,37 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from lresnet_utils.data.network_input import Normalisation
 from lresnet_utils.errors import TargetError
 from lresnet_utils.machine.disk import read_json, sha256_file, to_json
 from lresnet_utils.run import resolve
-from lresnet_utils.targets.ascend_runners import (
+from lresnet_utils.targets.ascend.runners import (
     RUNNERS,
     AscendJob,
     AscendRunner,
     cann_version,
     check_environment,
     explain,
+    write_inputs,
 )
 from lresnet_utils.targets.base import (
     Artefact,
     Availability,
+    Look,
     ModelFiles,
     Session,
+    SetJob,
+    SetTool,
     Target,
+    UnavailableError,
     importable,
 )
-from lresnet_utils.targets.embed import Embedding
-from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession
-from lresnet_utils.targets.tensorrt import provider_only
-from lresnet_utils.targets.tool_files import combine, converter, stage_rates, write_inputs
-from lresnet_utils.targets.tools import ToolTarget, UnavailableError, find_tool, run_tool
-from lresnet_utils.targets.vendor_logs import PerfRecord
+from lresnet_utils.targets.embed import Embedding, StageRate, StageRates, combine
+from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
+from lresnet_utils.targets.tool_log import PerfRecord
+from lresnet_utils.targets.tools import find_tool, run_tool
 from lresnet_utils.untrusted.settings import QUAD_CHIP_CARDS, ToolOptions
 
 INPUT_NAME = "image"
@@ -51,7 +50,69 @@ _GET_RUNNER = (
 )
 
 
-class AscendTarget(ToolTarget):
+class NpuTool(SetTool):
+    """Runs ``.om`` builds with whichever of the three tools is there."""
+
+    def embed_set(self, artefact: Artefact, job: SetJob) -> Embedding:
+        """Write the inputs, run the tool over them, read its dump; see :class:`SetTool`."""
+        runner, build = _require_runner(artefact), _job(artefact, job.folder)
+        started = time.perf_counter()
+        try:
+            inputs = write_inputs(
+                job,
+                build.folder / "inputs",
+                images_per_file=runner.images_per_file(build.batch_size),
+                as_bytes="aipp_config" in artefact.options,
+            )
+            written_s = time.perf_counter() - started
+            result = runner.embed(build, inputs)
+        finally:
+            shutil.rmtree(build.folder / "inputs", ignore_errors=True)
+        vectors, failed, reasons = combine(result.views, job.usable, len(job.images), job.known)
+        wall_s = time.perf_counter() - started
+        record, n = result.record, len(job.usable) * len(result.views)
+        if record.stages:
+            rates = record.stage_rates()
+        else:
+            # e2e is the wall clock with the tool's start, preprocess is writing the input files,
+            # infer the tool's own figure for the device, post reading the results; data read is
+            # inside the tool and has no figure.
+            rates = StageRates(
+                e2e=StageRate.of(n, wall_s),
+                data_read=StageRate(),
+                preprocess=StageRate.of(n, written_s),
+                infer=StageRate(record.throughput_ips, 1000 / record.throughput_ips, n),
+                post=StageRate.of(n, result.read_s),
+            )
+        return Embedding(vectors, failed, reasons, rates)
+
+    def measure(
+        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
+    ) -> list[PerfRecord]:
+        """Time pure inference; a first short run finds how many executions fill a repeat.
+
+        See :meth:`SetTool.measure`. Of the three tools only ais_bench has a warm-up; msame
+        runs at most a hundred executions and leaves the first one out of its average.
+        """
+        runner, options = _require_runner(artefact), artefact.options
+        folder.mkdir(parents=True, exist_ok=True)
+        build = _job(artefact, folder)
+        probe = runner.measure(build, _PROBE_ROUNDS, warmup, "probe")
+        batches_per_second = probe.throughput_ips / build.batch_size
+        rounds = max(_PROBE_ROUNDS, math.ceil(seconds * batches_per_second))
+        rounds = min(rounds, runner.most_rounds)
+        records = []
+        for repeat in range(1, repeats + 1):
+            record = runner.measure(build, rounds, warmup, f"repeat_{repeat}")
+            asked = f"one chip, device {options['device']}, {rounds} executions asked for"
+            notes = [*record.notes, asked]
+            if options["card_extrapolation"] and options["soc_version"] in QUAD_CHIP_CARDS:
+                notes.append(card_note(record.throughput_ips, options["soc_version"]))
+            records.append(dataclasses.replace(record, notes=tuple(notes)))
+        return records
+
+
+class AscendTarget(Target):
     """The guide's road: a graph compiled by ``atc``, run on one NPU by one of three tools.
 
     atc computes in fp16 unless told otherwise; input and output are fp32. The artefact is the
@@ -62,6 +123,10 @@ class AscendTarget(ToolTarget):
     runtime = "ascend"
     distribution = "cann"
     suffix = ".om"
+    precision = "fp16"
+    look = Look("#d54885", "p", (0, (3, 1.4, 1.3, 1.4)))
+    set_tool = NpuTool()
+    tools = ToolOptions()
 
     def available(self) -> Availability:
         """Say whether ``atc`` is there with its environment."""
@@ -75,7 +140,7 @@ class AscendTarget(ToolTarget):
         version = cann_version()
         return {"CANN": version} if version else {}
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         tools = self.tools
         options = {
             "soc_version": tools.soc_version,
@@ -94,7 +159,7 @@ class AscendTarget(ToolTarget):
             options |= {"aipp_config": config.as_posix(), "aipp_sha256": sha256_file(config)}
         return options
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # the NPU has none to set
         atc = find_tool("atc", variable="LRESNET_ATC")
         run_tool(
@@ -109,70 +174,6 @@ class AscendTarget(ToolTarget):
             raise TargetError(
                 "atc reports success, but its build is empty.", where=str(path.parent / "atc.log")
             )
-
-    def embed_set(
-        self,
-        artefact: Artefact,
-        images: np.ndarray,
-        folder: Path,
-        *,
-        channel_order: Literal["rgb", "bgr"],
-        normalisation: Normalisation,
-        flip: bool,
-        failures: Iterable[tuple[int, str]] = (),
-        slots: np.ndarray | None = None,
-    ) -> Embedding:
-        """Write the inputs, run the tool over them, read its dump; see :class:`ToolTarget`."""
-        self.check(artefact)
-        runner, job = _require_runner(artefact), _job(artefact, Path(folder).absolute())
-        known = {int(index): reason for index, reason in failures}
-        usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
-        started = time.perf_counter()
-        try:
-            inputs = write_inputs(
-                images,
-                usable,
-                job.folder / "inputs",
-                views=("plain", "flip") if flip else ("plain",),
-                images_per_file=runner.images_per_file(job.batch_size),
-                convert=converter(
-                    as_bytes="aipp_config" in artefact.options,
-                    channel_order=channel_order,
-                    normalisation=normalisation,
-                ),
-            )
-            written_s = time.perf_counter() - started
-            result = runner.embed(job, inputs)
-        finally:
-            shutil.rmtree(job.folder / "inputs", ignore_errors=True)
-        vectors, failed, reasons = combine(result.views, usable, len(images), known)
-        wall_s = time.perf_counter() - started
-        n = len(usable) * len(result.views)
-        rates = stage_rates(result, n, wall_s=wall_s, written_s=written_s)
-        return Embedding(vectors, failed, reasons, rates)
-
-    def measure(
-        self, artefact: Artefact, folder: Path, *, warmup: int, seconds: float, repeats: int
-    ) -> list[PerfRecord]:
-        """Time pure inference; a first short run finds how many executions fill a repeat.
-
-        See :meth:`ToolTarget.measure`. Of the three tools only ais_bench has a warm-up; msame
-        runs at most a hundred executions and leaves the first one out of its average.
-        """
-        self.check(artefact)
-        runner = _require_runner(artefact)
-        folder = Path(folder).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        job = _job(artefact, folder)
-        probe = runner.measure(job, _PROBE_ROUNDS, warmup, "probe")
-        batches_per_second = probe.throughput_ips / job.batch_size
-        rounds = max(_PROBE_ROUNDS, math.ceil(seconds * batches_per_second))
-        rounds = min(rounds, runner.most_rounds)
-        records = [
-            runner.measure(job, rounds, warmup, f"repeat_{repeat}")
-            for repeat in range(1, repeats + 1)
-        ]
-        return [_with_notes(record, artefact.options, rounds) for record in records]
 
 
 def atc_arguments(onnx: Path, om: Path, batch_size: int, options: dict[str, Any]) -> list[str]:
@@ -246,22 +247,9 @@ def _require_runner(artefact: Artefact) -> AscendRunner:
 
 
 def _job(artefact: Artefact, folder: Path) -> AscendJob:
-    options = artefact.options
-    return AscendJob(
-        artefact.path.absolute(),
-        options["batch_size"],
-        options["embedding_size"],
-        options["device"],
-        options["timeout_s"],
-        folder,
-    )
-
-
-def _with_notes(record: PerfRecord, options: dict[str, Any], rounds: int) -> PerfRecord:
-    notes = [*record.notes, f"one chip, device {options['device']}, {rounds} executions asked for"]
-    if options["card_extrapolation"] and options["soc_version"] in QUAD_CHIP_CARDS:
-        notes.append(card_note(record.throughput_ips, options["soc_version"]))
-    return dataclasses.replace(record, notes=tuple(notes))
+    names = ("batch_size", "embedding_size", "device", "timeout_s")
+    settings = {name: artefact.options[name] for name in names}
+    return AscendJob(artefact.path.absolute(), folder=folder, **settings)
 
 
 # Ascend NPUs through ONNX Runtime's CANN provider, inside this process.
@@ -279,23 +267,15 @@ class CannTarget(Target):
     CANN compiles the graph when it is loaded, so the artefact is a small file that names the
     graph, relative to itself, and its hash. No node may fall back to the CPU.
 
-    Parameters
-    ----------
-    tools : ToolOptions, optional
-        Of which `device` and `precision_mode` count.
+    Of the tools' settings `device` and `precision_mode` count.
     """
 
     runtime = "cann"
     distribution = "onnxruntime-cann"
     suffix = ".json"
     precision = "fp16"
-
-    def __init__(self, tools: ToolOptions | None = None) -> None:
-        self.tools = tools or ToolOptions()
-
-    def configured(self, tools: ToolOptions) -> CannTarget:
-        """Return the same target with other settings."""
-        return type(self)(tools)
+    look = Look("#c42c6c", "h", (0, (1.4, 2.4)))
+    tools = ToolOptions()
 
     def available(self) -> Availability:
         """Say whether ONNX Runtime is here and was built with the provider."""
@@ -313,13 +293,13 @@ class CannTarget(Target):
         cann = cann_version()
         return super().versions() | ({"CANN": cann} if cann else {})
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
             "device": self.tools.device,
             "precision_mode": self.tools.precision_mode or "force_fp16",
         }
 
-    def _build(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
+    def write(self, files: ModelFiles, path: Path, options: dict[str, Any]) -> None:
         options.pop("threads")  # the NPU has none to set
         content = {
             "onnx": Path(os.path.relpath(files.onnx, path.parent)).as_posix(),
@@ -327,7 +307,7 @@ class CannTarget(Target):
         }
         path.write_text(to_json(content) + "\n", encoding="utf-8")
 
-    def _load(self, artefact: Artefact) -> Session:
+    def open(self, artefact: Artefact) -> Session:
         content = read_json(artefact.path)
         graph = artefact.path.parent / content["onnx"]
         if not graph.is_file() or sha256_file(graph) != content["onnx_sha256"]:

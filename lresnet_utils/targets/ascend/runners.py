@@ -13,21 +13,27 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from lresnet_utils.data.network_input import IMAGE_SIZE
+import numpy as np
+
+from lresnet_utils.data.network_input import IMAGE_SIZE, to_network_input
+from lresnet_utils.data.network_input import flip as mirror
 from lresnet_utils.errors import TargetError
 from lresnet_utils.run import CHECKOUT
-from lresnet_utils.targets.base import Availability
-from lresnet_utils.targets.tool_files import InputFiles, SetResult, read_dump
-from lresnet_utils.targets.tools import find_tool, run_tool
-from lresnet_utils.targets.vendor_logs import (
-    PerfRecord,
+from lresnet_utils.targets.ascend.npu_logs import (
     read_ais_bench,
     read_benchmark_pure,
     read_benchmark_vision,
     read_msame,
 )
+from lresnet_utils.targets.base import Availability, SetJob
+from lresnet_utils.targets.dumps import VIEWS, read_dump
+from lresnet_utils.targets.tool_log import PerfRecord
+from lresnet_utils.targets.tools import find_tool, run_tool
 
+_CHUNK = 64
+_SPARE_BYTES = 1 << 24
 _PROBE = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ais_bench') is None)"
 
 
@@ -55,6 +61,107 @@ class AscendJob:
     device: int
     timeout_s: float
     folder: Path
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Network inputs as the tools read them.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``{k}.bin`` and, with mirrored views, ``{k}_flip.bin``.
+    n_files : int
+        Files per view.
+    n_images : int
+        Images per view; the last file is filled up by repeating the last image.
+    images_per_file : int
+        1, or the batch size for a tool that takes one file per batch.
+    views : tuple of str
+        ``('plain',)`` or ``('plain', 'flip')``.
+    """
+
+    folder: Path
+    n_files: int
+    n_images: int
+    images_per_file: int
+    views: tuple[Literal["plain", "flip"], ...]
+
+    def names(self) -> list[str]:
+        """Return the files' names, each image beside its mirrored view."""
+        return [f"{k}{VIEWS[view]}.bin" for k in range(self.n_files) for view in self.views]
+
+
+def write_inputs(job: SetJob, folder: Path, *, images_per_file: int, as_bytes: bool) -> InputFiles:
+    """Write ``{k}.bin`` and ``{k}_flip.bin`` for the usable pictures, numbered from zero.
+
+    Parameters
+    ----------
+    job : SetJob
+        Its images are read in pieces.
+    folder : Path
+        Made here; what an interrupted run has left in it is removed.
+    images_per_file : int
+        See :class:`InputFiles`.
+    as_bytes : bool
+        Write RGB bytes, height x width x channel, for a build with AIPP, which makes the floats
+        itself; else the network's little-endian floats.
+
+    Raises
+    ------
+    TargetError
+        When there is no picture, or the disk has no room.
+    """
+    rows, views = job.usable, ("plain", "flip") if job.flip else ("plain",)
+    if len(rows) == 0:
+        raise TargetError("There is no usable picture to embed.")
+
+    def convert(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both views of some pictures."""
+        pixels = np.asarray(job.images[rows])
+        if as_bytes:
+            return pixels, np.ascontiguousarray(pixels[:, :, ::-1])
+        how = {"channel_order": job.channel_order, "normalisation": job.normalisation}
+        plain = to_network_input(pixels, **how)
+        return plain.astype("<f4", copy=False), mirror(plain).astype("<f4", copy=False)
+
+    n_files = -(-len(rows) // images_per_file)
+    filled = np.pad(rows, (0, n_files * images_per_file - len(rows)), mode="edge")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    needed = convert(filled[:1])[0].nbytes * len(filled) * len(views)
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SPARE_BYTES:
+        raise TargetError(
+            f"The tool's input needs {needed / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free.",
+            where=str(folder),
+        )
+    step = max(1, _CHUNK // images_per_file) * images_per_file
+    for start in range(0, len(filled), step):
+        for view, batch in zip(views, convert(filled[start : start + step]), strict=False):
+            for offset in range(0, len(batch), images_per_file):
+                name = f"{(start + offset) // images_per_file}{VIEWS[view]}.bin"
+                batch[offset : offset + images_per_file].tofile(folder / name)
+    return InputFiles(folder, n_files, len(rows), images_per_file, views)
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """What a tool made of a set: the network's output for each view, and its own figures.
+
+    Attributes
+    ----------
+    views : tuple of ndarray of float32, each of shape (n_images, embedding_size)
+        Not normalised.
+    record : PerfRecord
+        The tool's own log of the run.
+    read_s : float
+        Seconds that reading the results took.
+    """
+
+    views: tuple[np.ndarray, ...]
+    record: PerfRecord
+    read_s: float
 
 
 class AscendRunner(ABC):
@@ -104,9 +211,8 @@ class AscendRunner(ABC):
 def _read(dump: Path, job: AscendJob, inputs: InputFiles, record: PerfRecord) -> SetResult:
     """Read a dump whole, then remove it: its content goes on as embeddings."""
     started = time.perf_counter()
-    each = inputs.images_per_file
-    read = read_dump(dump, inputs.n_files, job.embedding_size * each, views=inputs.views)
-    views = [array for array in (read.plain, read.flip) if array is not None]
+    size = job.embedding_size * inputs.images_per_file
+    views = read_dump(dump, inputs.n_files, size, views=inputs.views)
     rows = tuple(view.reshape(-1, job.embedding_size)[: inputs.n_images] for view in views)
     shutil.rmtree(dump)
     return SetResult(rows, record, time.perf_counter() - started)
