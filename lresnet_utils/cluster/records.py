@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from lresnet_utils.cluster.engine import Part, Place
-from lresnet_utils.data.collection import digests, distinct, face_of
+from lresnet_utils.data.collection import Asked, face_of
 from lresnet_utils.data.face_set import PICTURE, open_store
 from lresnet_utils.data.images import MAX_BYTES, decode
-from lresnet_utils.data.inside import people_in, read_picture
-from lresnet_utils.data.readers.bin import read_bin
+from lresnet_utils.data.inside import read_picture
+from lresnet_utils.data.readers import bin as bin_file
+from lresnet_utils.data.readers.folder import pictures_of
 from lresnet_utils.errors import DataError
 from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 
@@ -167,8 +168,8 @@ class _Slots:
 @lru_cache(maxsize=1)
 def _distinct(path: Path, changed: int) -> list[bytes]:
     """Return a set's distinct pictures; remembered, since every shard of it needs them."""
-    encoded = read_bin(path).encoded
-    return [encoded[slot] for slot in distinct(list(digests(encoded)))[0]]
+    faces = bin_file.read(path, Asked()).faces
+    return [faces.encoded(image) for image in range(len(faces))]
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,7 @@ class People:
         DataError
             When there are none, or a link leads out of the folder.
         """
-        people, passed_over = people_in(folder)
-        paths = [path for own in people for path in own]
-        identity = np.repeat(np.arange(len(people), dtype=np.int32), [len(own) for own in people])
+        paths, identity, passed_over = pictures_of(folder)
         return cls(folder, folder.name, paths, identity, passed_over=passed_over)
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -21,13 +23,42 @@ from lresnet_utils.errors import DataError, ParamsError, nearest
 Align = Literal["auto", "always", "never"]
 ALIGN_WORDS = get_args(Align)
 NO_FACE = "no face was found"
+AUTO = "auto"
+BALANCED = "balanced"
+ALL = "all"
+DEFAULT_FOLDS = 10
+# Words for `pairs`; beside them, a CSV of templates takes the path of its pairs.
+PAIR_WORDS = (AUTO, BALANCED, ALL, "view2", "view1_train", "view1_test", "unrestricted")
 
 
 class Faces(Protocol):
-    """Distinct pictures, opened one at a time."""
+    """Pictures of faces, opened one at a time.
+
+    Attributes
+    ----------
+    names : list of str or None
+        Of pictures that are files of their own, relative paths with slashes.
+    file : Path or None
+        The one file that holds them all.
+    n_faces : dict of int to int
+        How many faces were found, in each picture of which one was aligned, so far.
+    failures : dict of int to str
+        Why there is no face, of the files opened so far.
+    """
+
+    names: list[str] | None
+    file: Path | None
+    n_faces: dict[int, int]
+    failures: dict[int, str]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
+
+    def check(self) -> None:
+        """See that every picture is there; none is opened. :class:`DataError` names the first."""
+
+    def taken(self, images: Sequence[int]) -> Faces:
+        """Return some of the pictures."""
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each picture's content."""
@@ -40,23 +71,39 @@ class Faces(Protocol):
 
 
 class EncodedFaces:
-    """Pictures of 112x112 held in memory as the bytes of their files.
+    """Pictures of 112x112 as the bytes of their files, held in memory or made when asked for.
 
     Parameters
     ----------
-    pictures : list of bytes
+    pictures : sequence of bytes
+    file : Path, optional
+        Where they are from.
     """
 
-    def __init__(self, pictures: list[bytes]) -> None:
+    names = None
+
+    def __init__(self, pictures: Sequence[bytes], file: Path | None = None) -> None:
+        self.file = file
+        self.n_faces: dict[int, int] = {}
+        self.failures: dict[int, str] = {}
         self._pictures = pictures
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
         return len(self._pictures)
+
+    def check(self) -> None:
+        """Do nothing: they are there."""
+
+    def taken(self, images: Sequence[int]) -> EncodedFaces:
+        """Return some of the pictures."""
+        some = EncodedFaces([self._pictures[image] for image in images], self.file)
+        numbers = enumerate(images)
+        some.n_faces = {new: self.n_faces[old] for new, old in numbers if old in self.n_faces}
+        return some
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each picture's bytes."""
-        return list(digests(self._pictures))
+        return [hashlib.sha256(picture).digest() for picture in self._pictures]
 
     def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
         """Return 112x112 RGB, or ``None`` and the reason."""
@@ -81,31 +128,44 @@ class FileFaces:
         meant is found and brought to the template.
     central : bool
         Which that is, see :func:`~lresnet_utils.data.align.find_faces`.
-
-    Attributes
-    ----------
-    names : list of str
-    n_faces : dict of int to int
-        How many faces were found, in each picture of which one was aligned, so far.
-    failures : dict of int to str
-        Why there is no face, of the pictures opened so far.
     """
+
+    file = None
 
     def __init__(
         self, folder: Path, names: list[str], align: Align = "auto", central: bool = False
     ) -> None:
-        self.names = names
-        self._folder, self._align, self._central = folder, align, central
+        self.folder, self.names = folder, names
         self.n_faces: dict[int, int] = {}
         self.failures: dict[int, str] = {}
+        self._align, self._central = align, central
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
         return len(self.names)
+
+    def check(self) -> None:
+        """See that every file is there; :class:`DataError` counts those that are missing."""
+        missing = [name for name in self.names if not inside(self.folder, name).is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(self.names):,} pictures are missing, the first is "
+                f"{missing[0]!r}.",
+                where=str(self.folder),
+                fix="name the folder that the list was made for",
+            )
+
+    def taken(self, images: Sequence[int]) -> FileFaces:
+        """Return some of the pictures."""
+        names = [self.names[image] for image in images]
+        return FileFaces(self.folder, names, self._align, self._central)
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each file; of its name where it cannot be read."""
-        return [self._digest(name) for name in self.names]
+        contents = ((name, self._read(name)[0]) for name in self.names)
+        return [
+            hashlib.sha256(name.encode() if content is None else content).digest()
+            for name, content in contents
+        ]
 
     def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
         """Return 112x112 RGB, or ``None`` and the reason."""
@@ -126,12 +186,8 @@ class FileFaces:
             return b""
         return encode_png(face) if index in self.n_faces else self._read(self.names[index])[0]
 
-    def _digest(self, name: str) -> bytes:
-        content, _ = self._read(name)
-        return hashlib.sha256(name.encode() if content is None else content).digest()
-
     def _read(self, name: str) -> tuple[bytes | None, str | None]:
-        return read_picture(inside(self._folder, name))
+        return read_picture(inside(self.folder, name))
 
 
 def face_of(
@@ -146,7 +202,11 @@ def face_of(
     align, central
         See :class:`FileFaces`. Of a picture that is taken as aligned, 0 faces were found.
     """
-    if align == "never" or (align == "auto" and _is_aligned(content)):
+    aligned = align == "never"
+    if align == "auto":
+        with suppress(ValueError):  # the decoder says what is wrong
+            aligned = picture_size(content) == (IMAGE_SIZE, IMAGE_SIZE)
+    if aligned:
         return *decode(content), 0
     photograph, reason = decode_photograph(content)
     if photograph is None:
@@ -160,83 +220,103 @@ def face_of(
     return np.ascontiguousarray(face[..., ::-1]), None, len(found)
 
 
-def _is_aligned(content: bytes) -> bool:
-    try:
-        return picture_size(content) == (IMAGE_SIZE, IMAGE_SIZE)
-    except ValueError:
-        return False  # the decoder says what is wrong
-
-
 @dataclass(frozen=True)
-class Listing:
-    """Which files a set consists of and what is asked about them; nothing is opened yet.
+class Asked:
+    """What a run asks of a set, in the same words of every reader.
 
     Attributes
     ----------
-    folder : Path
-        What the names are relative to.
-    names : list of str
-        Each file once.
-    left, right : ndarray of int32, shape (n_pairs,)
-        Indices of names: the two sides of a pair, or a picture of each side's template.
-    same : ndarray of bool, shape (n_pairs,)
-    people : ndarray of int32, shape (n_names,), or None
-        The person in each file, where the source says so.
-    folds : int or None
-        Contiguous folds of equal size that the source comes in; None leaves them to the run.
-    templates : Templates or None
-        Where pairs are of templates; their images are indices of names.
-    about : dict
-        What the record says beside the counts, as plain values.
-    central : bool
-        Whether the face in the middle is meant where a picture holds several.
+    pairs : str or None
+        One of :data:`PAIR_WORDS`, or for a CSV of templates the path of their pairs; None where
+        the pictures alone are wanted.
+    align : {"auto", "always", "never"}
+        See :class:`FileFaces`.
+    folds : int
+        For pairs that are drawn from a folder of people.
+    folder : Path or None
+        Where a reader that makes its pictures keeps them.
+    progress : callable or None
+        Called as ``progress(done, total)`` after each picture that a reader makes.
+
+    Raises
+    ------
+    ParamsError
+        When `align` is not known.
     """
 
-    folder: Path
-    names: list[str]
-    left: np.ndarray
-    right: np.ndarray
-    same: np.ndarray
-    people: np.ndarray | None = None
-    folds: int | None = None
-    templates: Templates | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-    central: bool = False
+    pairs: str | None = AUTO
+    align: Align = AUTO
+    folds: int = DEFAULT_FOLDS
+    folder: Path | None = None
+    progress: Callable[[int, int], None] | None = None
 
-    def check(self) -> None:
-        """See that every file is there.
+    def __post_init__(self) -> None:
+        if self.align not in ALIGN_WORDS:
+            fix = nearest(self.align, ALIGN_WORDS)
+            raise ParamsError(f"Unknown align {self.align!r}.", fix=fix)
+
+    def not_pairs(self, what: str) -> ParamsError:
+        """Return the error for pairs that `what` has not."""
+        return ParamsError(
+            f"{self.pairs!r} are no pairs of {what}.",
+            where="pairs",
+            fix=nearest(self.pairs, PAIR_WORDS),
+        )
+
+    def require_own_pairs(self, what: str) -> None:
+        """See that a source that holds its own pairs is not asked for others.
 
         Raises
         ------
-        DataError
-            Says how many are missing, and names the first.
+        ParamsError
+            When `pairs` asks for what only folders can do.
         """
-        missing = [name for name in self.names if not inside(self.folder, name).is_file()]
-        if missing:
-            raise DataError(
-                f"{len(missing):,} of {len(self.names):,} pictures are missing, the first is "
-                f"{missing[0]!r}.",
-                where=str(self.folder),
-                fix="name the folder that the list was made for",
+        if self.pairs not in (None, *PAIR_WORDS):
+            raise self.not_pairs(what)
+        if self.pairs not in (None, AUTO):
+            raise ParamsError(
+                f"The pairs of {what} are its own; {self.pairs!r} is for folders.",
+                where="pairs",
+                fix="leave pairs out",
+            )
+
+    def require_own_faces(self, what: str) -> None:
+        """See the same of a source that holds its own pairs of aligned faces."""
+        self.require_own_pairs(what)
+        if self.align == "always":
+            raise ParamsError(
+                f"The faces of {what} are aligned already.", where="align", fix="leave align out"
             )
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A set with its pictures told apart by content.
+    """What a reader makes of a set: pictures, and what is asked about them.
 
     Attributes
     ----------
     faces : Faces
-        Distinct pictures.
-    keys : list of bytes
-        What tells the pictures apart, one each.
-    left, right, same, people, folds, templates, about
-        As :class:`Listing` has them, with pictures in the place of names.
+        The pictures; nothing is opened yet.
+    left, right : ndarray of int32, shape (n_pairs,)
+        Pictures: the two sides of a pair, or a picture of each side's template.
+    same : ndarray of bool, shape (n_pairs,)
+    people : ndarray of int32, shape (n_pictures,), or None
+        The person in each picture, where the source says so.
+    folds : int or None
+        Contiguous folds of equal size that the source comes in; None leaves them to the run.
+    templates : Templates or None
+        Where pairs are of templates.
+    about : dict
+        What the record says beside the counts, as plain values.
+    credit : str
+        Whom to credit; empty when the source does not say.
+    plain : Faces or None
+        The same pictures not aligned, where the source has them.
+    keys : list of bytes or None
+        What tells the pictures apart, one each; None before :func:`collect`.
     """
 
     faces: Faces
-    keys: list[bytes]
     left: np.ndarray
     right: np.ndarray
     same: np.ndarray
@@ -244,66 +324,52 @@ class Collection:
     folds: int | None = None
     templates: Templates | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    credit: str = ""
+    plain: Faces | None = None
+    keys: list[bytes] | None = None
 
 
-def collect(listing: Listing, align: Align) -> Collection:
-    """Read the files of a listing once, and count those with equal content as one picture.
+def collect(listed: Collection) -> Collection:
+    """Read the pictures of a collection once, and count those with equal content as one.
 
-    Parameters
-    ----------
-    listing : Listing
-    align : {"auto", "always", "never"}
-        See :class:`FileFaces`.
-
-    Returns
-    -------
-    Collection
+    Where a set has a plain companion, they must be equal in both.
 
     Raises
     ------
     DataError
         When a file is missing.
-    ParamsError
-        When `align` is not known.
     """
-    if align not in ALIGN_WORDS:
-        raise ParamsError(f"Unknown align {align!r}.", fix=nearest(align, ALIGN_WORDS))
-    listing.check()
-    found = FileFaces(listing.folder, listing.names, align).digests()
-    first, image_of_name = distinct(found)
-    equal = _equal_files(listing, image_of_name)
-    templates = listing.templates and listing.templates.renamed(image_of_name)
-    return Collection(
-        faces=FileFaces(
-            listing.folder, [listing.names[name] for name in first], align, listing.central
-        ),
-        keys=[found[name] for name in first],
-        left=image_of_name[listing.left],
-        right=image_of_name[listing.right],
-        same=listing.same,
-        people=None if listing.people is None else listing.people[first],
-        folds=listing.folds,
-        templates=templates,
-        about=listing.about | ({"equal_files": equal} if equal else {}),
-    )
-
-
-def _equal_files(listing: Listing, image_of_name: np.ndarray) -> dict[str, Any] | None:
-    """Count and name files of a listing whose content is the same, those of two people first."""
+    faces, plain, people = listed.faces, listed.plain, listed.people
+    faces.check()
+    found = faces.digests()
+    both = found if plain is None else list(zip(found, plain.digests(), strict=True))
+    first, image_of = distinct(both)
+    about = dict(listed.about)
     groups: dict[int, list[int]] = {}
-    for name, image in enumerate(image_of_name.tolist()):
-        groups.setdefault(image, []).append(name)
+    for old, image in enumerate(image_of.tolist()):
+        groups.setdefault(image, []).append(old)
     several = [own for own in groups.values() if len(own) > 1]
-    if not several:
-        return None
-    people = np.zeros(len(listing.names)) if listing.people is None else listing.people
-    of_two = [own for own in several if len(np.unique(people[own])) > 1]
-    shown = [*of_two, *(own for own in several if own not in of_two)][:3]
-    return {
-        "n_pictures": len(several),
-        "n_of_two_people": len(of_two),
-        "examples": [" = ".join(listing.names[name] for name in own[:3]) for own in shown],
-    }
+    if several and faces.names is not None:
+        person = np.zeros(len(faces)) if people is None else people
+        of_two = [own for own in several if len(np.unique(person[own])) > 1]
+        # Those of two people first.
+        shown = [*of_two, *(own for own in several if own not in of_two)][:3]
+        about["equal_files"] = {
+            "n_pictures": len(several),
+            "n_of_two_people": len(of_two),
+            "examples": [" = ".join(faces.names[name] for name in own[:3]) for own in shown],
+        }
+    return dataclasses.replace(
+        listed,
+        faces=faces.taken(first),
+        left=image_of[listed.left],
+        right=image_of[listed.right],
+        people=None if people is None else people[first],
+        templates=listed.templates and listed.templates.renamed(image_of),
+        about=about,
+        plain=None if plain is None else plain.taken(first),
+        keys=[found[old] for old in first],
+    )
 
 
 def distinct(keys: list[Any]) -> tuple[list[int], np.ndarray]:
@@ -319,15 +385,6 @@ def distinct(keys: list[Any]) -> tuple[list[int], np.ndarray]:
     number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
     first = np.unique(number, return_index=True)[1].tolist() if keys else []
     return first, number
-
-
-def digests(encoded: list[bytes]) -> Iterator[bytes]:
-    """Yield the SHA-256 of each item; one that is repeated as one object is hashed once."""
-    known: dict[int, bytes] = {}
-    for picture in encoded:
-        if id(picture) not in known:
-            known[id(picture)] = hashlib.sha256(picture).digest()
-        yield known[id(picture)]
 
 
 def fingerprint(keys: list[bytes], left: np.ndarray, right: np.ndarray, same: np.ndarray) -> str:

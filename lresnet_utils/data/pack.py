@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data.collection import Align, Collection, collect
-from lresnet_utils.data.inside import told_passed_over
-from lresnet_utils.data.readers import folder as people
-from lresnet_utils.data.readers import orl
-from lresnet_utils.data.readers.bin import BIN_START, read_bin, write_bin
-from lresnet_utils.data.source import (
+from lresnet_utils.data.collection import (
+    ALL,
     AUTO,
     DEFAULT_FOLDS,
-    ORL,
-    check_fixed,
-    describe_source,
-    list_source,
+    Align,
+    Asked,
+    Collection,
+    collect,
 )
+from lresnet_utils.data.inside import told_passed_over
+from lresnet_utils.data.readers import orl
+from lresnet_utils.data.readers.bin import BIN_START, write_bin
+from lresnet_utils.data.source import ORL, describe_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import require_replaceable, sha256_file
 
@@ -118,23 +117,14 @@ def pack(
     require_replaceable(out, lambda data: data.startswith(BIN_START))
     if described.kind == "bin" and Path(out).exists() and Path(out).samefile(described.path):
         raise DataError("A set cannot take its own place.", where=str(out), fix="choose a new name")
-    if described.kind == ORL:
-        check_fixed(described, pairs, align)
-        with tempfile.TemporaryDirectory() as folder:
-            made = orl.build_orl(folder)
-            ready = read_bin(made.aligned)
-        return _write(out, ready.encoded, ready.same, n_aligned=made.n_found, folds=made.folds)
-    if described.kind == "bin":
-        check_fixed(described, pairs, align)
-        ready = read_bin(described.path)
-        return _write(out, ready.encoded, ready.same)
-    if pairs == people.ALL:
+    listed = described.read(Asked(pairs, align, folds))
+    if pairs == ALL:
         raise DataError(
             "Every pair of pictures does not fit into a .bin, whose readers cut equal folds.",
             where=described.source,
             fix="leave pairs out: as many genuine as impostor pairs, in folds that share no person",
         )
-    collection = collect(list_source(described, pairs, folds), align)
+    collection = collect(listed)
     if collection.templates is not None:
         raise DataError(
             "A .bin holds pairs of pictures, not of templates.",
@@ -145,12 +135,16 @@ def pack(
     if not any(faces):
         raise DataError("No picture of the set can be used.", where=described.source)
     slots = np.stack([collection.left, collection.right], axis=1).ravel()
-    return _write(
-        out,
-        [faces[slot] for slot in slots],
-        collection.same,
+    path = write_bin(out, (faces[slot] for slot in slots), collection.same)
+    return Packed(
+        path=path,
+        sha256=sha256_file(path),
+        n_pairs=len(collection.same),
+        n_genuine=int(collection.same.sum()),
+        n_images=len(set(faces) - {b""}),
         n_aligned=len(collection.faces.n_faces),
-        folds=collection.folds,
+        n_empty_slots=sum(not faces[slot] for slot in slots),
+        folds=orl.FOLDS if described.kind == ORL else collection.folds,
         notes=tuple(_noted(collection)),
     )
 
@@ -175,26 +169,3 @@ def _noted(collection: Collection) -> Iterator[str]:
             f"pictures in two files or more: {equal['n_pictures']:,}, under two people: "
             f"{equal['n_of_two_people']:,}, such as {equal['examples'][0]}"
         )
-
-
-def _write(
-    out: Path | str,
-    encoded: list[bytes],
-    same: np.ndarray,
-    n_aligned: int = 0,
-    folds: int | None = None,
-    notes: tuple[str, ...] = (),
-) -> Packed:
-    path = write_bin(out, encoded, same)
-    pictures = set(encoded) - {b""}
-    return Packed(
-        path=path,
-        sha256=sha256_file(path),
-        n_pairs=len(same),
-        n_genuine=int(same.sum()),
-        n_images=len(pictures),
-        n_aligned=n_aligned,
-        n_empty_slots=sum(not picture for picture in encoded),
-        folds=folds,
-        notes=notes,
-    )

@@ -13,102 +13,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lresnet_utils.data.collection import (
-    Collection,
-    EncodedFaces,
-    Faces,
-    FileFaces,
-    digests,
-    distinct,
-    fingerprint,
-)
+from lresnet_utils.data.collection import Collection, Faces, fingerprint
 from lresnet_utils.data.degrade import VARIANTS, Variant
 from lresnet_utils.data.face_set import PICTURE, FaceSet, image_file, open_store
-from lresnet_utils.data.readers.bin import BinSet, read_bin
 from lresnet_utils.errors import DataError, ParamsError, RunError, nearest, one_line
 from lresnet_utils.machine.disk import atomic_path, sha256_file, write_arrays, write_json
 
 _SCHEMA = 1
 _SHOWN = 3
-
-
-def build_store(
-    bin_path: Path | str,
-    folder: Path | str,
-    *,
-    variants: Iterable[str] = (),
-    plain_bin: Path | str | None = None,
-    name: str | None = None,
-    source: str | None = None,
-    credit: str = "",
-    people: np.ndarray | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> FaceSet:
-    """Decode a ``.bin`` set into an image store.
-
-    Pictures are streamed to disk: beside the encoded set, memory holds one picture at a time.
-
-    Parameters
-    ----------
-    bin_path : path
-        The set.
-    folder : path
-        The store; made, or its files replaced.
-    variants : iterable of str
-        Names from :data:`lresnet_utils.data.degrade.VARIANTS` beside ``'aligned'``, which is
-        always made.
-    plain_bin : path, optional
-        A second set with the same pairs, the source of ``'plain'``. When given, pictures count as
-        equal only if they are equal in both sets.
-    name, source : str, optional
-        For reports; the stem and the path of `bin_path` when not given.
-    credit : str
-        Whom to credit for the pictures.
-    people : ndarray of int, shape (2 n_pairs,), optional
-        The person in each slot, where the source knows.
-    progress : callable, optional
-        Called as ``progress(done, total)`` after each distinct picture.
-
-    Returns
-    -------
-    FaceSet
-
-    Raises
-    ------
-    DataError
-        When a set cannot be read, no picture of it can be used, or the two do not belong together.
-    ParamsError
-        When a variant is not known, or ``'plain'`` is asked for without `plain_bin`.
-    RunError
-        When the store cannot be written.
-    """
-    bin_path = Path(bin_path)
-    _chosen(variants, plain_bin is not None)
-    content = read_bin(bin_path)
-    plain = _matching(plain_bin, content) if plain_bin is not None else None
-    keys = list(zip(*(digests(s.encoded) for s in (content, plain) if s), strict=True))
-    slots, image_of_slot = distinct(keys)
-    left, right = image_of_slot.reshape(-1, 2).T
-    collection = Collection(
-        faces=EncodedFaces([content.encoded[slot] for slot in slots]),
-        keys=[keys[slot][0] for slot in slots],
-        left=left,
-        right=right,
-        same=content.same,
-        people=None if people is None else np.asarray(people, np.int32)[slots],
-    )
-    return write_store(
-        collection,
-        folder,
-        variants=variants,
-        plain=plain and EncodedFaces([plain.encoded[slot] for slot in slots]),
-        name=name or bin_path.stem,
-        source=source or bin_path.as_posix(),
-        credit=credit,
-        sha256=sha256_file(bin_path),
-        plain_sha256=sha256_file(plain_bin) if plain_bin is not None else None,
-        progress=progress,
-    )
 
 
 def write_store(
@@ -118,10 +30,6 @@ def write_store(
     name: str,
     source: str,
     variants: Iterable[str] = (),
-    plain: Faces | None = None,
-    credit: str = "",
-    sha256: str | None = None,
-    plain_sha256: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSet:
     """Decode a collection into an image store; memory holds one picture at a time.
@@ -129,17 +37,14 @@ def write_store(
     Parameters
     ----------
     collection : Collection
-        Distinct pictures and pairs.
+        Distinct pictures and pairs, from :func:`lresnet_utils.data.collection.collect`.
     folder : path
         The store; made, or its files replaced.
-    name, source, credit : str
+    name, source : str
         For reports.
     variants : iterable of str
-        Beside ``'aligned'``, which is always made.
-    plain : Faces, optional
-        The same pictures not aligned, the source of ``'plain'``.
-    sha256, plain_sha256 : str, optional
-        Of the files that the pictures came from; that of the pairs' content when not given.
+        Names from :data:`lresnet_utils.data.degrade.VARIANTS` beside ``'aligned'``, which is
+        always made.
     progress : callable, optional
         Called as ``progress(done, total)`` after each picture.
 
@@ -149,18 +54,23 @@ def write_store(
 
     Raises
     ------
-    DataError, ParamsError, RunError
-        As :func:`build_store` does.
+    DataError
+        When no picture of the set can be used.
+    ParamsError
+        When a variant is not known, or ``'plain'`` is asked for where there are no such pictures.
+    RunError
+        When the store cannot be written.
     """
     folder = Path(folder)
+    faces, plain, templates = collection.faces, collection.plain, collection.templates
     chosen = _chosen(variants, plain is not None)
     # Without set.json the folder is no store: a run that is stopped leaves none that looks whole.
     try:
         (folder / "set.json").unlink(missing_ok=True)
     except OSError as error:
         raise _not_written(folder, error) from error
-    failures = _write_images(folder, chosen, collection.faces, plain, progress)
-    n_images, n_pairs = len(collection.faces), len(collection.same)
+    failures = _write_images(folder, chosen, faces, plain, progress)
+    n_images, n_pairs = len(faces), len(collection.same)
     if len(failures) == n_images:
         reason = failures[0]["reason"]
         raise DataError(
@@ -168,68 +78,58 @@ def write_store(
             where=source,
             fix="give crops of 112 x 112 pixels, or a folder of photographs, which are aligned",
         )
-    write_arrays(folder / "pairs.npz", **_pair_arrays(collection))
-    of_pairs = pairs_fingerprint(collection)
+    sides = {"left": collection.left, "right": collection.right, "same": collection.same}
+    arrays = dict(sides)
+    if collection.people is not None:
+        arrays["identity"] = collection.people
     slots = np.concatenate([collection.left, collection.right])
-    if collection.templates is not None:
-        slots = collection.templates.image
+    keys = collection.keys
+    about = dict(collection.about)
+    if collection.folds is not None:
+        about["folds"] = collection.folds
+    if faces.names is not None:
+        about["n_aligned"] = len(faces.n_faces)
+        several = [image for image, n in faces.n_faces.items() if n > 1]
+        about["n_several_faces"] = len(several)
+        about["several_faces"] = [faces.names[image] for image in several[:_SHOWN]]
+    if templates is not None:
+        rows = vars(templates).items()
+        arrays |= {f"template_{name}": np.asarray(value, np.int32) for name, value in rows}
+        slots, keys = templates.image, templates.keys(keys)
+        sides |= {"left": templates.left, "right": templates.right}
+        about["n_templates"] = templates.count
+    write_arrays(folder / "pairs.npz", **arrays)
+    of_pairs = fingerprint(keys, **sides)
     write_json(
         folder / "set.json",
         {
             "schema": _SCHEMA,
             "name": one_line(name),
             "source": source,
-            "credit": credit,
-            "sha256": sha256 or of_pairs,
+            "credit": collection.credit,
+            "sha256": sha256_file(faces.file) if faces.file else of_pairs,
             "pairs_sha256": of_pairs,
-            "plain_sha256": plain_sha256,
+            "plain_sha256": sha256_file(plain.file) if plain and plain.file else None,
             "n_images": n_images,
             "n_slots": len(slots),
             "repeated_slots": len(slots) - len(np.unique(slots)),
             "n_pairs": n_pairs,
             "n_genuine": int(collection.same.sum()),
             "n_impostor": int((~collection.same).sum()),
-            "variants": [_described(variant) for variant in chosen],
+            "variants": [
+                {
+                    "name": variant.name,
+                    "label": variant.label,
+                    "description": variant.description,
+                    "file": image_file(Path(), variant.name).name,
+                }
+                for variant in chosen
+            ],
             "failures": failures,
         }
-        | _about(collection),
+        | about,
     )
     return open_store(folder)
-
-
-def pairs_fingerprint(collection: Collection) -> str:
-    """Hash what the pairs of a collection are, see :func:`collection.fingerprint`."""
-    templates = collection.templates
-    if templates is None:
-        return fingerprint(collection.keys, collection.left, collection.right, collection.same)
-    keys = templates.keys(collection.keys)
-    return fingerprint(keys, templates.left, templates.right, collection.same)
-
-
-def _pair_arrays(collection: Collection) -> dict[str, np.ndarray]:
-    arrays = {"left": collection.left, "right": collection.right, "same": collection.same}
-    if collection.people is not None:
-        arrays["identity"] = collection.people
-    if collection.templates is not None:
-        rows = vars(collection.templates).items()
-        arrays |= {f"template_{name}": np.asarray(value, np.int32) for name, value in rows}
-    return arrays
-
-
-def _about(collection: Collection) -> dict[str, Any]:
-    """Return what sets from other sources than a ``.bin`` file tell beside the counts."""
-    about = dict(collection.about)
-    if collection.folds is not None:
-        about["folds"] = collection.folds
-    if isinstance(collection.faces, FileFaces):
-        n_faces = collection.faces.n_faces
-        about["n_aligned"] = len(n_faces)
-        several = [image for image, n in n_faces.items() if n > 1]
-        about["n_several_faces"] = len(several)
-        about["several_faces"] = [collection.faces.names[image] for image in several[:_SHOWN]]
-    if collection.templates is not None:
-        about["n_templates"] = collection.templates.count
-    return about
 
 
 def _chosen(names: Iterable[str], has_plain: bool) -> list[Variant]:
@@ -245,13 +145,6 @@ def _chosen(names: Iterable[str], has_plain: bool) -> list[Variant]:
             )
         chosen.append(VARIANTS[name])
     return chosen
-
-
-def _matching(plain_bin: Path | str, content: BinSet) -> BinSet:
-    plain = read_bin(plain_bin)
-    if not np.array_equal(plain.same, content.same):
-        raise DataError("The set that is not aligned has other pairs.", where=str(plain_bin))
-    return plain
 
 
 def _write_images(
@@ -270,7 +163,7 @@ def _write_images(
         for index in range(len(faces)):
             pictures, reason = _pictures(chosen, faces, plain, index)
             if reason:
-                name = {"name": faces.names[index]} if isinstance(faces, FileFaces) else {}
+                name = {} if faces.names is None else {"name": faces.names[index]}
                 failures.append({"image": index, "reason": reason} | name)
             for file, picture in zip(files, pictures, strict=True):
                 file.write(np.ascontiguousarray(picture).data)
@@ -312,12 +205,3 @@ def _image_array(path: Path, n: int) -> Iterator[BinaryIO]:
 
 def _not_written(path: Path, error: OSError) -> RunError:
     return RunError(f"The image store cannot be written: {error.strerror}.", where=str(path))
-
-
-def _described(variant: Variant) -> dict[str, str]:
-    return {
-        "name": variant.name,
-        "label": variant.label,
-        "description": variant.description,
-        "file": image_file(Path(), variant.name).name,
-    }

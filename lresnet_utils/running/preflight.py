@@ -10,9 +10,10 @@ from typing import Any
 import torch
 import yaml
 
+from lresnet_utils.data.collection import PAIR_WORDS
 from lresnet_utils.data.degrade import VARIANTS
 from lresnet_utils.data.known_sets import known_sources
-from lresnet_utils.data.source import ORL, PAIR_WORDS, check_source
+from lresnet_utils.data.source import ORL, check_source
 from lresnet_utils.errors import (
     CheckpointError,
     DataError,

@@ -10,8 +10,8 @@ from typing import Any
 
 import nbformat
 
+from lresnet_utils.data.collection import PAIR_WORDS
 from lresnet_utils.data.readers.csv import files_of
-from lresnet_utils.data.source import PAIR_WORDS
 from lresnet_utils.ledger.code import code_of, data_of, imports
 from lresnet_utils.ledger.custody import versions
 from lresnet_utils.ledger.hashes import Hashes, read_sealed, write_sealed

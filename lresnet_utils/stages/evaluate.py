@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.collection import ALL
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.data.known_sets import published
-from lresnet_utils.data.readers.folder import ALL
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.graph.face_parity import n_distinct
 from lresnet_utils.ledger.custody import Link, made

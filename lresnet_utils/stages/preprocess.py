@@ -9,12 +9,12 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from lresnet_utils.data.align import alignment
-from lresnet_utils.data.collection import Align
+from lresnet_utils.data.collection import AUTO, DEFAULT_FOLDS, PAIR_WORDS, Align
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.guide_files import write_guide_files
 from lresnet_utils.data.known_sets import licence_of
 from lresnet_utils.data.packaged import DISTRIBUTIONS
-from lresnet_utils.data.source import AUTO, DEFAULT_FOLDS, ORL, PAIR_WORDS, build_source
+from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.ledger.custody import Link, given, made
 from lresnet_utils.ledger.keep import WHOLE, Parts

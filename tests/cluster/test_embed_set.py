@@ -190,7 +190,7 @@ def test_people_are_read_as_a_run_reads_them(engines, tmp_path, files):
         (hidden / "x.png").write_bytes(encode_png(np.zeros((112, 112, 3), np.uint8)))
     (people / "empty").mkdir()
     listing = list_people(people, "all", 2)
-    faces = FileFaces(people, listing.names)
+    faces = FileFaces(people, listing.faces.names)
     read = [faces.face(index) for index in range(len(faces))]
     assert len(faces.n_faces) > 20
     images = np.stack([np.zeros((112, 112, 3), np.uint8) if f is None else f for f, _ in read])
@@ -238,9 +238,9 @@ def test_what_is_no_array_of_pictures_is_refused(tmp_path, content):
 
 
 def test_a_bin_set_and_an_image_store_give_the_same_pictures(small_lfw, tmp_path):
-    from lresnet_utils.data.store import build_store
+    from lresnet_utils.data.source import build_source
 
-    build_store(small_lfw, tmp_path / "faces")
+    build_source(small_lfw, tmp_path / "faces")
     sources = {"bin": small_lfw, "store": tmp_path / "faces", "run": tmp_path}
     found = [
         embed_set(open_records(source), Stub(), tmp_path / name, Here(), shard_size=7)

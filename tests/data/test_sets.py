@@ -12,12 +12,19 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
 from lresnet_utils.data.align import find_and_align
-from lresnet_utils.data.collection import NO_FACE, FileFaces, collect, deal_people, draw_folds
+from lresnet_utils.data.collection import (
+    NO_FACE,
+    Asked,
+    FileFaces,
+    collect,
+    deal_people,
+    draw_folds,
+)
 from lresnet_utils.data.images import MAX_PIXELS, decode_photograph, encode_png
 from lresnet_utils.data.inside import inside
 from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files
-from lresnet_utils.data.source import build_source, check_source, describe_source, list_source
+from lresnet_utils.data.source import build_source, check_source, describe_source
 from lresnet_utils.errors import DataError, ParamsError
 from lresnet_utils.running.resume import sources
 
@@ -143,9 +150,9 @@ def test_aligned_pictures_are_aligned_again_only_when_asked(tmp_path):
 def test_equal_files_are_one_picture(tmp_path):
     folder = people_folder(tmp_path / "faces", [3, 3, 3, 3])
     (folder / "p01" / "0.png").write_bytes((folder / "p01" / "1.png").read_bytes())
-    listing = list_source(describe_source(folder), "all", 2)
-    collection = collect(listing, "auto")
-    assert len(listing.names) == 12 and len(collection.faces) == 11
+    listing = describe_source(folder).read(Asked("all", folds=2))
+    collection = collect(listing)
+    assert len(listing.faces.names) == 12 and len(collection.faces) == 11
     twice = np.flatnonzero(collection.left == collection.right)
     assert len(twice) == 1 and collection.same[twice].all()
 
@@ -179,9 +186,9 @@ def write_lines(path, lines):
 @pytest.mark.parametrize("below", ["", "lfw/"])
 def test_lfw_keeps_the_folds_and_pairs_of_its_file(tmp_path, below):
     folder = lfw_folder(tmp_path / "lfw_home", below)
-    listing = list_source(describe_source(folder))
+    listing = describe_source(folder).read(Asked())
     assert listing.folds == 2 and listing.same.tolist() == [True, True, False, False] * 2
-    named = [(listing.names[a], listing.names[b])
+    named = [(listing.faces.names[a], listing.faces.names[b])
              for a, b in zip(listing.left, listing.right, strict=True)]  # fmt: skip
     assert named[1] == (f"{below}Bob_B/Bob_B_0001.jpg", f"{below}Bob_B/Bob_B_0003.jpg")
     assert named[6] == (f"{below}Di_D/Di_D_0001.jpg", f"{below}Fay_F/Fay_F_0003.jpg")
@@ -194,9 +201,9 @@ def test_lfw_keeps_the_folds_and_pairs_of_its_file(tmp_path, below):
 
 def test_view_1_comes_in_turn_and_people_txt_draws_within_its_folds(tmp_path):
     source = describe_source(lfw_folder(tmp_path))
-    listing = list_source(source, "view1_test")
+    listing = source.read(Asked("view1_test"))
     assert listing.folds is None and listing.same.tolist() == [True, False, True, False]
-    drawn = list_source(source, "unrestricted")
+    drawn = source.read(Asked("unrestricted"))
     assert drawn.folds == 2 and len(drawn.same) == 2 * 2 * 9, "three people with three pictures"
     half = len(drawn.same) // 2
     first = {*drawn.people[drawn.left[:half]], *drawn.people[drawn.right[:half]]}
@@ -245,9 +252,9 @@ def test_pairs_of_a_csv_go_fold_by_fold(tmp_path):
         "0.png,1.png,1,b,x,x\n2.png,3.png,true,a,y,y\n"
         "0.png,4.png,0,b,x,z\n2.png,5.png,False,a,y,w\n\n1.png,4.png,0,b,x,z\n",
     )
-    listing = list_source(describe_source(path))
+    listing = describe_source(path).read(Asked())
     assert listing.folds == 2 and listing.same.tolist() == [True, False, False, True, False]
-    first = {listing.names[i] for i in [*listing.left[:3], *listing.right[:3]]}
+    first = {listing.faces.names[i] for i in [*listing.left[:3], *listing.right[:3]]}
     assert first == {"0.png", "1.png", "4.png"}
     same_person = listing.people[listing.left] == listing.people[listing.right]
     np.testing.assert_array_equal(same_person, listing.same)
@@ -415,8 +422,8 @@ def test_what_a_folder_holds_beside_is_counted_with_its_reason(tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "p03" / "gone.png").symlink_to("0.gif")
-    listing = list_source(describe_source(folder), "all", 2)
-    assert "p00/3.webp" in listing.names and len(listing.names) == 14
+    listing = describe_source(folder).read(Asked("all", folds=2))
+    assert "p00/3.webp" in listing.faces.names and len(listing.faces.names) == 14
     found = listing.about["passed_over"]
     assert {row["reason"]: (row["n"], row["examples"]) for row in found["reasons"]} == {
         "the ending is not that of a JPEG, PNG, BMP or WebP": (
@@ -441,7 +448,7 @@ def test_what_a_folder_holds_beside_is_counted_with_its_reason(tmp_path):
 
 def test_a_folder_that_holds_all_and_reads_all_passes_nothing_over(tmp_path):
     folder = people_folder(tmp_path / "faces", [2, 2, 2, 2])
-    listing = list_source(describe_source(folder), "all", 2)
+    listing = describe_source(folder).read(Asked("all", folds=2))
     assert listing.about["passed_over"] == {"n_files": 0, "examples": [], "reasons": []}
     told = pack(folder, tmp_path / "a.bin", folds=2).sentence()
     assert "not read" not in told and "two files" not in told and "several" not in told
@@ -473,7 +480,7 @@ def test_names_that_no_terminal_should_see_and_deep_folders_are_counted(tmp_path
     (folder / "p01" / os.fsdecode(b"\xff.gif")).write_bytes(b"GIF89a")
     os.mkfifo(folder / "p02" / "pipe.png")
     os.mkfifo(folder / "p02" / "pipe")
-    found = list_source(describe_source(folder), "all", 2).about["passed_over"]
+    found = describe_source(folder).read(Asked("all", folds=2)).about["passed_over"]
     assert found["n_files"] == 3
     told = "".join(name for row in found["reasons"] for name in row["examples"])
     assert told.isprintable() and told.encode("utf-8")

@@ -9,7 +9,7 @@ from IPython.utils.capture import capture_output
 from lresnet_utils.errors import RunError
 from lresnet_utils.findings.sentences import say
 from lresnet_utils.machine.disk import write_json
-from lresnet_utils.report.pages import verdict
+from lresnet_utils.report.pages import summary as page
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.summary import summarise
 from lresnet_utils.text.language import speaking
@@ -149,7 +149,7 @@ def test_whichever_stage_fails_the_page_begins_with_what_it_said(tmp_path, faile
     assert answer.cells == ["1/good", "1/other"]
     InteractiveShell.instance()
     with capture_output() as captured:
-        verdict.answer(results, "good")
+        page.answer(results, "good")
     assert captured.outputs[0].data["text/plain"].startswith(say(answer).finding)
     (asked,) = (found for found in results.preconditions if found.kind == "does not hold")
     assert asked.rule == "build-ran"

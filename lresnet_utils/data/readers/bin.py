@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lresnet_utils.data.collection import Asked, Collection, EncodedFaces, distinct
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import atomic_path
 from lresnet_utils.untrusted.bytes import read_bytes
@@ -78,6 +79,16 @@ def read_bin(path: Path | str) -> BinSet:
         raise DataError(
             f"This is not a set of pairs: {error}.", where=str(path), fix=_FIX
         ) from None
+
+
+def read(path: Path, asked: Asked) -> Collection:
+    """Read a ``.bin`` set as sets of any kind are read; its pictures each once."""
+    asked.require_own_faces("a .bin set")
+    content = read_bin(path)
+    first, image = distinct(content.encoded)
+    left, right = image.reshape(-1, 2).T
+    faces = EncodedFaces([content.encoded[slot] for slot in first], path)
+    return Collection(faces, left, right, content.same)
 
 
 def write_bin(path: Path | str, encoded: Iterable[bytes], same: Iterable[bool]) -> Path:

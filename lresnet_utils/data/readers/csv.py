@@ -14,16 +14,52 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data.collection import Listing, distinct
+from lresnet_utils.data.collection import (
+    PAIR_WORDS,
+    Align,
+    Asked,
+    Collection,
+    FileFaces,
+    distinct,
+)
 from lresnet_utils.data.face_set import Templates
 from lresnet_utils.data.inside import inside, read_text
-from lresnet_utils.errors import DataError, nearest
+from lresnet_utils.errors import DataError, ParamsError, nearest
 
 PAIRS = ("left", "right", "same")
 TEMPLATES = ("template", "medium", "image")
 _PAIRS_MORE = ("fold", "left_person", "right_person")
 _TEMPLATES_MORE = ("person",)
 _LABELS = {"1": True, "true": True, "0": False, "false": False}
+
+
+def read(path: Path, asked: Asked) -> Collection:
+    """Read a CSV of either kind as sets of any kind are read: which files and pairs it names.
+
+    Raises
+    ------
+    ParamsError
+        When `pairs` does not fit the CSV.
+    DataError
+        As :func:`list_pairs` and :func:`list_templates`.
+    """
+    if not is_templates(path):
+        asked.require_own_pairs("a CSV of pairs")
+        return list_pairs(path, asked.align)
+    if asked.pairs is None:
+        names = list(dict.fromkeys(_columns(path, TEMPLATES, _TEMPLATES_MORE)["image"]))
+        for name in names:
+            inside(path.parent, name)
+        none = np.zeros(0, np.int32)
+        faces = FileFaces(path.parent, names, asked.align)
+        return Collection(faces, none, none, none.astype(bool))
+    if asked.pairs in PAIR_WORDS:
+        raise ParamsError(
+            "A CSV of templates needs the pairs of its templates.",
+            where="pairs",
+            fix="set pairs to the path of a CSV with the columns left,right,same",
+        )
+    return list_templates(path, Path(asked.pairs), asked.align)
 
 
 def is_templates(path: Path) -> bool:
@@ -38,16 +74,18 @@ def is_templates(path: Path) -> bool:
     return "template" in header
 
 
-def list_pairs(path: Path) -> Listing:
+def list_pairs(path: Path, align: Align = "auto") -> Collection:
     """List the pairs of a CSV.
 
     Parameters
     ----------
     path : Path
+    align : str
+        See :class:`~lresnet_utils.data.collection.FileFaces`.
 
     Returns
     -------
-    Listing
+    Collection
         In the file's order, or fold by fold where it has folds.
 
     Raises
@@ -68,12 +106,12 @@ def list_pairs(path: Path) -> Listing:
         pair = np.flatnonzero(table.same)[torn[0]]
         told = " and ".join(repr(sides[first[side[pair]]][:80]) for side in (left, right))
         raise DataError(f"The pair {told} is given as the same person and as two.", where=str(path))
+    names = [sides[i] for i in first]
     people = None
     if table.people is not None:
-        people = _one_each(number, table.people, [sides[i] for i in first], path)
-    return Listing(
-        folder=path.parent,
-        names=[sides[i] for i in first],
+        people = _one_each(number, table.people, names, path)
+    return Collection(
+        faces=FileFaces(path.parent, names, align),
         left=left,
         right=right,
         same=table.same,
@@ -83,7 +121,7 @@ def list_pairs(path: Path) -> Listing:
     )
 
 
-def list_templates(path: Path, pairs: Path) -> Listing:
+def list_templates(path: Path, pairs: Path, align: Align = "auto") -> Collection:
     """List templates and the pairs of them.
 
     Parameters
@@ -92,10 +130,11 @@ def list_templates(path: Path, pairs: Path) -> Listing:
         ``template,medium,image``: one line per picture.
     pairs : Path
         ``left,right,same``: one line per pair of templates.
+    align : str
 
     Returns
     -------
-    Listing
+    Collection
 
     Raises
     ------
@@ -116,9 +155,8 @@ def list_templates(path: Path, pairs: Path) -> Listing:
     people = None
     if "person" in rows:
         people = _one_each(image, distinct(rows["person"])[1], names, path)
-    return Listing(
-        folder=path.parent,
-        names=names,
+    return Collection(
+        faces=FileFaces(path.parent, names, align),
         left=image[stands[left]],
         right=image[stands[right]],
         same=table.same,
@@ -127,14 +165,6 @@ def list_templates(path: Path, pairs: Path) -> Listing:
         templates=Templates(template, medium, image, left, right, len(known)),
         about={"kind": "CSV of templates"},
     )
-
-
-def template_pictures(path: Path) -> list[str]:
-    """Return the pictures of a CSV of templates in its order, each once."""
-    names = list(dict.fromkeys(_columns(path, TEMPLATES, _TEMPLATES_MORE)["image"]))
-    for name in names:
-        inside(path.parent, name)
-    return names
 
 
 def files_of(path: Path) -> list[Path]:
@@ -146,7 +176,7 @@ def files_of(path: Path) -> list[Path]:
     []
     """
     try:
-        names = template_pictures(path) if is_templates(path) else list_pairs(path).names
+        names = read(path, Asked(pairs=None)).faces.names
     except DataError:
         return []  # what is wrong with it is said before a run starts
     return [path.parent / name for name in names]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lresnet_utils.data.collection import Listing, draw_folds
+from lresnet_utils.data.collection import Align, Collection, FileFaces, draw_folds
 from lresnet_utils.data.inside import PICTURES, inside, is_plain, read_text
 from lresnet_utils.errors import DataError
 
@@ -30,7 +30,7 @@ _MOST_PICTURES = 100_000  # a list must not make this program ask for any amount
 Picture = tuple[str, int]
 
 
-def list_lfw(folder: Path, view: str) -> Listing:
+def list_lfw(folder: Path, view: str, align: Align = "auto") -> Collection:
     """List the pictures and pairs of one view.
 
     Parameters
@@ -39,10 +39,12 @@ def list_lfw(folder: Path, view: str) -> Listing:
         Holds the list, and the people's folders directly or in ``lfw/``.
     view : str
         One of :data:`LISTS`. ``unrestricted`` draws pairs within the folds of ``people.txt``.
+    align : str
+        See :class:`~lresnet_utils.data.collection.FileFaces`.
 
     Returns
     -------
-    Listing
+    Collection
         View 2 in the file's own folds; of View 1, genuine and impostor pairs in turn.
 
     Raises
@@ -60,16 +62,15 @@ def list_lfw(folder: Path, view: str) -> Listing:
         number = {picture: index for index, picture in enumerate(pictures)}
         left, right = np.array([[number[a], number[b]] for a, b in sides], np.int32).T
     people = {person: index for index, person in enumerate(dict.fromkeys(p for p, _ in pictures))}
-    return Listing(
-        folder=folder,
-        names=_names(folder, pictures),
+    return Collection(
+        # The face that holds the picture's middle is the person's, say LFW's makers.
+        faces=FileFaces(folder, _names(folder, pictures), align, central=True),
         left=left,
         right=right,
         same=same,
         people=np.array([people[person] for person, _ in pictures], np.int32),
         folds=folds,
         about={"kind": "LFW folder", "pairs": view, "n_people": len(people)},
-        central=True,  # the face that holds the picture's middle is the person's, say LFW's makers
     )
 
 

@@ -6,16 +6,16 @@ grey pictures of 92x112 pixels each. It is small and easy, and it is never calle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from lresnet_utils.data.align import find_and_align
+from lresnet_utils.data.collection import Asked, Collection, EncodedFaces, distinct
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.network_input import IMAGE_SIZE
 from lresnet_utils.data.packaged import ORL_IMAGES_EACH, ORL_PEOPLE, orl_files
@@ -29,92 +29,71 @@ GENUINE_PER_FOLD = PEOPLE_PER_FOLD * ORL_IMAGES_EACH * (ORL_IMAGES_EACH - 1) // 
 PAIR_SEED = 0
 
 
-@dataclass(frozen=True)
-class OrlRecord:
-    """What :func:`build_orl` made.
+def read(path: Path | str, asked: Asked) -> Collection:
+    """Read the packaged faces as sets of any kind are read.
 
-    Attributes
-    ----------
-    aligned, plain : Path
-        The two sets, with the same pairs: aligned faces, and pictures resized as they are.
-    n_images, n_found : int
-        Pictures, and those in which the detector found a face.
-    not_found : tuple of str
-        The others, as ``s1/1.pgm``; they are empty in `aligned` and fail there.
-    n_pairs, n_genuine, n_impostor : int
-    folds : int
-        Contiguous folds of equal size; no person is in two of them.
-    credit : str
-    """
-
-    aligned: Path
-    plain: Path
-    n_images: int
-    n_found: int
-    not_found: tuple[str, ...]
-    n_pairs: int
-    n_genuine: int
-    n_impostor: int
-    folds: int
-    credit: str = CREDIT
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values; the files by name only."""
-        return asdict(self) | {"aligned": self.aligned.name, "plain": self.plain.name}
-
-
-def build_orl(
-    folder: Path | str, *, progress: Callable[[int, int], None] | None = None
-) -> OrlRecord:
-    """Write ``orl.bin`` (aligned faces) and ``orl_plain.bin`` (plain resize) with the same pairs.
-
-    Every run writes the same bytes.
+    A face is found and aligned when it is asked for. Where `asked` names a folder, all are, and
+    ``orl.bin`` (aligned faces) and ``orl_plain.bin`` (plain resize) are written there with the
+    same pairs: the same bytes on every run.
 
     Parameters
     ----------
-    folder : path
-        Where to put the two files.
-    progress : callable, optional
-        Called as ``progress(done, total)`` after each picture.
+    path : path
+        Only a word for the set.
+    asked : Asked
 
     Returns
     -------
-    OrlRecord
+    Collection
+        Its pictures in the order in which the pairs name them, plain ones beside the aligned.
 
     Raises
     ------
+    ParamsError
+        When `asked` wants other pairs or another alignment.
     DataError
         When a packaged data file is missing or not the expected one.
     """
-    folder = Path(folder)
-    files = [path for _, path in orl_files()]
-    aligned, plain = [], []
-    for done, path in enumerate(files, 1):
-        one_aligned, one_plain = encoded_face(path)
-        aligned.append(one_aligned)
-        plain.append(one_plain)
-        if progress:
-            progress(done, len(files))
-    left, right, same = orl_pairs()
-    slots = np.column_stack([left, right]).ravel()
-    write_bin(folder / "orl.bin", (aligned[image] for image in slots), same)
-    write_bin(folder / "orl_plain.bin", (plain[image] for image in slots), same)
-    missing = [
-        f"{path.parent.name}/{path.name}"
-        for path, face in zip(files, aligned, strict=True)
-        if not face
-    ]
-    return OrlRecord(
-        aligned=folder / "orl.bin",
-        plain=folder / "orl_plain.bin",
-        n_images=len(files),
-        n_found=len(files) - len(missing),
-        not_found=tuple(missing),
-        n_pairs=len(same),
-        n_genuine=int(same.sum()),
-        n_impostor=int((~same).sum()),
-        folds=FOLDS,
+    asked.require_own_faces("the packaged faces")
+    *sides, same = orl_pairs()
+    files = orl_files()
+    order, image = distinct(np.column_stack(sides).ravel().tolist())
+    images = np.column_stack(sides).ravel()[order]
+
+    @cache
+    def made(picture: int) -> tuple[bytes, bytes]:
+        both = encoded_face(files[images[picture]][1])
+        if both[0]:
+            aligned.n_faces[picture] = 1
+        if asked.progress:
+            asked.progress(made.cache_info().misses, len(images))
+        return both
+
+    where = [asked.folder and asked.folder / name for name in ("orl.bin", "orl_plain.bin")]
+    aligned, plain = (
+        EncodedFaces(_Side(made, side, len(images)), file) for side, file in enumerate(where)
     )
+    for file, faces in zip(where, (aligned, plain), strict=True):
+        if file is not None:
+            write_bin(file, (faces.encoded(picture) for picture in image), same)
+    left, right = image.reshape(-1, 2).T
+    people = (images // ORL_IMAGES_EACH).astype(np.int32)
+    return Collection(aligned, left, right, same, people, credit=CREDIT, plain=plain)
+
+
+class _Side(Sequence[bytes]):
+    """The aligned or the plain pictures of those that are made in pairs, when asked for."""
+
+    def __init__(self, made: Callable[[int], tuple[bytes, bytes]], side: int, n: int) -> None:
+        self._made, self._side, self._n = made, side, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, picture: int) -> bytes:
+        if not 0 <= picture < self._n:
+            raise IndexError(picture)
+        return self._made(int(picture))[self._side]
 
 
 def orl_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,44 +120,14 @@ def orl_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for fold in range(FOLDS):
         first = fold * PEOPLE_PER_FOLD * ORL_IMAGES_EACH
         images = range(first, first + PEOPLE_PER_FOLD * ORL_IMAGES_EACH)
-        genuine = [pair for pair in combinations(images, 2) if _one_person(*pair)]
-        impostor = [pair for pair in combinations(images, 2) if not _one_person(*pair)]
+        genuine, impostor = [], []
+        for a, b in combinations(images, 2):
+            same = a // ORL_IMAGES_EACH == b // ORL_IMAGES_EACH
+            (genuine if same else impostor).append((a, b))
         drawn = generator.choice(len(impostor), GENUINE_PER_FOLD, replace=False)
         pairs += genuine + [impostor[i] for i in np.sort(drawn)]
     left, right = np.array(pairs, dtype=np.int32).T
     return left, right, left // ORL_IMAGES_EACH == right // ORL_IMAGES_EACH
-
-
-def orl_people() -> np.ndarray:
-    """Return the person (0 to 39) in each slot of the set: left, right of each pair in turn.
-
-    Examples
-    --------
-    >>> orl_people()[:4].tolist(), len(orl_people())
-    ([0, 0, 0, 0], 7200)
-    """
-    left, right, _ = orl_pairs()
-    return np.column_stack([left, right]).ravel() // ORL_IMAGES_EACH
-
-
-def first_faces(n: int) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the first `n` faces as the pairs name them, without making the rest.
-
-    Parameters
-    ----------
-    n : int
-        At most 400.
-
-    Yields
-    ------
-    aligned, plain : bytes
-        As in the two sets.
-    """
-    left, right, _ = orl_pairs()
-    slots = np.column_stack([left, right]).ravel()
-    files = orl_files()
-    for image in list(dict.fromkeys(slots.tolist()))[:n]:
-        yield encoded_face(files[image][1])
 
 
 def encoded_face(path: Path) -> tuple[bytes, bytes]:
@@ -206,7 +155,3 @@ def encoded_face(path: Path) -> tuple[bytes, bytes]:
     whole = cv2.resize(grey, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
     plain = encode_png(cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB))
     return (b"" if face is None else encode_png(face)), plain
-
-
-def _one_person(a: int, b: int) -> bool:
-    return a // ORL_IMAGES_EACH == b // ORL_IMAGES_EACH

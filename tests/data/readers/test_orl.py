@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
+from lresnet_utils.data.collection import Asked
 from lresnet_utils.data.images import decode
 from lresnet_utils.data.pack import pack
 from lresnet_utils.data.packaged import orl_files, sface_file
 from lresnet_utils.data.readers import orl
 from lresnet_utils.data.readers.bin import read_bin
-from lresnet_utils.data.readers.orl import build_orl, orl_pairs
+from lresnet_utils.data.readers.orl import orl_pairs
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("orl")
     steps = []
-    record = build_orl(folder, progress=lambda *step: steps.append(step))
+    asked = Asked(folder=folder, progress=lambda *step: steps.append(step))
+    collection = orl.read("orl", asked)
     assert steps == [(i, 400) for i in range(1, 401)]
-    return record
+    return collection
 
 
 def test_folds_are_balanced_and_share_nobody():
@@ -45,16 +47,17 @@ def test_pairs_are_distinct_and_every_genuine_pair_is_there():
     np.testing.assert_array_equal(same, left // 10 == right // 10)
 
 
-def test_all_faces_are_found_and_the_record_is_right(built):
-    assert built.n_images == built.n_found == 400 and built.not_found == ()
-    assert (built.n_pairs, built.n_genuine, built.n_impostor, built.folds) == (3600, 1800, 1800, 10)
+def test_all_faces_are_found_and_the_pairs_are_right(built):
+    assert len(built.faces) == len(built.faces.n_faces) == len(built.plain) == 400
+    assert (len(built.same), built.same.sum()) == (3600, 1800)
+    np.testing.assert_array_equal(built.people[built.left] == built.people[built.right], built.same)
     assert "AT&T Laboratories Cambridge" in built.credit
-    assert built.to_json()["aligned"] == "orl.bin"
+    assert built.faces.file.name == "orl.bin" and built.plain.file.name == "orl_plain.bin"
 
 
 def test_both_files_hold_the_pairs(built):
     left, right, same = orl_pairs()
-    aligned, plain = read_bin(built.aligned), read_bin(built.plain)
+    aligned, plain = read_bin(built.faces.file), read_bin(built.plain.file)
     np.testing.assert_array_equal(aligned.same, same)
     np.testing.assert_array_equal(plain.same, same)
     files = orl_files()
@@ -66,27 +69,27 @@ def test_both_files_hold_the_pairs(built):
 
 
 def test_bytes_are_the_same_on_every_run(built, tmp_path):
-    again = build_orl(tmp_path)
-    assert again.aligned.read_bytes() == built.aligned.read_bytes()
-    assert again.plain.read_bytes() == built.plain.read_bytes()
+    again = orl.read("orl", Asked(folder=tmp_path))
+    assert again.faces.file.read_bytes() == built.faces.file.read_bytes()
+    assert again.plain.file.read_bytes() == built.plain.file.read_bytes()
 
 
-def test_a_face_that_is_not_found_is_recorded_and_left_empty(tmp_path, monkeypatch):
+def test_a_face_that_is_not_found_is_left_empty(tmp_path, monkeypatch):
     calls = iter(range(400))
     face = np.zeros((112, 112, 3), np.uint8)
     monkeypatch.setattr(orl, "find_and_align", lambda grey: None if next(calls) == 3 else face)
-    record = build_orl(tmp_path)
-    assert record.not_found == ("s1/4.pgm",) and record.n_found == 399
-    left, _, _ = orl_pairs()
-    slot = 2 * int(np.flatnonzero(left == 3)[0])
-    assert read_bin(record.aligned).encoded[slot] == b""
-    assert decode(read_bin(record.plain).encoded[slot])[1] is None
+    found = orl.read("orl", Asked(folder=tmp_path))
+    assert set(range(400)) - found.faces.n_faces.keys() == {3}
+    assert found.faces.face(3)[0] is None and found.plain.face(3)[1] is None
+    slot = 2 * int(np.flatnonzero(found.left == 3)[0])
+    assert read_bin(found.faces.file).encoded[slot] == b""
+    assert decode(read_bin(found.plain.file).encoded[slot])[1] is None
 
 
 def test_the_packaged_network_tells_these_people_apart(built):
     """A check of alignment, channels and labels together, on the first two folds."""
     net = cv2.dnn.readNetFromONNX(str(sface_file()))
-    content = read_bin(built.aligned)
+    content = read_bin(built.faces.file)
     vectors = {}
     for picture in content.encoded[: 2 * 720]:
         if picture not in vectors:
@@ -101,10 +104,10 @@ def test_the_packaged_network_tells_these_people_apart(built):
     assert best > 0.995
 
 
-def test_the_demo_packs_into_what_insightface_reads(built, tmp_path, monkeypatch):
+def test_the_demo_packs_into_what_insightface_reads(built, tmp_path):
     """An independent reader, as recognition/arcface_torch/eval/verification.py reads a set."""
-    monkeypatch.setattr(orl, "build_orl", lambda folder: built)
     packed = pack("orl", tmp_path / "orl.bin")
+    assert packed.n_aligned == 400 and packed.path.read_bytes() == built.faces.file.read_bytes()
     with packed.path.open("rb") as file:
         bins, issame = pickle.load(file, encoding="bytes")
     decoded = {b: cv2.imdecode(np.frombuffer(b, np.uint8), cv2.IMREAD_COLOR) for b in set(bins)}

@@ -52,7 +52,7 @@ def _lfw_check(data, seed, value):
     assert len(value.same) == len(lines) - 1
     told = {(words[0], int(words[1])) for words in lines[1:]}
     told |= {(words[-2] if len(words) == 4 else words[0], int(words[-1])) for words in lines[1:]}
-    assert {_picture(name) for name in value.names} == told
+    assert {_picture(name) for name in value.faces.names} == told
     assert int(value.same.sum()) == sum(len(words) == 3 for words in lines[1:])
 
 
@@ -62,12 +62,14 @@ def _picture(name):
 
 
 def _inside(value):
-    root = value.folder.resolve()
-    for name in value.names:
-        assert (value.folder / name).resolve().is_relative_to(root), name
-    assert len(set(value.names)) == len(value.names)
+    root = value.faces.folder.resolve()
+    for name in value.faces.names:
+        assert (value.faces.folder / name).resolve().is_relative_to(root), name
+    assert len(set(value.faces.names)) == len(value.faces.names)
     for side in (value.left, value.right):
-        assert len(side) == len(value.same) and side.min() >= 0 and side.max() < len(value.names)
+        assert (
+            len(side) == len(value.same) and side.min() >= 0 and side.max() < len(value.faces.names)
+        )
 
 
 def _csv_seeds(folder):
@@ -102,7 +104,7 @@ def _csv_check(data, seed, value):
          row[header.index("same")].lower() in ("1", "true"))
         for row in rows
     )  # fmt: skip
-    names = value.names
+    names = value.faces.names
     found = zip(value.left, value.right, value.same, strict=True)
     assert sorted((names[a], names[b], bool(same)) for a, b, same in found) == wanted
 
