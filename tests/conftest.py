@@ -1,5 +1,6 @@
 """What several test modules share: one small run of the demo, made once."""
 
+import json
 import os
 import re
 import shutil
@@ -147,6 +148,34 @@ def execute():
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return RunFolder(folder), done.stdout
+
+    return run
+
+
+# The largest of a command's processes, and the processor time of all of them: whoever is orphaned
+# on the way, as multiprocessing's servers are, becomes this process's to wait for.
+METER = """
+import ctypes, json, os, resource, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([done.returncode, done.stdout, done.stderr, used.ru_maxrss * 1024,
+                  used.ru_utime + used.ru_stime]))
+"""
+
+
+@pytest.fixture(scope="session")
+def metered():
+    """Return a function that runs a command under the meter: status, output, bytes, seconds."""
+
+    def run(*command):
+        words = [sys.executable, "-c", METER, *(os.fsencode(str(part)) for part in command)]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        return json.loads(done.stdout)
 
     return run
 
