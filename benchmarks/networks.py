@@ -23,8 +23,7 @@ from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.data.source import ORL, sample_faces
 from lresnet_utils.graph.parity import run_network
 from lresnet_utils.graph.rewrite import prepare_onnx
-from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
 from lresnet_utils.models.architectures import ARCHITECTURES, architecture
 from lresnet_utils.models.network import load_network, save_network, seeded_state_dict
 from lresnet_utils.targets import get_target

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
 from lresnet_utils.machine.disk import atomic_path, read_json, stream_arrays, write_json
 from lresnet_utils.machine.facts import machine, usable_cores
 from lresnet_utils.models.architectures import architecture

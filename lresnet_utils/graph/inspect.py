@@ -159,8 +159,12 @@ def summarise(path: Path | str) -> GraphSummary:
     path = Path(path)
     model = read_graph(path)
     graph = model.graph
-    shapes = _shapes(graph)
-    weights = {tensor.name for tensor in graph.initializer}
+    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    weights = set(shapes)
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            axes = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(a.dim_value or a.dim_param or "?" for a in axes)
     unknown = [v.name for v in (*graph.input, *graph.output) if v.name not in shapes]
     if unknown:
         raise GraphError(f"{unknown[0][:60]!r} has no shape.", where=str(path))
@@ -231,22 +235,23 @@ def _constants_of(
         yield from (name for name in read if name in stored)
 
 
-def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.tensor_type.HasField("shape"):
-            axes = value.type.tensor_type.shape.dim
-            shapes[value.name] = tuple(a.dim_value or a.dim_param or "?" for a in axes)
-    return shapes
-
-
 def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where: str) -> Layer:
     if not node.output:
         raise GraphError(f"A node of type {node.op_type[:60]!r} has no output.", where=where)
     output = shapes.get(node.output[0], ("?",))
     flops = 0
     if node.op_type in _PRODUCTS:
-        total = _elements(output) * _reduced(node, shapes)
+        if node.op_type in _CONVOLUTIONS:
+            # (out, in / groups, kernel height, kernel width)
+            weight = node.input[_CONVOLUTIONS[node.op_type]]
+            reduced = shapes.get(weight, ("?", "?"))[1:]
+        else:
+            axis = -1
+            if node.op_type == "Gemm":
+                axis = 0 if any(a.name == "transA" and a.i for a in node.attribute) else 1
+            reduced = (shapes.get(node.input[0], ("?", "?"))[axis],)
+        # Multiply-adds of all output elements.
+        total = _elements(output) * _elements(("", *reduced))
         if total < 1:
             raise GraphError(
                 f"The shape of {node.output[0]} cannot be inferred.",
@@ -255,18 +260,6 @@ def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where:
             )
         flops = 2 * total // batch
     return Layer(node.name or node.output[0], node.op_type, flops, output)
-
-
-def _reduced(node: onnx.NodeProto, shapes: dict[str, Shape]) -> int:
-    """Multiply-adds per output element."""
-    if node.op_type in _CONVOLUTIONS:
-        # (out, in / groups, kernel height, kernel width)
-        weight = node.input[_CONVOLUTIONS[node.op_type]]
-        return _elements(("", *shapes.get(weight, ("?", "?"))[1:]))
-    axis = -1
-    if node.op_type == "Gemm":
-        axis = 0 if any(a.name == "transA" and a.i for a in node.attribute) else 1
-    return _elements(("", shapes.get(node.input[0], ("?", "?"))[axis]))
 
 
 def _elements(shape: Shape) -> int:

@@ -1,26 +1,35 @@
-"""Running one network through PyTorch and through ONNX Runtime, to see that they agree.
+"""One network through PyTorch and through every graph made of it, to see that they agree.
 
-And where its embeddings are of no use, to find the layer from which they are.
+On random pixels and on real faces. And where its embeddings are of no use, to find the layer from
+which they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
+from lresnet_utils.data.face_set import open_store
+from lresnet_utils.data.network_input import to_network_input
+from lresnet_utils.data.source import ORL, sample_faces
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.reading import read_graph
+from lresnet_utils.run import NO_FACES, RunFolder, resolve
+from lresnet_utils.verify.agreement import embedding_agreement
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:
     from torch import nn
 
-
+# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
+PARITY_FACES = 16
+_ALIKE_DIGITS = 6
 # What one run gives out beside the embedding while a layer is looked for.
 _SHOWN_BYTES = 2**28
 _SHOWN_FACES = 3
@@ -110,6 +119,35 @@ def unit_difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))
 
 
+def same_embeddings(
+    before: np.ndarray, after: np.ndarray, limit: float, *, what: str, where: str, fix: str
+) -> float:
+    """Return :func:`unit_difference`, or refuse a graph that computes something else.
+
+    Parameters
+    ----------
+    before, after : array, shape (n, d)
+        Embeddings of the same pixels.
+    limit : float
+        Largest difference that is allowed.
+    what, where, fix : str
+        What is wrong when there is more, of which file, and what to do.
+
+    Raises
+    ------
+    GraphError
+        When a component differs by more than `limit`.
+    """
+    difference = unit_difference(before, after)
+    if not difference <= limit:
+        raise GraphError(
+            f"{what}: unit embeddings differ by {difference:.1e} (at most {limit:.0e} is allowed).",
+            where=where,
+            fix=fix,
+        )
+    return difference
+
+
 def dead_layer(path: Path | str, faces: np.ndarray) -> str | None:
     """Return the node from which a graph's embeddings are of no use: its name and operator.
 
@@ -138,18 +176,28 @@ def dead_layer(path: Path | str, faces: np.ndarray) -> str | None:
             of_faces.update(filter(None, node.output))
     wanted = graph.output[0].name
     faces = faces[:_SHOWN_FACES]
+    # In parts that take a bounded room each, as far as the values' shapes are known.
+    axes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
+    parts: list[list[str]] = []
+    room = _SHOWN_BYTES
+    for name in (name for name in makers if name in of_faces):
+        size = 4 * int(np.prod(axes.get(name) or [0], dtype=object)) or _SHOWN_BYTES // 8
+        if room + size > _SHOWN_BYTES:
+            parts.append([])
+            room = 0
+        parts[-1].append(name)
+        room += size
     bad: dict[str, list[bool]] = {}
     try:
-        for names in _in_parts(graph, [name for name in makers if name in of_faces]):
+        for names in parts:
             del graph.output[:]
             graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
             session = cpu_session(model.SerializeToString(), as_written=True)
             port = session.get_inputs()[0]
             batch = port.shape[0] if isinstance(port.shape[0], int) else 1
             seen = [session.run(names, {port.name: np.stack([face] * batch)}) for face in faces]
-            bad |= {
-                name: _bad(one) for name, one in zip(names, zip(*seen, strict=True), strict=True)
-            }
+            for name, *values in zip(names, *seen, strict=True):
+                bad[name] = _of_no_use(values)
     except Exception:  # ONNX Runtime's own family of errors; what cannot be looked for stays open
         return None
     if wanted not in bad or not any(bad[wanted]):
@@ -163,7 +211,7 @@ def dead_layer(path: Path | str, faces: np.ndarray) -> str | None:
         wanted = source
 
 
-def _bad(values: tuple[np.ndarray, ...]) -> list[bool]:
+def _of_no_use(values: list[np.ndarray]) -> list[bool]:
     """Say of one value, per face, whether it is not finite, zero throughout, or always the same."""
     if not all(np.issubdtype(value.dtype, np.floating) for value in values):
         return [False] * 3
@@ -174,20 +222,6 @@ def _bad(values: tuple[np.ndarray, ...]) -> list[bool]:
     limit = _ALIKE * np.abs(first).max(initial=0.0)
     alike = bool(others) and all(np.abs(other - first).max(initial=0) <= limit for other in others)
     return [False, not any(value.any() for value in values), alike]
-
-
-def _in_parts(graph: onnx.GraphProto, names: list[str]) -> Iterator[list[str]]:
-    """Part values so that each part takes a bounded room, as far as their shapes are known."""
-    axes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
-    part, room = [], 0
-    for name in names:
-        size = 4 * int(np.prod(axes.get(name) or [0], dtype=object)) or _SHOWN_BYTES // 8
-        if part and room + size > _SHOWN_BYTES:
-            yield part
-            part, room = [], 0
-        part, room = [*part, name], room + size
-    if part:
-        yield part
 
 
 # ONNX Runtime where it judges a graph: on the CPU, without printing, without taking cores.
@@ -221,3 +255,110 @@ def cpu_session(path: Path | str | bytes, *, as_written: bool = False) -> ort.In
     return ort.InferenceSession(
         path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
     )
+
+
+# Real faces.
+
+
+def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np.ndarray:
+    """Return the first faces of a set as network input.
+
+    Parameters
+    ----------
+    dataset : str
+        As ``dataset.source`` of :class:`lresnet_utils.params.Params`; the packaged faces serve a
+        run that needs none of its own.
+    spec : mapping
+        ``channel_order``, ``normalisation`` and ``size`` that the network wants.
+    batch_size : int
+        Images per run.
+
+    Returns
+    -------
+    float32 array, shape (n, batch_size, 3, size, size)
+    """
+    n = -(-PARITY_FACES // batch_size) * batch_size
+    source = ORL if dataset in (ORL, NO_FACES) else str(resolve(dataset))
+    return to_network_input(
+        sample_faces(source, n),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
+
+
+def timing_batch(run: RunFolder, batch_size: int) -> np.ndarray:
+    """Return a run's first faces as network input, or packaged ones where it prepared none.
+
+    Some runtimes' speed depends on the pixels. A set smaller than the batch is repeated: timing
+    needs a full batch, not new faces.
+    """
+    spec = run.record("1_export", batch_size)["input"]
+    if not (run.faces / "set.json").is_file():
+        return sample_batches(NO_FACES, spec, batch_size)[0]
+    images = open_store(run.faces).images()
+    return to_network_input(
+        np.asarray(images[np.arange(batch_size) % len(images)]),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    )
+
+
+def agreement(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Compare the unit embeddings of each form with the next, and of the first with the last.
+
+    Parameters
+    ----------
+    outputs : mapping of str to float32 array, shape (n, d)
+        The embeddings of the same faces by every form of the network, in the order in which one
+        was made from the other.
+
+    Returns
+    -------
+    list of dict
+        Names ``a`` and ``b``, and :func:`lresnet_utils.verify.agreement.embedding_agreement` of the
+        faces that have an embedding; none where no face has one in any form.
+    """
+    unit = {name: unit_rows(np.asarray(rows)) for name, rows in outputs.items()}
+    # What none of the forms can embed tells no difference; a face that only some can does.
+    some = np.logical_or.reduce([np.nan_to_num(rows).any(axis=1) for rows in unit.values()])
+    names = list(unit)
+    pairs = [*pairwise(names), (names[0], names[-1])] if some.any() else []
+    return [{"a": a, "b": b} | embedding_agreement(unit[a][some], unit[b][some]) for a, b in pairs]
+
+
+def sample_health(rows: np.ndarray, graph: Path, batches: np.ndarray) -> dict[str, Any]:
+    """Count the faces of the sample that get no embedding of use, and say where that begins.
+
+    Parameters
+    ----------
+    rows : float32 array, shape (n, d)
+        Their embeddings as the network gives them.
+    graph : Path
+        The exported graph.
+    batches : float32 array
+        The faces, as :func:`sample_batches` gave them.
+
+    Returns
+    -------
+    dict
+        ``n_images``, ``n_not_finite``, ``n_zero``, ``n_distinct``; and ``layer``, the node from
+        which it is so, None where all is well or that cannot be found.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    zero = finite & ~rows.any(axis=1)
+    counts = {
+        "n_images": len(rows),
+        "n_not_finite": int((~finite).sum()),
+        "n_zero": int(zero.sum()),
+        "n_distinct": n_distinct(unit_rows(rows[finite & ~zero])),
+    }
+    lost = next((bad for bad in (~finite, zero) if bad.any()), finite)
+    unwell = not finite.all() or zero.any() or counts["n_distinct"] <= 1
+    faces = batches.reshape(-1, *batches.shape[2:])[lost]
+    return counts | {"layer": dead_layer(graph, faces) if unwell else None}
+
+
+def n_distinct(vectors: np.ndarray) -> int:
+    """Return how many unit embeddings differ by more than rounding."""
+    # Adding zero makes one of both zeros, whose bytes differ.
+    return len({row.tobytes() for row in np.round(vectors, _ALIKE_DIGITS) + 0.0})

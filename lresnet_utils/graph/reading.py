@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ _BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
 _NUMBERS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 # Messages in messages; protobuf's own limit is 100.
 _MAX_LEVELS = 200
+# The operators' version from which PReLU broadcasts and BatchNormalization has today's meaning.
+_OLDEST_OPSET = 7
+# A protobuf message, which the run's own files must fit into, holds less than 2**31 bytes.
+_MOST_BYTES = 1_900_000_000
+_STANDARD = ("", "ai.onnx")
 _Kind = TypeVar("_Kind", bound=Message)
 # Domain, name and overload of a function, and of a node that calls it.
 _Key = tuple[str, str, str]
@@ -105,7 +111,7 @@ def read_graph(path: Path | str) -> onnx.ModelProto:
     # Refuse what the checker passes over or would act on.
     if len(model.graph.node) > MAX_NODES:
         raise refused(path, f"it has more than {MAX_NODES:,} nodes")
-    if not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
+    if not any(entry.domain in _STANDARD for entry in model.opset_import):
         raise refused(path, "it does not say which operators it is written in")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         axes = value.type.tensor_type.shape.dim
@@ -251,7 +257,7 @@ def _check_calls(model: onnx.ModelProto, path: Path) -> None:
     """
     functions: dict[_Key, onnx.FunctionProto] = {}
     for function in model.functions:
-        if function.domain in ("", "ai.onnx"):  # ONNX Runtime passes it over, others put it in
+        if function.domain in _STANDARD:  # ONNX Runtime passes it over, others put it in
             why = f"its function {function.name[:60]!r} stands in for a standard operator"
             raise refused(path, why, DO_NOT_USE)
         if _key(function, function.name) in functions:
@@ -325,13 +331,7 @@ def _key(entry: onnx.NodeProto | onnx.FunctionProto, name: str) -> _Key:
     return ("" if entry.domain == "ai.onnx" else entry.domain, name, entry.overload)
 
 
-# Reading an ONNX file from anywhere, its external weights included.
-
-# The operators' version from which PReLU broadcasts and BatchNormalization has today's meaning.
-_OLDEST_OPSET = 7
-# A protobuf message, which the run's own files must fit into, holds less than 2**31 bytes.
-_MOST_BYTES = 1_900_000_000
-_STANDARD = ("", "ai.onnx")
+# An ONNX file of another maker, its external weights included.
 
 
 @dataclass(frozen=True)
@@ -375,7 +375,7 @@ def read_foreign(path: Path | str) -> ForeignFile:
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
         raise _refused(path, what, "convert it: onnx.version_converter.convert_version(model, 17)")
-    whole = _hash_of_all(path, _take_in_all(model, path))
+    files = _take_in_all(model, path)
     _make_dense(model, path)
     try:
         # A function may be written in another version of the operators than the graph.
@@ -383,9 +383,12 @@ def read_foreign(path: Path | str) -> ForeignFile:
     except Exception as error:  # the C++ core's own errors
         what = f"The graph's functions cannot be put in: {str(error).splitlines()[0]}"
         raise _refused(path, what, "export the network without functions of its own") from error
-    _check_nodes(path, model.graph, opset)
-    _check_wiring(path, model.graph)
-    return ForeignFile(path, model, whole, opset)
+    _check_graph(path, model.graph, opset)
+    digest = sha256_file(path)
+    if files:
+        lines = [f"{file.name} {sha256_file(file)}\n" for file in sorted({path, *files})]
+        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return ForeignFile(path, model, digest, opset)
 
 
 def external_files(path: Path | str) -> list[Path]:
@@ -399,20 +402,15 @@ def external_files(path: Path | str) -> list[Path]:
         return []
 
 
-def _hash_of_all(path: Path, others: set[Path]) -> str:
-    """Return the file's hash or, with files of weights, that of all files' hashes."""
-    if not others:
-        return sha256_file(path)
-    lines = [f"{file.name} {sha256_file(file)}\n" for file in sorted({path, *others})]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def _refused(path: Path, what: str, fix: str | None) -> GraphError:
     return GraphError(what, where=str(path), fix=fix)
 
 
-def _check_nodes(path: Path, graph: onnx.GraphProto, opset: int) -> None:
-    """See that nodes are of the standard, and have what they cannot be without."""
+def _check_graph(path: Path, graph: onnx.GraphProto, opset: int) -> None:
+    """See that nodes are of the standard and have what they cannot be without.
+
+    And that whatever is read was made before, and that names are text.
+    """
     nodes = list(found(graph, onnx.NodeProto))
     others = sorted({f"{n.domain}.{n.op_type}" for n in nodes if n.domain not in _STANDARD})
     if others:
@@ -430,10 +428,6 @@ def _check_nodes(path: Path, graph: onnx.GraphProto, opset: int) -> None:
                 f"inputs and {len(node.output)} outputs."
             )
             raise _refused(path, what, COPY_AGAIN)
-
-
-def _check_wiring(path: Path, graph: onnx.GraphProto) -> None:
-    """See that whatever is read was made before, and that names are text."""
     known = {"", *(v.name for v in graph.input), *(t.name for t in graph.initializer)}
     for scope in found(graph, onnx.GraphProto):
         names = [tensor.name for tensor in scope.initializer]
@@ -458,7 +452,10 @@ def _take_in_all(model: onnx.ModelProto, path: Path) -> set[Path]:
             if total > _MOST_BYTES:
                 what = f"The graph has more than {_MOST_BYTES:,} bytes of weights."
                 raise _refused(path, what, "use a smaller network")
-            files.add(_take_in(tensor, path))
+            file, tensor.raw_data = _external_bytes(tensor, path)
+            files.add(file)
+            if not is_whole(tensor):
+                raise _described_wrongly(tensor, path)
         elif not is_whole(tensor):
             what = f"The weight {tensor.name[:60]!r} is not as long as its shape."
             raise _refused(path, what, COPY_AGAIN)
@@ -515,17 +512,16 @@ def _described_wrongly(tensor: onnx.TensorProto, path: Path) -> GraphError:
     return _refused(path, what, COPY_AGAIN)
 
 
-def _take_in(tensor: onnx.TensorProto, path: Path) -> Path:
-    """Copy one external tensor into the message; return the file it came from."""
+def _external_bytes(tensor: onnx.TensorProto, path: Path) -> tuple[Path, bytes]:
+    """Return the file that an external tensor is in, and its bytes."""
     entries = _entries(tensor, path)
     file = _beside(path, entries.get("location", ""))
     wanted = stored_bytes(tensor)
-    offset, length = (
-        _number(entries.get(key, str(default)))
-        for key, default in (("offset", 0), ("length", wanted))
-    )
-    if wanted is None or offset is None or length is None:
+    given = entries.get("offset", "0"), entries.get("length", f"{wanted}")
+    # Every reader takes digits alone, few enough for a file's size, for a number.
+    if wanted is None or not all(re.fullmatch("[0-9]{1,20}", number) for number in given):
         raise _described_wrongly(tensor, path)
+    offset, length = map(int, given)
     if length != wanted:
         what = f"The external weight {tensor.name[:60]!r} has {length} bytes instead of {wanted}."
         raise _refused(path, what, COPY_AGAIN)
@@ -537,15 +533,7 @@ def _take_in(tensor: onnx.TensorProto, path: Path) -> Path:
             what = f"The file ends before weight {tensor.name[:60]!r}."
             raise _refused(file, what, COPY_AGAIN)
         stream.seek(offset)
-        tensor.raw_data = stream.read(length)
-    if not is_whole(tensor):
-        raise _described_wrongly(tensor, path)
-    return file
-
-
-def _number(text: str) -> int | None:
-    """Return a number as every reader reads it: digits alone, and few enough for a file's size."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+        return file, stream.read(length)
 
 
 def _beside(path: Path, location: str) -> Path:

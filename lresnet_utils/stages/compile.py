@@ -11,8 +11,8 @@ from typing import Any
 
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.network_input import pixel_range
-from lresnet_utils.graph.face_parity import timing_batch
 from lresnet_utils.graph.inspect import summarise
+from lresnet_utils.graph.parity import timing_batch
 from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.ledger.custody import Link, made
 from lresnet_utils.ledger.keep import Parts, remembered

@@ -14,7 +14,7 @@ from lresnet_utils.data.collection import ALL
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.data.known_sets import published
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.graph.face_parity import n_distinct
+from lresnet_utils.graph.parity import n_distinct
 from lresnet_utils.ledger.custody import Link, made
 from lresnet_utils.machine.disk import write_arrays
 from lresnet_utils.results import CLEAN, OK, UNAVAILABLE

@@ -14,14 +14,17 @@ from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
 from lresnet_utils.data.packaged import DISTRIBUTIONS
 from lresnet_utils.data.source import ORL
 from lresnet_utils.errors import GraphError, ParamsError, TargetError
-from lresnet_utils.graph.adopt import Foreign, adopt_onnx, open_foreign
-from lresnet_utils.graph.adopt.fit import baseline
-from lresnet_utils.graph.face_parity import agreement, sample_batches, sample_health
+from lresnet_utils.graph.adopt import Foreign, adopt_onnx, baseline, open_foreign
 from lresnet_utils.graph.inspect import summarise
-from lresnet_utils.graph.parity import run_network, run_onnx
+from lresnet_utils.graph.parity import (
+    agreement,
+    run_network,
+    run_onnx,
+    sample_batches,
+    sample_health,
+)
 from lresnet_utils.graph.reading import DO_NOT_USE, external_files
-from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
 from lresnet_utils.ledger.custody import Link, given, made
 from lresnet_utils.ledger.keep import WHOLE, Parts
 from lresnet_utils.machine.isolation import LimitOptions, apart

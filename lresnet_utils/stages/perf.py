@@ -12,7 +12,7 @@ import numpy as np
 
 from lresnet_utils.data.face_set import image_file
 from lresnet_utils.errors import TargetError
-from lresnet_utils.graph.face_parity import timing_batch
+from lresnet_utils.graph.parity import timing_batch
 from lresnet_utils.ledger.keep import WHOLE, Parts
 from lresnet_utils.machine.facts import machine, usable_cores
 from lresnet_utils.machine.isolation import LimitOptions, apart

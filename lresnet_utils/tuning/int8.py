@@ -17,7 +17,7 @@ from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.parity import cpu_session, run_onnx
-from lresnet_utils.graph.rewrite.values import constant, new_constant, nodes
+from lresnet_utils.graph.values import constant, new_constant, nodes
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets.base import ModelFiles, Recipe, Session, Target

@@ -9,8 +9,7 @@ import torch
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_network, run_onnx
-from lresnet_utils.graph.simplify import simplify_onnx
-from lresnet_utils.graph.to_onnx import export_onnx
+from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
 from lresnet_utils.models.network import load_network
 from lresnet_utils.verify.scores import unit_rows
 

@@ -74,7 +74,7 @@ def test_a_run_that_does_all_anew_believes_only_itself(tmp_path, measured, monke
         "perf/statistics.py",
         "tuning/judge.py",
         "targets/openvino.py",
-        "graph/rewrite/batchnorm.py",
+        "graph/rewrite.py",
         "stages/compile.py",
     ],
 )
@@ -91,6 +91,6 @@ def test_an_edit_of_whatever_a_search_imports_counts(edited, monkeypatch):
 
 
 def test_no_module_that_searches_is_left_out():
-    folders = ("tuning", "targets", "graph/rewrite")
+    folders = ("tuning", "targets")
     own = {path for folder in folders for path in (code._ROOT / folder).glob("*.py")}
     assert {code._below(path) for path in own} <= set(code.code_of(keep._SEARCHES))

@@ -5,11 +5,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.graph import simplify
+from lresnet_utils.graph import to_onnx
 from lresnet_utils.graph.adopt import adopt_onnx, open_foreign
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import run_onnx
-from lresnet_utils.graph.simplify import simplify_onnx
+from lresnet_utils.graph.to_onnx import simplify_onnx
 from lresnet_utils.verify.scores import unit_rows
 
 FACES = np.random.default_rng(3).integers(0, 256, (3, 3, 112, 112)).astype(np.float32)
@@ -329,6 +329,6 @@ def test_a_quantised_graph_is_simplified_as_it_is(stored, tmp_path, monkeypatch)
 
     path = tmp_path / "adopted.onnx"
     adopt_onnx(open_foreign(stored(batch=1)), path, batch_size=3, input_range=(0, 255))
-    monkeypatch.setattr(simplify, "run_onnx", fused)
+    monkeypatch.setattr(to_onnx, "run_onnx", fused)
     record = simplify_onnx(path, tmp_path / "simple.onnx", batch_size=3, input_range=(0, 255))
     assert record.max_abs_difference < 1e-5

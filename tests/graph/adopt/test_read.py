@@ -6,8 +6,7 @@ import pytest
 from onnx import helper
 
 from lresnet_utils.errors import GraphError
-from lresnet_utils.graph.adopt import open_foreign
-from lresnet_utils.graph.adopt.fit import baseline
+from lresnet_utils.graph.adopt import baseline, open_foreign
 from lresnet_utils.graph.reading import external_files, read_foreign
 from lresnet_utils.running.resume import sources
 

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from lresnet_utils.graph.rewrite.batchnorm import fold_norm_backward, fold_norm_forward
-from lresnet_utils.graph.rewrite.prepare import REWRITES
+from lresnet_utils.graph.rewrite import REWRITES, fold_norm_backward, fold_norm_forward
 
 
 @settings(max_examples=25)

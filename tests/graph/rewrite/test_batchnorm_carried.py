@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lresnet_utils.graph.rewrite import REWRITES
-from lresnet_utils.graph.rewrite.batchnorm import carry_norm_shift
+from lresnet_utils.graph.rewrite import REWRITES, carry_norm_shift
 
 PADS = [1, 1, 1, 1]
 

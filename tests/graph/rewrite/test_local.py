@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.graph.rewrite.prepare import (
+from lresnet_utils.graph.rewrite import (
     global_pooling,
     remove_identity_pooling,
     shape_prelu_slope,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.graph.rewrite.squeeze_excitation import gate_convolutions, gate_scaling
+from lresnet_utils.graph.rewrite import gate_convolutions, gate_scaling
 
 
 def gate(net, x, *, ends, linear, squash):

@@ -46,14 +46,6 @@ def nodes(graph: ir.Graph, *operators: str) -> list[ir.Node]:
     return [node for node in graph if is_op(node, *operators)]
 
 
-def only_input(graph: ir.Graph) -> ir.Value:
-    """Return the one input that a caller must give; a GraphError when there are others."""
-    faces = [value for value in graph.inputs if value.const_value is None]
-    if len(faces) != 1:
-        raise GraphError(f"The graph has {len(faces)} inputs instead of one.")
-    return faces[0]
-
-
 def constant(value: ir.Value | None) -> np.ndarray | None:
     """Return a value's numbers when they are part of the graph, else None.
 
@@ -123,12 +115,6 @@ def only_user(value: ir.Value) -> ir.Node | None:
     """Return the node that reads a value; None when it is read twice or the graph gives it out."""
     uses = value.uses()
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
-
-
-def private_producer(value: ir.Value, *operators: str) -> ir.Node | None:
-    """Return the node that makes a value when it is such an operator and is read only once."""
-    node = value.producer()
-    return node if is_op(node, *operators) and only_user(value) is not None else None
 
 
 def bypass(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
@@ -234,34 +220,3 @@ def set_weight_and_bias(
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, new_constant(graph, f"{name_of(node)}.bias", bias))
-
-
-# Another batch size for a graph in which one is written down.
-
-
-def rebatch(graph: ir.Graph, old: int, new: int) -> int:
-    """Replace the batch size in the shapes that nodes ask for; return how many did.
-
-    Only a shape that begins with `old` is changed, and only where it is asked of a tensor that
-    begins with `old` or with an axis that inference does not know, so shapes of weights stay. What
-    the graph's input and output say is left to the caller, and so is the proof that the network
-    still computes the same.
-
-    Parameters
-    ----------
-    graph : Graph
-        With inferred shapes; changed in place.
-    old, new : int
-        Images per run, before and after.
-    """
-    count = 0
-    for node in nodes(graph, "Reshape", "Expand"):
-        target = constant(node.inputs[1])
-        shape = shape_of(node.inputs[0])
-        if target is None or constant(node.inputs[0]) is not None or not target.size:
-            continue
-        if target[0] == old and (shape is None or shape[0] in (old, None)):
-            changed = np.array([new, *target[1:]], np.int64)
-            node.replace_input_with(1, new_constant(graph, f"{name_of(node)}.shape", changed))
-            count += 1
-    return count
