@@ -11,8 +11,11 @@ from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
 from lresnet_utils.results import CLEAN
 from lresnet_utils.untrusted.settings import BuildOptions
-from lresnet_utils.verify.agreement import mcnemar_exact
-from lresnet_utils.verify.gates import GUIDE_TOLERANCE, smallest_detectable_loss
+from lresnet_utils.verify.agreement import (
+    GUIDE_TOLERANCE,
+    mcnemar_exact,
+    smallest_detectable_loss,
+)
 
 # More pairs than this are no advice.
 _MOST_PAIRS = 10_000_000

@@ -31,15 +31,19 @@ from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.targets.attempts import attempt, carried, not_ok
 from lresnet_utils.targets.embed import NOT_FINITE, ZERO
 from lresnet_utils.tuning.judge import FOLDS
-from lresnet_utils.verify.agreement import embedding_agreement, flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.agreement import (
+    embedding_agreement,
+    flipped_pairs,
+    guide_gate,
+    mcnemar_exact,
+    paired_gate,
+)
 from lresnet_utils.verify.all_pairs import all_pairs
 from lresnet_utils.verify.curves import Roc, roc
-from lresnet_utils.verify.gates import guide_gate, paired_gate
 from lresnet_utils.verify.health import failure_summary, set_health
 from lresnet_utils.verify.intervals import PairIdentities, pair_identities
 from lresnet_utils.verify.paired import order_difference
 from lresnet_utils.verify.protocol import fold_numbers
-from lresnet_utils.verify.score_files import write_csv, write_four_columns
 from lresnet_utils.verify.scored_pairs import (
     Scored,
     headline,
@@ -48,7 +52,7 @@ from lresnet_utils.verify.scored_pairs import (
     scored_pairs,
     threshold_of,
 )
-from lresnet_utils.verify.scores import score_pairs
+from lresnet_utils.verify.scores import score_pairs, write_csv, write_four_columns
 
 SEEDED = "the weights are random (seeded), so accuracy means nothing and is not evaluated"
 IS_REFERENCE = "this is the reference itself"

@@ -147,7 +147,13 @@ def evaluate(
         if k
     }
     wanted = sorted({cross, *holding.values()})
-    _refuse_too_many(impostor.counts[wanted].sum() + genuine.counts[wanted].sum())
+    kept = impostor.counts[wanted].sum() + genuine.counts[wanted].sum()
+    if kept > _MOST_KEPT:
+        raise EvaluationError(
+            f"{kept:,} scores lie in the bins that hold the thresholds; at most {_MOST_KEPT:,} "
+            "fit.",
+            fix="evaluate a sample of the people, or ask for fewer false accept rates",
+        )
     for number, (others, own) in zip(wanted, keep_all(wanted), strict=True):
         impostor.kept[number], genuine.kept[number] = np.sort(others), np.sort(own)
     eer, threshold = _cross(genuine, impostor, cross, (edges[cross], edges[cross + 1]))
@@ -183,14 +189,6 @@ class _Class:
         """Count the pairs below a threshold that lies in a bin whose scores were kept."""
         inside = np.searchsorted(self.kept[number], threshold, side="left")
         return int(self.below[number] + inside)
-
-
-def _refuse_too_many(n: int) -> None:
-    if n > _MOST_KEPT:
-        raise EvaluationError(
-            f"{n:,} scores lie in the bins that hold the thresholds; at most {_MOST_KEPT:,} fit.",
-            fix="evaluate a sample of the people, or ask for fewer false accept rates",
-        )
 
 
 def _row(far: float, k: int, genuine: _Class, impostor: _Class, number: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.intervals import PairIdentities
 from lresnet_utils.verify.scores import checked_scores
 
+_SHOWN = 50
+
 
 @dataclass(frozen=True)
 class Oddity:
@@ -68,143 +70,125 @@ def set_health(
 
     Returns
     -------
-    list of Finding
+    list of Oddity
         Always the same questions, in the same order.
     """
-    findings = [
-        _balance(same, fold),
-        _repeated_images(left, right, fold),
-        _repeated_pairs(left, right, same),
-        _one_picture(left, right, same),
-        _contradictions(left, right, same, identities),
-        _people_across_folds(fold, identities),
-    ]
-    return findings + ([_doubtful(distances, same)] if distances is not None else [])
+    found: list[Oddity] = []
 
+    def say(finding: str, evidence: str, harmless: str | None, words: str, pairs=()) -> None:
+        """Note one answer: `harmless` is what it means where nothing speaks against the numbers."""
+        shown = [int(pair) for pair in pairs[:_SHOWN]] if harmless is None else []
+        sound = harmless is not None
+        found.append(Oddity(finding, evidence, harmless if sound else words, sound, shown))
 
-def _balance(same: np.ndarray, fold: np.ndarray) -> Oddity:
     n, genuine = len(same), int(same.sum())
     shares = np.bincount(fold, same) / np.bincount(fold)
-    text = (
+    balanced = abs(genuine / n - 0.5) <= 0.05 and np.ptp(shares) <= 0.1
+    say(
+        "Class balance",
         f"{genuine:,} genuine and {n - genuine:,} impostor pairs; {shares.min():.1%} to "
-        f"{shares.max():.1%} genuine per fold."
+        f"{shares.max():.1%} genuine per fold.",
+        "Accuracy weighs both errors alike." if balanced else None,
+        "Accuracy weighs the larger class more: always saying the same reaches "
+        f"{max(genuine, n - genuine) / n:.1%}.",
     )
-    if abs(genuine / n - 0.5) <= 0.05 and np.ptp(shares) <= 0.1:
-        return Oddity("Class balance", text, "Accuracy weighs both errors alike.", True, [])
-    most = max(genuine, n - genuine) / n
-    words = f"Accuracy weighs the larger class more: always saying the same reaches {most:.1%}."
-    return Oddity("Class balance", text, words, False, [])
 
-
-def _repeated_images(left: np.ndarray, right: np.ndarray, fold: np.ndarray) -> Oddity:
-    images, slots = np.concatenate([left, right]), 2 * len(left)
-    used = np.unique(np.stack([images, np.concatenate([fold, fold])]), axis=1)
-    distinct = len(np.unique(images))
-    crossing = int((np.unique(used[0], return_counts=True)[1] > 1).sum())
-    text = (
-        f"{distinct:,} distinct images fill {slots:,} places; {crossing:,} images are in more "
-        "than one fold."
-    )
-    if distinct == slots:
-        return Oddity("Repeated images", text, "No image counts twice.", True, [])
+    distinct, crossing = _folds_of(np.concatenate([left, right]), fold)
     words = (
         "Pairs that share an image succeed and fail together; the intervals here allow for it, "
         "those over pairs are too narrow."
     )
     if crossing:
         words += " Thresholds are partly chosen on the images that they are tested on."
-    return Oddity("Repeated images", text, words, False, [])
+    say(
+        "Repeated images",
+        f"{distinct:,} distinct images fill {2 * n:,} places; {crossing:,} images are in more "
+        "than one fold.",
+        "No image counts twice." if distinct == 2 * n else None,
+        words,
+    )
 
-
-def _repeated_pairs(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Oddity:
     key = np.stack([np.minimum(left, right), np.maximum(left, right)])
     _, inverse, counts = np.unique(key, axis=1, return_inverse=True, return_counts=True)
     inverse = inverse.ravel()
     labels = np.bincount(inverse, same)
     conflict = ((labels > 0) & (labels < counts))[inverse]
-    again = counts[inverse] > 1
     surplus = int((counts - 1).sum())
-    text = f"{surplus:,} pairs repeat another; {int(conflict.sum()):,} of all are labelled both."
-    if not surplus:
-        return Oddity("Repeated pairs", text, "Every pair counts once.", True, [])
     words = "Repeated pairs add to n but not to what is known."
     if conflict.any():
         words += " A pair with both labels is wrong once whatever the network says."
-    return Oddity("Repeated pairs", text, words, False, _first(np.flatnonzero(again)))
+    say(
+        "Repeated pairs",
+        f"{surplus:,} pairs repeat another; {int(conflict.sum()):,} of all are labelled both.",
+        None if surplus else "Every pair counts once.",
+        words,
+        np.flatnonzero(counts[inverse] > 1),
+    )
 
-
-def _one_picture(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> Oddity:
     equal = left == right
     impostor = equal & ~same
-    text = (
-        f"{int(equal.sum()):,} pairs show one picture twice, {int(impostor.sum()):,} of them "
-        "labelled impostor."
-    )
-    if not equal.any():
-        return Oddity("Same picture on both sides", text, "No pair is decided by copy.", True, [])
     words = "Such a genuine pair is right whatever the network is."
     if impostor.any():
         words += " Such an impostor pair is a wrong label: an error at every threshold."
-    return Oddity("Same picture on both sides", text, words, False, _first(np.flatnonzero(equal)))
-
-
-def _contradictions(left, right, same, identities: PairIdentities) -> Oddity:
-    odd = np.flatnonzero((identities.left == identities.right) & ~same & (left != right))
-    other = np.flatnonzero((identities.left != identities.right) & same)
-    pairs = np.sort(np.concatenate([odd, other]))
-    text = f"{len(pairs):,} labels contradict the {identities.source}."
-    if not len(pairs):
-        return Oddity("Contradicting labels", text, "The labels agree with each other.", True, [])
-    words = (
-        f"At least one label of each chain is wrong: up to {len(pairs):,} errors are the set's and "
-        "not the network's."
+    say(
+        "Same picture on both sides",
+        f"{int(equal.sum()):,} pairs show one picture twice, {int(impostor.sum()):,} of them "
+        "labelled impostor.",
+        None if equal.any() else "No pair is decided by copy.",
+        words,
+        np.flatnonzero(equal),
     )
-    return Oddity("Contradicting labels", text, words, False, _first(pairs))
 
+    one = identities.left == identities.right
+    odd = np.flatnonzero((one & ~same & ~equal) | (~one & same))
+    say(
+        "Contradicting labels",
+        f"{len(odd):,} labels contradict the {identities.source}.",
+        None if len(odd) else "The labels agree with each other.",
+        f"At least one label of each chain is wrong: up to {len(odd):,} errors are the set's and "
+        "not the network's.",
+        odd,
+    )
 
-def _people_across_folds(fold: np.ndarray, identities: PairIdentities) -> Oddity:
-    people = np.concatenate([identities.left, identities.right])
-    used = np.unique(np.stack([people, np.concatenate([fold, fold])]), axis=1)
-    folds_of = np.unique(used[0], return_counts=True)[1]
-    crossing, n = int((folds_of > 1).sum()), len(folds_of)
-    text = f"{crossing:,} of {n:,} people are in more than one fold ({identities.source})."
-    if not crossing:
-        words = "Thresholds are tested on people that they were not chosen on."
-        return Oddity("People across folds", text, words, True, [])
-    words = (
+    people, crossing = _folds_of(np.concatenate([identities.left, identities.right]), fold)
+    say(
+        "People across folds",
+        f"{crossing:,} of {people:,} people are in more than one fold ({identities.source}).",
+        None if crossing else "Thresholds are tested on people that they were not chosen on.",
         "Thresholds are tested on people that they were chosen on, so accuracy may be a little "
-        "too good, and the spread between folds understates the uncertainty."
+        "too good, and the spread between folds understates the uncertainty.",
     )
-    return Oddity("People across folds", text, words, False, [])
 
-
-def _doubtful(distances: np.ndarray, same: np.ndarray) -> Oddity:
-    """Find pairs that look more like the other class's middle than like their own."""
+    if distances is None:
+        return found
+    # Pairs that look more like the other class's middle than like their own.
     name = "Labels to look at"
     known = ~np.isnan(distances)
-    genuine, impostor = distances[known & same], distances[known & ~same]
-    if not len(genuine) or not len(impostor):
-        return Oddity(name, "One class is absent.", "No label can be doubted.", True, [])
-    near, far = np.median(genuine), np.median(impostor)
+    if not (known & same).any() or not (known & ~same).any():
+        say(name, "One class is absent.", "No label can be doubted.", "")
+        return found
+    near, far = (np.median(distances[known & own]) for own in (same, ~same))
     with np.errstate(invalid="ignore"):
         beyond = np.where(same, (distances - far), (near - distances))
-    found = np.flatnonzero(known & (beyond >= 0))
-    found = found[np.argsort(-beyond[found], kind="stable")]
-    text = (
-        f"{len(found):,} pairs lie beyond the median of the other class "
-        f"({near:.2f} genuine, {far:.2f} impostor)."
+    doubtful = np.flatnonzero(known & (beyond >= 0))
+    doubtful = doubtful[np.argsort(-beyond[doubtful], kind="stable")]
+    say(
+        name,
+        f"{len(doubtful):,} pairs lie beyond the median of the other class "
+        f"({near:.2f} genuine, {far:.2f} impostor).",
+        None if len(doubtful) else "No label stands out as wrong.",
+        f"If these labels are wrong, {len(doubtful):,} errors ({len(doubtful) / n:.2%} of all "
+        "pairs) are the set's; no network can score above that without learning them.",
+        doubtful,
     )
-    if not len(found):
-        return Oddity(name, text, "No label stands out as wrong.", True, [])
-    words = (
-        f"If these labels are wrong, {len(found):,} errors ({len(found) / len(same):.2%} of all "
-        "pairs) are the set's; no network can score above that without learning them."
-    )
-    return Oddity(name, text, words, False, _first(found))
+    return found
 
 
-def _first(pairs: np.ndarray, most: int = 50) -> list[int]:
-    return [int(pair) for pair in pairs[:most]]
+def _folds_of(members: np.ndarray, fold: np.ndarray) -> tuple[int, int]:
+    """Count the images or people on both sides of pairs, and those of more than one fold."""
+    used = np.unique(np.stack([members, np.concatenate([fold, fold])]), axis=1)
+    folds = np.unique(used[0], return_counts=True)[1]
+    return len(folds), int((folds > 1).sum())
 
 
 # Images that gave no embedding, and what they do to the error rates.

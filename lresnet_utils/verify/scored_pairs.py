@@ -346,7 +346,13 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
     content = read_json(results)
     try:
         cells = [cell for cell in content["cells"] if cell.get("threshold")]
-        good = all(_has_threshold(cell) for cell in cells)
+        good = all(
+            type(cell["target"]) is str
+            and type(cell["batch_size"]) is int
+            and type(cell["threshold"]["value"]) in (int, float)
+            and abs(cell["threshold"]["value"]) <= _FARTHEST
+            for cell in cells
+        )
     except (KeyError, TypeError, AttributeError):
         good = False
     if not good:
@@ -360,13 +366,3 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
         return float(own[-1]["threshold"]["value"])
 
     return find
-
-
-def _has_threshold(cell: dict[str, Any]) -> bool:
-    value = cell["threshold"]["value"]
-    return (
-        type(cell["target"]) is str
-        and type(cell["batch_size"]) is int
-        and type(value) in (int, float)
-        and abs(value) <= _FARTHEST
-    )

@@ -1,13 +1,16 @@
-"""From embeddings to distances of pairs, in double precision."""
+"""From embeddings to distances of pairs, in double precision; and scores as others read them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.machine.disk import write_text
+from lresnet_utils.verify.intervals import PairIdentities
 
 # Float32 and bfloat16 runtimes normalise to within this; raw embeddings (length about 20) do not.
 _UNIT_TOLERANCE = 1e-2
@@ -120,7 +123,23 @@ def score_pairs(
     (array([ 2., nan]), array([ True, False]))
     """
     vectors, failed = np.asarray(vectors), np.asarray(failed)
-    _check_vectors(vectors, failed)
+    if vectors.ndim != 2 or failed.shape != vectors.shape[:1] or failed.dtype != bool:
+        raise EvaluationError(
+            f"Embeddings {vectors.shape} need one true or false failure flag per row, "
+            f"not {failed.dtype} {failed.shape}."
+        )
+    for start in range(0, len(vectors), _CHUNK):
+        rows = vectors[start : start + _CHUNK].astype(np.float64)
+        length = np.sqrt(np.square(rows).sum(axis=1))
+        # "not within" rather than "outside", so that NaN is refused as well.
+        wrong = ~(np.abs(length - 1.0) <= _UNIT_TOLERANCE) & ~failed[start : start + _CHUNK]
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise EvaluationError(
+                f"An embedding has length {length[first]:.6g} instead of 1.",
+                where=f"image {start + first}",
+                fix="normalise the embeddings, or mark the image as failed",
+            )
     left, right = (_image_numbers(side, len(vectors)) for side in (left, right))
     if left.shape != right.shape:
         raise EvaluationError(f"{len(left)} left sides do not pair with {len(right)} right sides.")
@@ -186,26 +205,6 @@ def _rows(x: ArrayLike, name: str) -> np.ndarray:
     if np.ndim(x) != 2:
         raise EvaluationError(f"Embeddings must be rows of a table; {name} is {np.ndim(x)}-d.")
     return rows
-
-
-def _check_vectors(vectors: np.ndarray, failed: np.ndarray) -> None:
-    if vectors.ndim != 2 or failed.shape != vectors.shape[:1] or failed.dtype != bool:
-        raise EvaluationError(
-            f"Embeddings {vectors.shape} need one true or false failure flag per row, "
-            f"not {failed.dtype} {failed.shape}."
-        )
-    for start in range(0, len(vectors), _CHUNK):
-        rows = vectors[start : start + _CHUNK].astype(np.float64)
-        length = np.sqrt(np.square(rows).sum(axis=1))
-        # "not within" rather than "outside", so that NaN is refused as well.
-        wrong = ~(np.abs(length - 1.0) <= _UNIT_TOLERANCE) & ~failed[start : start + _CHUNK]
-        if wrong.any():
-            first = int(np.argmax(wrong))
-            raise EvaluationError(
-                f"An embedding has length {length[first]:.6g} instead of 1.",
-                where=f"image {start + first}",
-                fix="normalise the embeddings, or mark the image as failed",
-            )
 
 
 def _image_numbers(side: ArrayLike, n_images: int) -> np.ndarray:
@@ -314,3 +313,80 @@ def worst_pairs(
 
 def _first(pairs: np.ndarray, key: np.ndarray, k: int) -> np.ndarray:
     return pairs[np.argsort(key[pairs], kind="stable")[:k]]
+
+
+# Scores as files that other tools read.
+
+CSV_HEADER = "pair,label,score,distance,left_image,right_image,left_identity,right_identity,fold"
+
+
+def write_csv(
+    path: Path,
+    distances: np.ndarray,
+    same: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    identities: PairIdentities,
+    fold: np.ndarray,
+) -> Path:
+    """Write one line per pair, with a header.
+
+    ``label`` is 1 for genuine; ``score`` is the cosine similarity ``1 - distance / 2``, empty with
+    ``distance`` where a pair was not acquired; numbers are written so that they read back exactly.
+
+    Parameters
+    ----------
+    path : Path
+    distances : ndarray of float64, shape (n,)
+        Squared distances of unit embeddings; NaN where a pair was not acquired.
+    same : ndarray of bool, shape (n,)
+    left, right : ndarray of int, shape (n,)
+        Image numbers.
+    identities : PairIdentities
+        Of these pairs.
+    fold : ndarray of int, shape (n,)
+        From 0 on.
+
+    Returns
+    -------
+    Path
+    """
+    columns = (distances, same, left, right, identities.left, identities.right, fold)
+    lines = [CSV_HEADER]
+    for pair, (d, label, a, b, person, other, f) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        score, distance = ("", "") if d != d else (repr(1 - d / 2), repr(d))
+        lines.append(f"{pair},{int(label)},{score},{distance},{a},{b},{person},{other},{f}")
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def write_four_columns(
+    path: Path,
+    distances: np.ndarray,
+    same: np.ndarray,
+    right: np.ndarray,
+    identities: PairIdentities,
+) -> Path:
+    """Write bob's four columns: claimed identity, real identity, probe, similarity.
+
+    bob takes a line as genuine when the first two are equal. Where a label contradicts the
+    identities, the label decides and the real identity gets a suffix. A pair that was not acquired
+    has the score ``nan``, which bob counts as a failure to acquire.
+
+    Parameters
+    ----------
+    path : Path
+    distances, same, right, identities
+        As in :func:`write_csv`.
+
+    Returns
+    -------
+    Path
+    """
+    lines = []
+    columns = (distances, same, right, identities.left, identities.right)
+    for d, label, probe, claimed, real in zip(*(c.tolist() for c in columns), strict=True):
+        shown = f"{claimed}" if label else f"{real}" + "_labelled_other" * (claimed == real)
+        lines.append(f"{claimed} {shown} image{probe} {1 - d / 2!r}")
+    return write_text(path, "\n".join(lines) + "\n")

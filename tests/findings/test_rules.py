@@ -11,7 +11,7 @@ from lresnet_utils.findings import RULES, accuracy, find, preconditions, speed
 from lresnet_utils.findings.sentences import ASKED, WORDS, said_json, say
 from lresnet_utils.report.pages.summary import answer_html, findings_html
 from lresnet_utils.text.language import speaking
-from lresnet_utils.verify.gates import guide_gate, paired_gate
+from lresnet_utils.verify.agreement import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
 
 N = 6000

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,16 @@ from hypothesis.extra.numpy import arrays
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify import scores
-from lresnet_utils.verify.scores import checked_scores, score_pairs, squared_l2, unit_rows
+from lresnet_utils.verify.intervals import PairIdentities
+from lresnet_utils.verify.scores import (
+    checked_scores,
+    score_pairs,
+    squared_l2,
+    unit_rows,
+    worst_pairs,
+    write_csv,
+    write_four_columns,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -112,3 +123,62 @@ def test_scores_that_cannot_be_evaluated_are_refused():
         checked_scores([1.0, 2.0], [1, -1])
     with pytest.raises(EvaluationError, match="fit together"):
         checked_scores([1.0, 2.0], [True])
+
+
+# Score files.
+
+
+DISTANCES = np.array([0.1 + 0.2, np.nan, 1.7])
+SAME = np.array([True, False, False])
+LEFT, RIGHT = np.array([0, 2, 4]), np.array([1, 3, 5])
+PEOPLE = PairIdentities(np.array([0, 1, 2]), np.array([0, 3, 2]), 4, "known")
+
+
+def test_the_csv_reads_back_to_the_last_bit(tmp_path):
+    path = write_csv(tmp_path / "s.csv", DISTANCES, SAME, LEFT, RIGHT, PEOPLE, np.array([0, 0, 1]))
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["distance"]) for row in (rows[0], rows[2])] == [0.1 + 0.2, 1.7]
+    assert float(rows[2]["score"]) == 1 - 1.7 / 2
+    assert (rows[1]["distance"], rows[1]["score"]) == ("", "")
+    assert [row["label"] for row in rows] == ["1", "0", "0"]
+    assert [row["fold"] for row in rows] == ["0", "0", "1"]
+    assert (rows[1]["left_image"], rows[1]["right_identity"]) == ("2", "3")
+
+
+def test_bobs_columns_are_genuine_exactly_where_the_label_says_so(tmp_path):
+    path = write_four_columns(tmp_path / "s.txt", DISTANCES, SAME, RIGHT, PEOPLE)
+    rows = [line.split() for line in path.read_text().splitlines()]
+    assert [len(row) for row in rows] == [4, 4, 4]
+    assert [claimed == real for claimed, real, _, _ in rows] == SAME.tolist()
+    scores = np.array([float(row[3]) for row in rows])
+    assert np.isnan(scores[1])
+    assert scores[0] > scores[2]
+
+
+# Worst.
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12))
+def test_equal_to_sorting_a_plain_list(seed, k):
+    rng = np.random.default_rng(seed)
+    distances = rng.choice([0.5, 1.0, 1.4, 1.5, 2.0], 25)
+    same, acquired = rng.random(25) < 0.5, rng.random(25) < 0.8
+    acquired[0] = True
+    distances[~acquired] = np.nan
+    used = [i for i in range(25) if acquired[i]]
+    genuine = sorted((i for i in used if same[i]), key=lambda i: (-distances[i], i))
+    impostor = sorted((i for i in used if not same[i]), key=lambda i: (distances[i], i))
+    worst = worst_pairs(distances, same, 1.4, k, acquired=acquired)
+    assert worst.genuine.tolist() == genuine[:k]
+    assert worst.impostor.tolist() == impostor[:k]
+    assert worst.genuine_wrong.tolist() == [not distances[i] < 1.4 for i in genuine[:k]]
+    assert worst.impostor_wrong.tolist() == [bool(distances[i] < 1.4) for i in impostor[:k]]
+    assert worst.n_genuine_wrong == sum(not distances[i] < 1.4 for i in genuine)
+    assert worst.n_impostor_wrong == sum(bool(distances[i] < 1.4) for i in impostor)
+
+
+@pytest.mark.parametrize(("threshold", "k"), [(1.4, -1), (float("nan"), 3)])
+def test_impossible_requests_are_refused(threshold, k):
+    with pytest.raises(EvaluationError, match="Cannot list"):
+        worst_pairs([0.5, 1.5], [True, False], threshold, k)
