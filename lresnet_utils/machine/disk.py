@@ -249,39 +249,32 @@ class ArrayStream:
             When another number of rows was written, or a block is of another width or type than
             the first one. At least one block is needed, which may be empty.
         """
-        table = _Table(n_rows)
+        written, first = 0, None
+
+        def write(rows: np.ndarray) -> None:
+            nonlocal written, first
+            rows = np.ascontiguousarray(rows)
+            like = (rows.dtype, rows.shape[1])
+            if first is None:
+                first = like
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(rows.dtype),
+                    "fortran_order": False,
+                    "shape": (n_rows, rows.shape[1]),
+                }
+                np.lib.format.write_array_header_1_0(file, header)
+            if like != first:
+                raise ValueError(f"rows of {like} do not continue rows of {first}")
+            written += len(rows)
+            file.write(rows.data.cast("B") if rows.size else b"")
+
         with self._open(name) as file:
-            yield lambda rows: table.write(file, rows)
-        if table.written != n_rows or table.like is None:
-            raise ValueError(f"{name} has {table.written} rows instead of {n_rows}")
+            yield write
+        if written != n_rows or first is None:
+            raise ValueError(f"{name} has {written} rows instead of {n_rows}")
 
     def _open(self, name: str) -> Any:
         return self._archive.open(f"{name}.npy", "w", force_zip64=True)
-
-
-class _Table:
-    """How far a table of :meth:`ArrayStream.table` is written."""
-
-    def __init__(self, n_rows: int) -> None:
-        self._n_rows = n_rows
-        self.written = 0
-        self.like: tuple[np.dtype, int] | None = None
-
-    def write(self, file: Any, rows: np.ndarray) -> None:
-        rows = np.ascontiguousarray(rows)
-        like = (rows.dtype, rows.shape[1])
-        if self.like is None:
-            self.like = like
-            header = {
-                "descr": np.lib.format.dtype_to_descr(rows.dtype),
-                "fortran_order": False,
-                "shape": (self._n_rows, rows.shape[1]),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
-        if like != self.like:
-            raise ValueError(f"rows of {like} do not continue rows of {self.like}")
-        self.written += len(rows)
-        file.write(rows.data.cast("B") if rows.size else b"")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a measurement ran on: processor, cores, instruction sets, memory, load."""
+"""What a measurement ran on: processor, cores, instruction sets, memory, and who else used it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import importlib.metadata
 import math
 import os
 import platform
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Instruction sets that decide which arithmetic a runtime can use at full speed.
 FLAGS_OF_INTEREST = (
@@ -64,15 +70,20 @@ def machine() -> dict[str, Any]:
     ['cores', 'cpu', 'flags', 'isa_limit', 'load_average', 'memory_gib', 'os']
     """
     flags = cpu_flags()
+    memory_gib = load_average = None
+    with suppress(AttributeError, ValueError, OSError):
+        memory_gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    with suppress(AttributeError, OSError):
+        load_average = round(os.getloadavg()[0], 2)
     return {
         "cpu": (
             _cpuinfo().get("model name") or platform.processor() or platform.machine() or "unknown"
         ),
         "cores": usable_cores(),
         "flags": None if flags is None else [flag for flag in FLAGS_OF_INTEREST if flag in flags],
-        "memory_gib": _memory_gib(),
+        "memory_gib": memory_gib,
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_average": _load_average(),
+        "load_average": load_average,
         "isa_limit": isa_limit(),
     }
 
@@ -92,7 +103,10 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return min(cores, _quota_cores() or cores)
+    with suppress(OSError, ValueError):  # no cgroup v2 here, or the quota is "max"
+        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    return cores
 
 
 def cpu_flags() -> frozenset[str] | None:
@@ -155,29 +169,6 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in lines}
 
 
-def _quota_cores() -> int | None:
-    try:
-        quota, period = _CPU_QUOTA.read_text(encoding="ascii").split()
-        return max(1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no cgroup v2 here, or the quota is "max"
-        return None
-
-
-def _memory_gib() -> float | None:
-    try:
-        bytes_ = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return round(bytes_ / 2**30, 1)
-
-
-def _load_average() -> float | None:
-    try:
-        return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
-        return None
-
-
 def version_of(distribution: str) -> str | None:
     """Return an installed package's version, or None when it is not installed.
 
@@ -190,3 +181,132 @@ def version_of(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+# What else a machine did while something was timed on it.
+#
+# The load average counts the process that is timed and its own warm-up, and forgets slowly; so
+# processor time is read before and after, and what this process used is taken off.
+
+# Share of the usable processors that others may take before rates are called disturbed.
+BUSY_SHARE = 0.05
+# The system counts in hundredths of a second; over less than this the share would be noise.
+LEAST_SECONDS = 1.0
+_WORK = ("user", "nice", "system", "irq", "softirq")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Processor time used so far, in seconds.
+
+    Attributes
+    ----------
+    wall : float
+        Time on the wall.
+    busy : float
+        Time for which any processor worked on anything.
+    stolen : float
+        Time that a host withheld from this virtual machine, 0 where the system does not tell.
+    own : float
+        Time used by this process, by the processes it started and waited for, and by others
+        that work for it.
+    """
+
+    wall: float
+    busy: float
+    stolen: float
+    own: float
+
+    @classmethod
+    def now(cls, workers: Sequence[int] = ()) -> Clock:
+        """Read all four; `workers` are processes that work for this one, and still run."""
+        every, own = psutil.cpu_times(), os.times()
+        busy = sum(getattr(every, name, 0.0) for name in _WORK)
+        used = own.user + own.system + own.children_user + own.children_system
+        used += sum(_used(worker) for worker in workers)
+        return cls(time.perf_counter(), busy, getattr(every, "steal", 0.0), used)
+
+
+class LoadWatch:
+    """Watch the machine while a block runs.
+
+    Parameters
+    ----------
+    cores : int
+        Processors that the timed work may use.
+    workers : sequence of int
+        Processes that do it for this one.
+
+    Examples
+    --------
+    >>> with LoadWatch(2) as watch:
+    ...     pass
+    >>> watch.record()["refused"]
+    'timed for 0.0 s, and the share of others shows only over 1 s or more'
+    """
+
+    def __init__(self, cores: int, workers: Sequence[int] = ()) -> None:
+        self._cores = cores
+        self._workers = workers
+        self._start = self._end = Clock.now(workers)
+
+    def __enter__(self) -> LoadWatch:
+        self._start = Clock.now(self._workers)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end = Clock.now(self._workers)
+
+    def record(self) -> dict[str, Any]:
+        """Return what happened between the start and the end of the block; see :func:`load`."""
+        return load(self._start, self._end, self._cores)
+
+
+def _used(pid: int) -> float:
+    """Return the processor time of a process and of those it waited for; 0 when it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def load(start: Clock, end: Clock, cores: int) -> dict[str, Any]:
+    """Return how many processors were kept busy by whom, on average between two readings.
+
+    Parameters
+    ----------
+    start, end : Clock
+    cores : int
+        Processors that the timed work may use.
+
+    Returns
+    -------
+    dict
+        ``seconds``, ``cores``, ``own_cores``, ``other_cores`` and ``stolen_cores`` (processors,
+        averages over the time, two decimals), ``busy`` (whether others and the host together took
+        more than :data:`BUSY_SHARE` of `cores`); or ``seconds`` and ``refused``, why there is no
+        answer. One reading each, so without interval.
+
+    Examples
+    --------
+    >>> load(Clock(0, 0, 0, 0), Clock(10.0, 15, 1, 12), 2)
+    {'seconds': 10.0, 'cores': 2, 'own_cores': 1.2, 'other_cores': 0.3, 'stolen_cores': 0.1,
+     'busy': True}
+    """
+    seconds = round(end.wall - start.wall, 2)
+    if seconds < LEAST_SECONDS:
+        why = f"timed for {seconds:.1f} s, and the share of others shows only over 1 s or more"
+        return {"seconds": seconds, "refused": why}
+    own = (end.own - start.own) / seconds
+    stolen = (end.stolen - start.stolen) / seconds
+    # The two clocks tick apart, so a quiet machine can come out just below nothing.
+    other = max(0.0, (end.busy - start.busy) / seconds - own)
+    return {
+        "seconds": seconds,
+        "cores": cores,
+        "own_cores": round(own, 2),
+        "other_cores": round(other, 2),
+        "stolen_cores": round(stolen, 2),
+        "busy": other + stolen > BUSY_SHARE * cores,
+    }

@@ -100,7 +100,9 @@ class Child:
     ) -> None:
         self._limits, self._doing, self._log = limits, doing, Path(log)
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        context = _context()
+        context = multiprocessing.get_context("forkserver")
+        # The server is told once what to import.
+        context.set_forkserver_preload(list(_PRELOADED))
         self._connection, other = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(other, str(self._log), work, arguments), name=doing
@@ -177,7 +179,11 @@ class Child:
         polls, pause = 0, _POLL_S if tree else _POLL_TIMED_S
         while not wait([self._connection, self._process.sentinel], timeout=pause):
             polls += 1
-            used = self._memory(tree and polls % _TREE_EVERY == 0)
+            used = 0
+            with contextlib.suppress(psutil.Error):  # gone since
+                child = psutil.Process(self._process.pid)
+                below = child.children(recursive=True) if tree and not polls % _TREE_EVERY else ()
+                used = sum(process.memory_info().rss for process in (child, *below))
             if used > self._limits.memory_bytes:
                 self._end()
                 gib = f"{self._limits.memory_bytes / 2**30:.3g}"
@@ -185,14 +191,6 @@ class Child:
             if time.monotonic() > deadline:
                 self._end()
                 raise self._error(f"It did not finish within {seconds:g} s while {doing}.", _RAISE)
-
-    def _memory(self, tree: bool) -> int:
-        try:
-            child = psutil.Process(self._process.pid)
-            family = [child, *child.children(recursive=True)] if tree else [child]
-            return sum(process.memory_info().rss for process in family)
-        except psutil.Error:  # gone since
-            return 0
 
     def _died(self) -> TargetError:
         self._process.join(_LEAVE_S)
@@ -234,16 +232,19 @@ def _once(function: Callable[..., Any], *arguments: Any) -> Generator[Any, Any, 
     yield function(*arguments)
 
 
-def _context() -> Any:
-    """Return the way of starting processes; the server is told once what to import."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
-    return context
-
-
 def _serve(connection: Connection, log: str, work: Work, arguments: tuple) -> None:
     """Be the child: run the generator, send what it yields, and leave without ceremony."""
-    _prepare(log)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.close(handle)
+    # A crash then leaves the Python lines that led to it.
+    faulthandler.enable()
+    # Where memory runs out, this process shall go, and neither the notebook nor the run.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
     running = work(*arguments)
     status = 0
     try:
@@ -265,20 +266,6 @@ def _serve(connection: Connection, log: str, work: Work, arguments: tuple) -> No
     sys.stderr.flush()
     # Runtimes take seconds to take themselves down, and some crash on the way.
     os._exit(status)
-
-
-def _prepare(log: str) -> None:
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
-    os.close(handle)
-    # A crash then leaves the Python lines that led to it.
-    faulthandler.enable()
-    # Where memory runs out, this process shall go, and neither the notebook nor the run.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
 
 
 def _leave_with(sentinel: int) -> None:

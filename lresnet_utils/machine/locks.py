@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import getpass
@@ -86,9 +85,17 @@ def run_lock(folder: Path) -> Iterator[str | None]:
     path = Path(folder) / NAME
     handle = _locked(path)
     try:
-        left = _previous(path, handle)
+        left = _read(handle)
+        if left and left["host"] != platform.node():
+            # Its owner may live on another machine. By the clock that stamps this folder's files:
+            with tempfile.TemporaryFile(dir=path.parent) as probe:
+                untouched = os.fstat(probe.fileno()).st_mtime - os.fstat(handle).st_mtime
+            if untouched < STALE_S:
+                raise _refusal(path, f"{told(left)}, seen {untouched:.0f} s ago")
         try:
-            _write(handle, owner())
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, to_json(owner()).encode(), 0)
+            os.fsync(handle)
         except OSError as error:
             raise cannot_write(path, error) from error
         done = threading.Event()
@@ -99,7 +106,7 @@ def run_lock(folder: Path) -> Iterator[str | None]:
             done.set()
             # Removed while it is held: whoever opened it meanwhile sees that and opens anew. On a
             # disk that takes nothing any more it stays, and the next run goes on after it.
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 path.unlink()
     finally:
         os.close(handle)
@@ -124,7 +131,7 @@ def _locked(path: Path) -> int:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Its owner may have removed it since it was opened, or be just about to.
-            with contextlib.suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
                 if os.path.samestat(about, path.lstat()):
                     return handle
             os.close(handle)
@@ -139,16 +146,6 @@ def _locked(path: Path) -> int:
                 where=str(path.parent),
                 fix="choose a folder on another file system with --output",
             ) from error
-
-
-def _previous(path: Path, handle: int) -> dict[str, Any] | None:
-    """Return the owner that left its lock behind; refuse while it may live on another machine."""
-    found = _read(handle)
-    if found and found["host"] != platform.node():
-        untouched = _now(path.parent) - os.fstat(handle).st_mtime
-        if untouched < STALE_S:
-            raise _refusal(path, f"{told(found)}, seen {untouched:.0f} s ago")
-    return found
 
 
 def _refusal(path: Path, who: str | None) -> RunError:
@@ -171,7 +168,7 @@ def _anothers(path: Path, error: OSError) -> StorageError:
     """Return what is said when the lock, or the folder, is another user's."""
     try:
         whose = path.lstat().st_uid
-        with contextlib.suppress(KeyError):  # of a user without a name
+        with suppress(KeyError):  # of a user without a name
             whose = path.owner()
     except OSError:  # there is no lock: the folder cannot be written
         return cannot_write(path, error)
@@ -193,18 +190,6 @@ def _read(handle: int, patience: int = 0) -> dict[str, Any] | None:
             return None
     time.sleep(0.05)
     return _read(handle, patience - 1)
-
-
-def _write(handle: int, content: dict[str, Any]) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, to_json(content).encode(), 0)
-    os.fsync(handle)
-
-
-def _now(folder: Path) -> float:
-    """Return the time by the clock that stamps this folder's files."""
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        return os.fstat(probe.fileno()).st_mtime
 
 
 def _beat(path: Path, done: threading.Event) -> None:

@@ -6,6 +6,8 @@ import atexit
 import contextlib
 import os
 import secrets
+import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -70,7 +72,7 @@ class Guard:
         self.folder = folder_for_sockets(f"lr-{self.mark}")
         # Started first: from here on nothing that this process makes can be left behind.
         self._process = subprocess.Popen(  # noqa: S603 (this Python, a list of arguments)
-            [sys.executable, "-m", "lresnet_utils.machine.guard", self.mark, str(self.folder)],
+            [sys.executable, "-m", __name__, self.mark, str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -139,18 +141,16 @@ def end_tree(pid: int) -> None:
 def end_marked(mark: str) -> None:
     """Kill every process that carries a mark, but not this one, until there is none."""
     deadline = time.monotonic() + _GONE_S
-    while (found := _marked(mark)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        found = []
+        for process in psutil.process_iter():
+            # Other users' processes do not show their environment, and are none of ours.
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                    found.append(process)
+        if not found:
+            return
         _kill(found)
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        # Other users' processes do not show their environment, and are none of ours.
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
 
 
 def _kill(processes: list[psutil.Process]) -> None:
@@ -158,3 +158,16 @@ def _kill(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(processes, timeout=_GONE_S)
+
+
+def stand_guard(mark: str, folder: str) -> None:
+    """Be the process of a :class:`Guard`: wait until standard input closes, then clear up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    end_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    stand_guard(*sys.argv[1:])

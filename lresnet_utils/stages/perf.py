@@ -14,9 +14,8 @@ from lresnet_utils.data.face_set import image_file
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.parity import timing_batch
 from lresnet_utils.ledger.keep import WHOLE, Parts
-from lresnet_utils.machine.facts import machine, usable_cores
+from lresnet_utils.machine.facts import LoadWatch, machine, usable_cores
 from lresnet_utils.machine.isolation import LimitOptions, apart
-from lresnet_utils.machine.load import LoadWatch
 from lresnet_utils.machine.locks import hold_machine as machine_alone
 from lresnet_utils.perf.ceilings import SECONDS, ceiling_fraction, ceilings, memory_bandwidth
 from lresnet_utils.perf.statistics import latency_summary, throughput_interval, tool_figures

@@ -40,8 +40,8 @@ class Results:
         What the numbers say.
     timing : list of dict
         Per batch size that was timed: ``batch_size``, ``settings``, ``machine`` just before, and
-        ``load``, what else ran meanwhile (:mod:`lresnet_utils.machine.load`; None where only tools
-        timed, on devices of their own).
+        ``load``, what else ran meanwhile (:func:`lresnet_utils.machine.facts.load`; None where
+        only tools timed, on devices of their own).
     custody : list of dict
         The chain of custody; see :mod:`lresnet_utils.ledger.custody`.
     licences : list of dict
