@@ -269,18 +269,16 @@ def load_params(path: Path | str, overrides: Iterable[str] = ()) -> Params:
             raise ParamsError(
                 "An override is written key=value.", where=override, fix="--set batch_sizes=[1,16]"
             )
-        _put(values, key.strip().split("."), parse_scalar(text))
+        value, inner = parse_scalar(text), values
+        *sections, name = key.strip().split(".")
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                what = f"{section} has no parameters inside it."
+                raise ParamsError(what, where=key.strip())
+        inner[name] = value
         where = f"{path} with --set"
     return check_params(values, where=where)
-
-
-def _put(values: dict[str, Any], parts: list[str], value: Any) -> None:
-    for part in parts[:-1]:
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise ParamsError(f"{part} has no parameters inside it.", where=".".join(parts))
-        values = inner
-    values[parts[-1]] = value
 
 
 def check_params(values: dict[str, Any], *, where: str) -> Params:
@@ -305,31 +303,23 @@ def check_params(values: dict[str, Any], *, where: str) -> Params:
 
 
 def _explain(error: dict[str, Any], path: str) -> tuple[str, str]:
+    """Say what is wrong with the value at a path, and what to do."""
     meanings = {name: field.description for name, field in declared()}
     meaning = meanings.get(path, "see lresnet run --help")
     if error["type"] == "extra_forbidden":
-        parent, _, word = path.rpartition(".")
-        known = _names_in(parent)
-        if known and word not in known and word in flat_names():
+        section, _, word = path.rpartition(".")
+        model: Any = Params
+        if section.startswith("dataset.more."):
+            model = MoreSet
+        elif section in Params.model_fields:
+            model = Params.model_fields[section].annotation
+        known = list(getattr(model, "model_fields", Params.model_fields))
+        if word not in known and word in flat_names():
             return f"Unknown parameter {path!r}.", f"write it as {flat_names()[word]}"
         return f"Unknown parameter {path!r}.", nearest(word, known)
     if error["type"] == "missing":
         return f"The parameter {path!r} is missing.", f"add {path}: {meaning}"
     message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{path}: {message}, not {_short(error['input'])}.", meaning or ""
-
-
-def _names_in(section: str) -> list[str]:
-    if section.startswith("dataset.more."):
-        return list(MoreSet.model_fields)
-    fields = Params.model_fields
-    if not section:
-        return list(fields)
-    annotation = fields[section].annotation if section in fields else None
-    return list(annotation.model_fields) if hasattr(annotation, "model_fields") else list(fields)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    given = repr(error["input"])
+    given = given if len(given) <= 60 else f"{given[:57]}..."
+    return f"{path}: {message[0].lower()}{message[1:]}, not {given}.", meaning or ""
