@@ -74,8 +74,7 @@ def read_message(path: Path | str, *, whole: bool = True) -> onnx.ModelProto:
         model = onnx.load_from_string(data)
     except (DecodeError, IndexError) as error:
         raise refused(path, "it is damaged or none") from error
-    _check_calls(model, path)
-    _fill_in_defaults(model, path)
+    _settle_calls(model, path)
     for tensor in found(model, onnx.TensorProto) if whole else ():
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise GraphError(
@@ -249,11 +248,12 @@ class _Expanded:
         return self
 
 
-def _check_calls(model: onnx.ModelProto, path: Path) -> None:
+def _settle_calls(model: onnx.ModelProto, path: Path) -> None:
     """See what a file's functions come to, before anything puts them in: ten calls of ten calls.
 
     Every reader of graphs does that, each in its own way: the names and attributes of a call may
-    come to stand wherever the function's body has a place for one.
+    come to stand wherever the function's body has a place for one. Functions' defaults are written
+    into the calls that leave them out, as ONNX's inliner forgets them.
     """
     functions: dict[_Key, onnx.FunctionProto] = {}
     for function in model.functions:
@@ -286,6 +286,17 @@ def _check_calls(model: onnx.ModelProto, path: Path) -> None:
                 f"{MAX_GROWN_BYTES:,} bytes or {MAX_CALLS} levels",
                 DO_NOT_USE,
             )
+    added = 0
+    for node in found(model, onnx.NodeProto):
+        called = functions.get(_key(node, node.op_type))
+        given = {attribute.name for attribute in node.attribute}
+        for default in called.attribute_proto if called else ():
+            if default.name not in given:
+                added += default.ByteSize()
+                if added > MAX_GROWN_BYTES:
+                    why = f"its functions' defaults come to more than {MAX_GROWN_BYTES:,} bytes"
+                    raise refused(path, why, DO_NOT_USE)
+                node.attribute.append(default)
 
 
 def _expanded(
@@ -310,21 +321,6 @@ def _expanded(
         # Below so many levels nothing is counted any more; they are refused.
         whole += known.get(key, _Expanded(calls=MAX_CALLS))
     return whole
-
-
-def _fill_in_defaults(model: onnx.ModelProto, path: Path) -> None:
-    """Write functions' defaults into the calls that leave them out; ONNX's inliner forgets them."""
-    defaults = {_key(f, f.name): f.attribute_proto for f in model.functions}
-    added = 0
-    for node in found(model, onnx.NodeProto) if defaults else ():
-        given = {attribute.name for attribute in node.attribute}
-        for default in defaults.get(_key(node, node.op_type), ()):
-            if default.name not in given:
-                added += default.ByteSize()
-                if added > MAX_GROWN_BYTES:
-                    why = f"its functions' defaults come to more than {MAX_GROWN_BYTES:,} bytes"
-                    raise refused(path, why, DO_NOT_USE)
-                node.attribute.append(default)
 
 
 def _key(entry: onnx.NodeProto | onnx.FunctionProto, name: str) -> _Key:

@@ -9,13 +9,12 @@ import pickle
 import re
 import struct
 import zipfile
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
-from fuzzkit.subject import Seed, Subject
+from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.images import decode, encode_png
 from lresnet_utils.data.readers.bin import read_bin
@@ -27,12 +26,6 @@ ROWS, COLUMNS = np.mgrid[0:112, 0:112]
 FACE = np.stack([ROWS, COLUMNS, (ROWS + COLUMNS) // 2], 2).astype(np.uint8) * 2
 N_IMAGES, SIZE = 2, 4
 VECTORS = (np.arange(2 * SIZE, dtype=np.float32).reshape(2, SIZE) + 1) / 8
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
 
 
 # --- .bin sets ---------------------------------------------------------------------------------

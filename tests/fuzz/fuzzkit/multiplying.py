@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzkit.subject import Seed, Subject
+from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.machine.disk import read_arrays, read_json
@@ -56,12 +56,6 @@ def _seeds(read):
                 return whole
 
     return find
-
-
-def _write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
 
 
 # --- pickles by hand ---------------------------------------------------------------------------
@@ -162,7 +156,7 @@ def _zipped(members, compression=zipfile.ZIP_STORED):
 
 
 def _weights_read(data, seed, folder):
-    return read_state_dict(_write(folder, "w.pth", _weights_file(data)))
+    return read_state_dict(write(folder, "w.pth", _weights_file(data)))
 
 
 def _weights_check(data, seed, value):
@@ -199,7 +193,7 @@ def _bin_file(data: bytes) -> bytes:
 
 
 def _bin_read(data, seed, folder):
-    return read_bin(_write(folder, "set.bin", _bin_file(data)))
+    return read_bin(write(folder, "set.bin", _bin_file(data)))
 
 
 def _bin_check(data, seed, value):
@@ -231,7 +225,7 @@ def _yaml_file(data: bytes) -> bytes:
 
 
 def _yaml_read(data, seed, folder):
-    return load_yaml(_write(folder, "p.yaml", _yaml_file(data)))
+    return load_yaml(write(folder, "p.yaml", _yaml_file(data)))
 
 
 def _json_file(data: bytes) -> bytes:
@@ -247,7 +241,7 @@ def _json_file(data: bytes) -> bytes:
 
 
 def _json_read(data, seed, folder):
-    return read_json(_write(folder, "any.json", _json_file(data)))
+    return read_json(write(folder, "any.json", _json_file(data)))
 
 
 def _text_check(file):
@@ -282,7 +276,7 @@ def _npz_file(data: bytes) -> bytes:
 
 
 def _npz_read(data, seed, folder):
-    return read_arrays(_write(folder, "a.npz", _npz_file(data)))
+    return read_arrays(write(folder, "a.npz", _npz_file(data)))
 
 
 def _npz_check(data, seed, value):

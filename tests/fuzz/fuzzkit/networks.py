@@ -7,7 +7,6 @@ import random
 import warnings
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +14,7 @@ import safetensors.torch
 import torch
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
-from fuzzkit.subject import Seed, Subject
+from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.reading import read_foreign
 from lresnet_utils.models.checkpoint import read_state_dict
@@ -25,12 +24,6 @@ STATE = OrderedDict(
     bias=torch.tensor([0.5, -0.25]),
     count=torch.tensor(3),
 )
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
 
 
 # --- checkpoints -------------------------------------------------------------------------------

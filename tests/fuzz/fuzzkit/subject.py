@@ -50,3 +50,10 @@ class Subject:
     check: Callable[[bytes, Seed, Any], None]
     tokens: tuple[bytes, ...] = ()
     errors: tuple[type[Exception], ...] = (LResNetError,)
+
+
+def write(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file for a reader and return its path."""
+    path = folder / name
+    path.write_bytes(data)
+    return path

@@ -6,14 +6,13 @@ import base64
 import json
 import math
 import zlib
-from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 import yaml
 
-from fuzzkit.subject import Seed, Subject
+from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.comparison.page_data import PackedPairs, pack
 from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.machine.disk import read_json
@@ -21,13 +20,6 @@ from lresnet_utils.params import load_params
 from lresnet_utils.targets.replay import read_recorded
 from lresnet_utils.untrusted.yaml import load_yaml
 from lresnet_utils.verify.scored_pairs import threshold_of
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
-
 
 # --- YAML and parameters -----------------------------------------------------------------------
 

@@ -6,19 +6,12 @@ import codecs
 import json
 import math
 import re
-from pathlib import Path
 
-from fuzzkit.subject import Seed, Subject
+from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.targets.replay import read_log
 
 # A number as a person would mark it in a text, whatever stands around it.
 ANY_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?")
-
-
-def write(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(data)
-    return path
 
 
 LOG_TOKENS = (

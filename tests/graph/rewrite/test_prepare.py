@@ -107,7 +107,10 @@ def test_what_cannot_be_prepared_is_refused(small, net, tmp_path):
     damaged.write_bytes(small.read_bytes()[:200])
     forked = net()
     onnx.save(forked.model(forked.op("Relu", "image"), forked.op("Neg", "image")), two)
-    for path in (damaged, two, tmp_path / "absent"):
+    shapeless, model = tmp_path / "shapeless", onnx.load(small)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, shapeless)
+    for path in (damaged, two, shapeless, tmp_path / "absent"):
         with pytest.raises(GraphError) as caught:
             prepare_onnx(path, tmp_path / "o")
         assert caught.value.where == str(path)
