@@ -16,7 +16,7 @@ from lresnet_utils.data.network_input import pixel_range, to_network_input
 from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
-from lresnet_utils.ledger.keep import remembered
+from lresnet_utils.ledger.entries import remembered
 from lresnet_utils.models.architectures import Architecture, architecture
 from lresnet_utils.models.network import PACKAGED, SEEDED, load_network, save_network
 from lresnet_utils.targets.base import Artefact, ModelFiles, Target

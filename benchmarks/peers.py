@@ -27,7 +27,7 @@ from peer_work import OURS, PEER, Side, Work
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.graph.inspect import summarise
-from lresnet_utils.ledger.keep import machine_key
+from lresnet_utils.ledger.entries import machine_key
 from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.machine.facts import cpu_flags, machine, version_of
 from lresnet_utils.perf.ceilings import ceiling_fraction, ceilings

@@ -24,14 +24,14 @@ BODY = """
 import hashlib
 from pathlib import Path
 from lresnet_utils.machine.disk import write_text
-from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.ledger.entries import Ledger
 from lresnet_utils.run import RunFolder
 
 run = RunFolder(Path(run_dir).absolute())
 needed = [p for stage in {reads} for p in run.files(stage, None if stage[0] in "37" else 4)]
 before = [p.read_bytes() for p in needed if p.suffix not in (".html", ".ipynb")]
 digest = hashlib.sha256(b"".join(before)).hexdigest()
-parts = Parts(run, "{stage}", batch_size or None, timed=False)
+ledger = Ledger.of_stage(run, "{stage}", batch_size or None, timed=False)
 made = {{name: run.folder / "{place}" / f"{{name}}.npz" for name in ("a-1", "b-2")}}
 
 def entry(name):
@@ -39,7 +39,7 @@ def entry(name):
     return {{"status": "ok", "digest": digest}}
 
 targets = {{
-    name: parts.kept(name, {{"from": digest}}, lambda: entry(name), lambda: [made[name]])
+    name: ledger.kept(name, {{"from": digest}}, lambda: entry(name), lambda: [made[name]])
     for name in made
 }}
 run.write_record("{stage}", batch_size or None, {{"targets": targets}})

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -102,8 +101,18 @@ def all_pairs(
         "eer": {"value": found.eer, "threshold": found.eer_threshold},
         "tar_at_far": found.tar_at_far,
     }
-    for line in _table(record):
-        print_line(line)
+    print_line(
+        f"{found.n_images} images, {found.n_genuine} genuine and {found.n_impostor} impostor pairs"
+    )
+    print_line(f"EER        {found.eer:.4%} at distance {found.eer_threshold:.6f}")
+    for row in found.tar_at_far:
+        if "refused" in row:
+            said = f"refused: {row['refused']}"
+        else:
+            said = f"{row['tar']:.4%} at distance {row['threshold']:.6f}, "
+            said += f"achieved FAR {row['achieved_far']:.3g}"
+        print_line(f"TAR@{row['far']:<7g}{said}")
+    print_line(f"Intervals: {_NO_INTERVAL}")
     print_line(f"Rates: {write_json(folder / 'all_pairs.json', record)}")
 
 
@@ -114,20 +123,3 @@ def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _table(record: dict[str, Any]) -> list[str]:
-    lines = [
-        f"{record['n_images']} images, {record['n_genuine']} genuine and "
-        f"{record['n_impostor']} impostor pairs",
-        f"EER        {record['eer']['value']:.4%} at distance {record['eer']['threshold']:.6f}",
-    ]
-    for row in record["tar_at_far"]:
-        said = (
-            f"refused: {row['refused']}"
-            if "refused" in row
-            else f"{row['tar']:.4%} at distance {row['threshold']:.6f}, "
-            f"achieved FAR {row['achieved_far']:.3g}"
-        )
-        lines.append(f"TAR@{row['far']:<7g}{said}")
-    return [*lines, f"Intervals: {record['interval']}"]

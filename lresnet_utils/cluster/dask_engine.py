@@ -19,11 +19,11 @@ from typing import Any
 
 import distributed
 
-import lresnet_utils
 from lresnet_utils.cluster.engine import Part, Place, Task
 from lresnet_utils.data.inside import inside
 from lresnet_utils.errors import RunError
-from lresnet_utils.machine.disk import atomic_path, sha256_file
+from lresnet_utils.ledger.code import below
+from lresnet_utils.machine.disk import atomic_path, sha256_file, to_json
 
 # How often a task may find its worker lost or without its files before it is given up. Dask itself
 # gives up a task that ended more than `distributed.scheduler.allowed-failures` workers (3).
@@ -74,7 +74,7 @@ class DaskEngine:
         Exception
             Whatever the task raises.
         """
-        resources = self._offered(task.resources)
+        resources = self.offered(task.resources)
         if self.shared:
             return self._wait(resources, None, in_place, self._code, task)
         return self._elsewhere(task, resources)
@@ -83,7 +83,7 @@ class DaskEngine:
         """Give up what is under way."""
         self._cancelled = True
 
-    def _offered(self, resources: Mapping[str, float]) -> dict[str, float] | None:
+    def offered(self, resources: Mapping[str, float]) -> dict[str, float] | None:
         """Drop resources that no worker has: the task then says itself what it lacks."""
         if not resources:
             return None
@@ -152,7 +152,7 @@ class DaskEngine:
 
     def _elsewhere(self, task: Task, resources: dict[str, float] | None) -> Any:
         """Do a task on a worker that sees no file of ours."""
-        wanted, sources = self._wanted(task.parts, call := secrets.token_hex(4))
+        wanted, sources = self.wanted(task.parts, call := secrets.token_hex(4))
         arguments = (elsewhere, self._code, task.function, task.value, wanted)
         worker = None
         for _ in range(_MOST_ATTEMPTS):
@@ -174,7 +174,7 @@ class DaskEngine:
                 worker = None
         raise RunError(f"A task was given up: {_MOST_ATTEMPTS} times its worker lacked files.")
 
-    def _wanted(self, parts: Mapping[str, Part], call: str) -> tuple[list[Wanted], dict[str, Part]]:
+    def wanted(self, parts: Mapping[str, Part], call: str) -> tuple[list[Wanted], dict[str, Part]]:
         """Describe parts to a worker; return also which part each file's name stands for."""
         wanted, sources = [], {}
         for name, part in parts.items():
@@ -292,11 +292,7 @@ class Made:
 @cache
 def code_fingerprint() -> str:
     """Return 16 digits that change with any Python file of this package."""
-    folder = Path(lresnet_utils.__file__).parent
-    whole = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        whole.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:16]
+    return hashlib.sha256(to_json(below("", python=True)).encode()).hexdigest()[:16]
 
 
 def in_place(code: str, task: Task) -> Any:
@@ -320,7 +316,14 @@ def elsewhere(
     parts = {one.name: Part(there[one.name], 0, one.length) for one in wanted}
     try:
         result = function(Place(folder, parts), value)
-        return Made(worker.address, str(folder), _made(folder, there.values()), result)
+        # What it made, but for links to what was sent.
+        sent = {path.stat().st_ino for path in there.values()}
+        own = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_ino not in sent)
+        made = {
+            path.relative_to(folder).as_posix(): (path.stat().st_size, sha256_file(path))
+            for path in own
+        }
+        return Made(worker.address, str(folder), made, result)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -402,14 +405,3 @@ def _home(worker: distributed.Worker) -> Path:
     home = Path(worker.local_directory) / "lresnet"
     home.mkdir(exist_ok=True)
     return home
-
-
-def _made(folder: Path, sent: Iterable[Path]) -> dict[str, tuple[int, str]]:
-    """Describe the files below a folder, but for links to what was sent."""
-    known = {path.stat().st_ino for path in sent}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): (path.stat().st_size, sha256_file(path))
-        for path in files
-        if path.stat().st_ino not in known
-    }

@@ -13,13 +13,20 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lresnet_utils.cluster.embedded import IDENTITY, MANIFEST, SCHEMA, EmbeddedSet, shard_file
+from lresnet_utils.cluster.embedded import (
+    IDENTITY,
+    MANIFEST,
+    SCHEMA,
+    EmbeddedSet,
+    shard_file,
+    shard_ledger,
+)
 from lresnet_utils.cluster.engine import Engine, Part, Place, Task, spread
-from lresnet_utils.cluster.records import Encoded, Records, open_shard
+from lresnet_utils.cluster.records import Encoded, Opener, Records
 from lresnet_utils.data.network_input import Normalisation
-from lresnet_utils.errors import LResNetError, RunError, nearest
-from lresnet_utils.ledger.hashes import read_sealed
-from lresnet_utils.machine.disk import atomic_path, read_json, sha256_file, to_json, write_json
+from lresnet_utils.errors import RunError, nearest
+from lresnet_utils.ledger.entries import Ledger, made_by, plain
+from lresnet_utils.machine.disk import atomic_path, read_json, to_json, write_json
 from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.targets import get_target
@@ -62,9 +69,9 @@ class _Shard:
     number: int
     start: int
     stop: int
-    key: str
+    made_from: dict[str, Any]
     network: BuildNetwork
-    opener: Any
+    opener: Opener | None
     failures: dict[int, str]
 
 
@@ -102,40 +109,65 @@ def embed_set(
     prepare_folder(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
     shards = list(_shards(records, network, shard_size))
-    missing = [shard for shard in shards if _finished(folder, shard.number, shard.key) is None]
+    missing = [shard for shard in shards if not _finished(folder, shard)]
     done = there = records.n - sum(shard.stop - shard.start for shard in missing)
     progress(done, records.n)
     started = time.perf_counter()
-    for n in spread(engine, (_task(records, shard, folder) for shard in missing)):
+
+    def task(shard: _Shard) -> Task:
+        parts, opener = records.shard(shard.start, shard.stop)
+        return Task(_embed_shard, replace(shard, opener=opener), folder, parts | network.parts)
+
+    for n in spread(engine, map(task, missing)):
         done += n
         progress(done, records.n)
     seconds = time.perf_counter() - started
-    _conclude(records, network, folder, shards, shard_size)
+    if records.identity is None:
+        (folder / IDENTITY).unlink(missing_ok=True)
+    else:
+        with atomic_path(folder / IDENTITY) as temporary, temporary.open("wb") as file:
+            np.save(file, records.identity, allow_pickle=False)
+    names = [shard_file(folder, shard.number).stem for shard in shards]
+    found = [shard_ledger(folder).read(name) or {"made_from": None} for name in names]
+    if any(one["made_from"] != plain(s.made_from) for one, s in zip(found, shards, strict=True)):
+        raise RunError("Another command changed this folder meanwhile.", where=str(folder))
+    hashes = [about["sha256"] for one in found for about in one["files"].values()]
+    record = {
+        "schema": SCHEMA,
+        "name": records.name,
+        "n_images": records.n,
+        "n_failed": sum(len(one["told"]["failures"]) for one in found),
+        "embedding_size": found[0]["told"]["embedding_size"],
+        "shard_size": shard_size,
+        "network": network.described,
+        "how": network.how,
+        "shards_sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+    }
+    write_json(folder / MANIFEST, record)
     return EmbeddedSet.open(folder, embedded=records.n - there, seconds=seconds)
 
 
 def _shards(records: Records, network: BuildNetwork, size: int) -> Iterator[_Shard]:
+    by = made_by("lresnet_utils.cluster.records", "lresnet_utils.targets.embed", timed=False)
     for number, start in enumerate(range(0, records.n, size)):
         stop = min(records.n, start + size)
         failures = {i - start: why for i, why in records.failures.items() if start <= i < stop}
-        stamp = records.stamp(start, stop)
-        key = to_json([SCHEMA, network.described, network.how, start, stop, stamp, failures])
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        yield _Shard(number, start, stop, digest, network, None, failures)
-
-
-def _task(records: Records, shard: _Shard, folder: Path) -> Task:
-    parts, opener = records.shard(shard.start, shard.stop)
-    value = _Shard(**vars(shard) | {"opener": opener})
-    return Task(_embed_shard, value, folder, parts | shard.network.parts)
+        pictures = to_json([start, stop, records.stamp(start, stop), failures])
+        made_from = by | {
+            "schema": SCHEMA,
+            "network": network.described,
+            "how": network.how,
+            "pictures": hashlib.sha256(pictures.encode()).hexdigest(),
+        }
+        yield _Shard(number, start, stop, made_from, network, None, failures)
 
 
 def _embed_shard(place: Place, shard: _Shard) -> int:
     """Embed one shard on whatever worker this is; return its number of pictures."""
     # A worker can be lost between the end of a shard and the news of it.
-    if _finished(place.folder, shard.number, shard.key) is not None:
+    if _finished(place.folder, shard):
         return shard.stop - shard.start
-    images = open_shard(place, shard.opener)
+    images = shard.opener(place)
     # Whoever times something on that machine waits for the shard, and the next shard for them.
     with hold_machine(alone=False), shard.network.open(place) as embed_images:
         found = embed_images(
@@ -153,59 +185,24 @@ def _embed_shard(place: Place, shard: _Shard) -> int:
     path = shard_file(place.folder, shard.number)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array(file, vectors, allow_pickle=False)
-    record = {
-        "schema": SCHEMA,
-        "key": shard.key,
+    told = {
         "first": shard.start,
         "n": len(images),
         "embedding_size": vectors.shape[1],
-        "bytes": path.stat().st_size,
-        "sha256": sha256_file(path),
         "failures": {str(shard.start + i): why for i, why in sorted(reasons.items())},
         "stages": found.stages.to_json(),
     }
-    # Last: a shard without its record is not there.
-    write_json(path.with_suffix(".json"), record)
+    # Last: a shard without its entry is not there.
+    shard_ledger(place.folder).write(path.stem, shard.made_from, [path], told)
     return len(images)
 
 
-def _finished(folder: Path, number: int, key: str) -> dict[str, Any] | None:
-    """Return the record of a shard that is whole and made from what it would be made from now."""
-    path = shard_file(folder, number)
-    try:
-        record = read_json(path.with_suffix(".json"))
-        same = record["key"] == key and path.stat().st_size == record["bytes"]
-        return record if same and sha256_file(path) == record["sha256"] else None
-    except (LResNetError, OSError, KeyError, TypeError):
-        return None
-
-
-def _conclude(
-    records: Records, network: BuildNetwork, folder: Path, shards: list[_Shard], shard_size: int
-) -> None:
-    if records.identity is None:
-        (folder / IDENTITY).unlink(missing_ok=True)
-    else:
-        with atomic_path(folder / IDENTITY) as temporary, temporary.open("wb") as file:
-            np.save(file, records.identity, allow_pickle=False)
-    found = [read_json(shard_file(folder, s.number).with_suffix(".json")) for s in shards]
-    if any(one["key"] != shard.key for one, shard in zip(found, shards, strict=True)):
-        raise RunError("Another command changed this folder meanwhile.", where=str(folder))
-    whole = hashlib.sha256("".join(one["sha256"] for one in found).encode())
-    write_json(
-        folder / MANIFEST,
-        {
-            "schema": SCHEMA,
-            "name": records.name,
-            "n_images": records.n,
-            "n_failed": sum(len(one["failures"]) for one in found),
-            "embedding_size": found[0]["embedding_size"],
-            "shard_size": shard_size,
-            "network": network.described,
-            "how": network.how,
-            "shards_sha256": whole.hexdigest(),
-        },
-    )
+def _finished(folder: Path, shard: _Shard) -> bool:
+    """Whether a shard is whole and made from what it would be made from now."""
+    ledger, path = shard_ledger(folder), shard_file(folder, shard.number)
+    entry = ledger.read(path.stem)
+    own = entry is not None and list(entry["files"]) == [f"shards/{path.name}"]
+    return own and ledger.why(path.stem, shard.made_from) is None
 
 
 # A build of a finished run, as what embeds a large set.
@@ -269,7 +266,12 @@ class _How(BaseModel):
 
 
 def _run_build(run: RunFolder, cell: str, trust: bool) -> RunBuild:
-    cells = _cells(run)
+    cells = {
+        f"{batch_size}/{target}": (batch_size, entry)
+        for batch_size in run.batch_sizes()
+        if run.stage("2_compile", batch_size).is_file()
+        for target, entry in run.record("2_compile", batch_size)["targets"].items()
+    }
     if cell not in cells:
         raise RunError("The run has no such cell.", where=cell, fix=nearest(cell, cells))
     batch_size, entry = cells[cell]
@@ -279,8 +281,8 @@ def _run_build(run: RunFolder, cell: str, trust: bool) -> RunBuild:
     path = artefact.path
     if f"{batch_size}/{get_target(artefact.target).name}" != cell or path.name in ("", ".."):
         raise ValueError("the build is another cell's, or lies elsewhere")
-    part = read_sealed(run.state_of("2_compile", batch_size) / f"{artefact.target}.json")
-    if not trust and (part is None or part.get("entry") != entry):
+    ours = Ledger(run.folder, run.state_of("2_compile", batch_size)).read(artefact.target)
+    if not trust and (ours is None or ours["told"] != entry):
         raise RunError(
             "This build was not made here by this user, or was changed, and a build is a program.",
             where=str(path),
@@ -308,12 +310,3 @@ def _run_build(run: RunFolder, cell: str, trust: bool) -> RunBuild:
             flip=read_json(run.folder / "run.json")["params"]["flip"],
         ).model_dump(),
     )
-
-
-def _cells(run: RunFolder) -> dict[str, tuple[int, dict[str, Any]]]:
-    return {
-        f"{batch_size}/{target}": (batch_size, entry)
-        for batch_size in run.batch_sizes()
-        if run.stage("2_compile", batch_size).is_file()
-        for target, entry in run.record("2_compile", batch_size)["targets"].items()
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from lresnet_utils.cluster.engine import Engine, Part, Place, Task, spread
 from lresnet_utils.errors import DataError
+from lresnet_utils.ledger.entries import Ledger
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.machine.locks import hold_machine
@@ -26,8 +28,13 @@ _COUNTS = ("n_images", "n_failed", "embedding_size", "shard_size")
 
 
 def shard_file(folder: Path, number: int) -> Path:
-    """Return the file of one shard's embeddings; its record is the ``.json`` beside it."""
+    """Return the file of one shard's embeddings; its entry is the ``.json`` beside it."""
     return folder / "shards" / f"{number:06d}.npy"
+
+
+def shard_ledger(folder: Path) -> Ledger:
+    """Return the ledger of a set's shards, which workers write on any machine."""
+    return Ledger(folder, folder / "shards", sealed=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class EmbeddedSet:
                 fix="run lresnet embed, again if it was stopped: it goes on where it was",
             )
         record = read_json(folder / MANIFEST)
-        if not (isinstance(record, dict) and all(_is_count(record.get(name)) for name in _COUNTS)):
+        counts = [record.get(name) if isinstance(record, dict) else None for name in _COUNTS]
+        if not all(type(count) is int and count >= 0 for count in counts):
             raise _damaged(folder / MANIFEST)
         return cls(folder, record, **made)
 
@@ -89,9 +97,8 @@ class EmbeddedSet:
         """
         path = self.shard(number)
         try:
-            return Part.whole(
-                path, keep=True, sha256=read_json(path.with_suffix(".json"))["sha256"]
-            )
+            files = shard_ledger(self.folder).read(path.stem)["files"]
+            return Part.whole(path, keep=True, sha256=files[f"shards/{path.name}"]["sha256"])
         except (OSError, KeyError, TypeError) as error:
             raise _damaged(path) from error
 
@@ -125,10 +132,6 @@ def read_rows(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np
         return map_npy(path, shape, dtype)
     except (OSError, ArrayFileError) as error:
         raise _damaged(path) from error
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
 
 
 def _damaged(path: Path) -> DataError:
@@ -203,11 +206,13 @@ def all_pairs_of(
     """
     side = max(1, _SIDE // embedded.record["shard_size"])
     blocks = [{a.start: a, b.start: b} for a, b in tiles(embedded.n_shards, side)]
-    told = _Told(2 * len(blocks), progress)
+    done = itertools.count(1)
 
     def results(wanted: list[int] | None) -> Iterator:
         tasks = (_task(embedded, block, bins, wanted, engine.cores) for block in blocks)
-        return told.each(spread(engine, tasks))
+        for result in spread(engine, tasks):
+            progress(next(done), 2 * len(blocks))
+            yield result
 
     def count_all() -> np.ndarray:
         total = np.zeros((2, bins), np.int64)
@@ -224,19 +229,6 @@ def all_pairs_of(
 
     n_images = embedded.record["n_images"] - embedded.record["n_failed"]
     return evaluate(count_all, keep_all, n_images, far_targets, bins=bins)
-
-
-class _Told:
-    """Tells how many tiles are done."""
-
-    def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
-        self._total, self._progress, self._done = total, progress, 0
-
-    def each(self, results: Iterable) -> Iterator:
-        for result in results:
-            self._done += 1
-            self._progress(self._done, self._total)
-            yield result
 
 
 def _task(
@@ -257,20 +249,18 @@ def _task(
 
 
 def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:
+    def rows(run: list[tuple[str, np.ndarray]]) -> Rows:
+        """Read shards without the pictures that failed, whose rows are zeros."""
+        size = tile.embedding_size
+        shards = [read_rows(place.parts[n].path, (len(who), size), np.float32) for n, who in run]
+        vectors, identity = np.concatenate(shards), np.concatenate([who for _, who in run])
+        usable = vectors.any(axis=1)
+        return Rows.of(unit_rows(vectors[usable]), identity[usable])
+
     # Whoever times something on that machine waits for the tile, and the next tile for them.
     with hold_machine(alone=False), threadpool_limits(tile.cores or usable_cores()):
-        a, *others = (_rows(place, run, tile.embedding_size) for run in tile.runs)
+        a, *others = map(rows, tile.runs)
         b = others[0] if others else None
         if tile.wanted is None:
             return count(a, b, tile.bins)
         return keep(a, b, tile.bins, tile.wanted)
-
-
-def _rows(place: Place, run: list[tuple[str, np.ndarray]], size: int) -> Rows:
-    """Read shards without the pictures that failed, whose rows are zeros."""
-    vectors = np.concatenate(
-        [read_rows(place.parts[name].path, (len(who), size), np.float32) for name, who in run]
-    )
-    usable = vectors.any(axis=1)
-    identity = np.concatenate([who for _, who in run])
-    return Rows.of(unit_rows(vectors[usable]), identity[usable])

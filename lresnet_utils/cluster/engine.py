@@ -84,7 +84,15 @@ def open_engine(
 
     with ExitStack() as stack:
         cluster = stack.enter_context(_local_cluster(workers)) if workers else scheduler
-        client = stack.enter_context(_connected(cluster))
+        try:
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"The scheduler does not answer: {error}.",
+                where=str(cluster),
+                fix="see docs/cluster.md for how to start one; tls:// needs its certificates here "
+                "too",
+            ) from error
         try:
             client.wait_for_workers(workers or 1, timeout=_SECONDS_TO_JOIN)
         except distributed.TimeoutError as error:
@@ -134,22 +142,6 @@ def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
                 fix="do without --workers, or see that /dev/shm can be written",
             ) from error
         yield stack.enter_context(cluster)
-
-
-@contextmanager
-def _connected(cluster: distributed.LocalCluster | str) -> Iterator[distributed.Client]:
-    import distributed
-
-    try:
-        client = distributed.Client(cluster, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"The scheduler does not answer: {error}.",
-            where=str(cluster),
-            fix="see docs/cluster.md for how to start one; tls:// needs its certificates here too",
-        ) from error
-    with client:
-        yield client
 
 
 def _sees(client: distributed.Client, folder: Path | None) -> bool:
@@ -243,9 +235,12 @@ class Place:
         """
         start = len(prefix)
         own = {name[start:]: p for name, p in self.parts.items() if name.startswith(prefix)}
-        homes = {_home(part.path, name) for name, part in own.items()}
-        if len(homes) == 1 and None not in homes:
-            return homes.pop()
+        # The folder in which each part already has its name; at a worker that was sent it, none.
+        there = [(part.path, Path(name).parts) for name, part in own.items()]
+        if all(path.parts[-len(parts) :] == parts for path, parts in there):
+            homes = {path.parents[len(parts) - 1] for path, parts in there}
+            if len(homes) == 1:
+                return homes.pop()
         for name, part in own.items():
             link = self.folder / name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -277,19 +272,6 @@ class Task:
     folder: Path
     parts: Mapping[str, Part] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
-
-
-def _home(path: Path, name: str) -> Path | None:
-    """Return the folder in which `path` is called `name`, if there is one.
-
-    Examples
-    --------
-    >>> _home(Path("/run/bs4/x.onnx"), "bs4/x.onnx").as_posix()
-    '/run'
-    >>> _home(Path("/cache/0123.onnx"), "bs4/x.onnx")
-    """
-    parts = Path(name).parts
-    return path.parents[len(parts) - 1] if path.parts[-len(parts) :] == parts else None
 
 
 class Engine(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,10 @@ from lresnet_utils.errors import DataError
 from lresnet_utils.untrusted.arrays import ArrayFileError, map_npy
 
 _BYTES = int(np.prod(PICTURE))
+
+
+# Gives a shard's pictures as :func:`lresnet_utils.targets.embed.embed` reads them; can be sent.
+Opener = Callable[[Place], "np.ndarray | Encoded"]
 
 
 class Records(Protocol):
@@ -42,8 +47,8 @@ class Records(Protocol):
     identity: np.ndarray | None
     failures: dict[int, str]
 
-    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Any]:
-        """Return the parts that a worker needs for some pictures, and what `open_shard` takes."""
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Opener]:
+        """Return the parts that a worker needs for some pictures, and what opens them there."""
         ...
 
     def stamp(self, start: int, stop: int) -> Any:
@@ -86,11 +91,6 @@ def open_records(source: Path) -> Records:
     )
 
 
-def open_shard(place: Place, opener: Any) -> np.ndarray | Encoded:
-    """Return a shard's pictures as :func:`lresnet_utils.targets.embed.embed` reads them."""
-    return opener.open(place)
-
-
 @dataclass(frozen=True)
 class Pixels:
     """Decoded pictures in one ``.npy`` file."""
@@ -115,22 +115,18 @@ class Pixels:
             ) from error
         return cls(path, len(images), images.offset, **{"name": path.stem} | more)
 
-    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Mapped]:
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Opener]:
         n = stop - start
         part = Part(self.path, self.offset + start * _BYTES, n * _BYTES)
-        return {"pixels": part}, _Mapped(n)
+        return {"pixels": part}, partial(_mapped, n)
 
     def stamp(self, start: int, stop: int) -> Any:
         return _stamp(self.path)
 
 
-@dataclass(frozen=True)
-class _Mapped:
-    n: int
-
-    def open(self, place: Place) -> np.ndarray:
-        part = place.parts["pixels"]
-        return np.memmap(part.path, np.uint8, "r", part.start, (self.n, *PICTURE))
+def _mapped(n: int, place: Place) -> np.ndarray:
+    part = place.parts["pixels"]
+    return np.memmap(part.path, np.uint8, "r", part.start, (n, *PICTURE))
 
 
 @dataclass(frozen=True)
@@ -148,21 +144,16 @@ class Bin:
         """Open a set."""
         return cls(path, path.stem, len(_distinct(path, path.stat().st_mtime_ns)))
 
-    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Slots]:
-        return {"bin": Part.whole(self.path, keep=True)}, _Slots(start, stop)
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Opener]:
+        return {"bin": Part.whole(self.path, keep=True)}, partial(_slots, start, stop)
 
     def stamp(self, start: int, stop: int) -> Any:
         return _stamp(self.path)
 
 
-@dataclass(frozen=True)
-class _Slots:
-    start: int
-    stop: int
-
-    def open(self, place: Place) -> Encoded:
-        path = place.parts["bin"].path
-        return Encoded(_distinct(path, path.stat().st_mtime_ns)[self.start : self.stop])
+def _slots(start: int, stop: int, place: Place) -> Encoded:
+    path = place.parts["bin"].path
+    return Encoded(_distinct(path, path.stat().st_mtime_ns)[start:stop])
 
 
 @lru_cache(maxsize=1)
@@ -204,26 +195,22 @@ class People:
         """Pictures."""
         return len(self.paths)
 
-    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], _Pictures]:
+    def shard(self, start: int, stop: int) -> tuple[dict[str, Part], Opener]:
         files = [self.folder / path for path in self.paths[start:stop]]
         # Of a file that is too large to be a picture no more is sent than shows it.
         parts = {
             str(number): Part(file, 0, min(file.stat().st_size, MAX_BYTES + 1))
             for number, file in enumerate(files)
         }
-        return parts, _Pictures(stop - start)
+        return parts, partial(_pictures, stop - start)
 
     def stamp(self, start: int, stop: int) -> Any:
         pictures = [[path, *_stamp(self.folder / path)] for path in self.paths[start:stop]]
         return ["the face that is meant, aligned", pictures]
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    n: int
-
-    def open(self, place: Place) -> Encoded:
-        return Encoded([place.parts[str(number)] for number in range(self.n)])
+def _pictures(n: int, place: Place) -> Encoded:
+    return Encoded([place.parts[str(number)] for number in range(n)])
 
 
 class Encoded:
@@ -245,18 +232,18 @@ class Encoded:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), *PICTURE), np.uint8)
         for image, row in zip(images, rows, strict=True):
-            decoded, reason = self._face(self._pictures[row])
+            picture = self._pictures[row]
+            if isinstance(picture, bytes):
+                face, reason = decode(picture)
+            else:
+                face, reason = read_picture(picture.path)
+                if face is not None:
+                    face, reason = face_of(face)[:2]
             if reason is None:
-                image[:] = decoded
+                image[:] = face
             else:
                 self.reasons[int(row)] = reason
         return images
-
-    def _face(self, picture: bytes | Part) -> tuple[np.ndarray | None, str | None]:
-        if isinstance(picture, bytes):
-            return decode(picture)
-        content, reason = read_picture(picture.path)
-        return (None, reason) if content is None else face_of(content)[:2]
 
 
 def _store(folder: Path) -> Pixels:

@@ -24,15 +24,13 @@ from lresnet_utils.running.executor import (
     execute,
     first_line,
 )
-from lresnet_utils.running.plan import TIMED, Job, needs, phases
-from lresnet_utils.running.resume import sources
+from lresnet_utils.running.plan import TIMED, needs, phases
+from lresnet_utils.running.resume import SHOWN, sources
 
 if TYPE_CHECKING:
     from lresnet_utils.cluster.dask_engine import DaskEngine
 
 _RUN, _PROJECT, _NOTEBOOK = "run/", "project/", "notebook"
-# Notebooks and pages show results, which later stages read from the other files.
-_SHOWN = (".ipynb", ".html")
 # What a worker must have for a target; others run anywhere.
 _DEVICES = {"tensorrt": "tensorrt", "ascend": "ascend", "cann": "ascend"}
 # Notebooks given out at once where workers may still join; Dask lets them wait for one.
@@ -134,25 +132,29 @@ class ClusterExecutor:
         self._engine.cancel()
 
     def _parts(self, task: NotebookTask) -> dict[str, Part]:
-        """Return what a worker that sees none of our files needs for a notebook."""
-        run = {path: path.relative_to(self._run.folder) for path in self._inputs(task.job)}
-        files = (path for path in sources(task.parameters) if path.is_file())
-        project = {path: _inside(path, task.root) for path in files}
-        named = {_RUN + name.as_posix(): path for path, name in run.items()}
-        named |= {_PROJECT + name.as_posix(): path for path, name in project.items()}
+        """Return what a worker that sees none of our files needs for a notebook.
+
+        Of the run's files these are what others left for it, and its own earlier parts.
+        """
+        run, job = self._run, task.job
+        left = [p for o in needs(job, self._jobs) for p in run.files(o.stage, o.batch_size)]
+        inputs = [path for path in left if path.suffix not in SHOWN]
+        inputs += run.state_of(job.stage, job.batch_size).glob("*.json")
+        named = {_RUN + path.relative_to(run.folder).as_posix(): path for path in inputs}
+        for path in sources(task.parameters):
+            if path.is_file() and not path.is_relative_to(task.root):
+                raise RunError(
+                    "A file outside the project's folder cannot be sent to workers.",
+                    where=str(path),
+                    fix="put it below the project's folder, or share the folder: --files shared",
+                )
+            if path.is_file():
+                named[_PROJECT + path.relative_to(task.root).as_posix()] = path
         named[_NOTEBOOK] = task.notebook
         return {
             name: Part.whole(path, keep=True, sha256=self._hashes.of(path)["sha256"])
             for name, path in sorted(named.items())
         }
-
-    def _inputs(self, job: Job) -> Iterator[Path]:
-        """Yield the run's files that a job may read: others' results, and its own earlier parts."""
-        for other in needs(job, self._jobs):
-            for path in self._run.files(other.stage, other.batch_size):
-                if path.suffix not in _SHOWN:
-                    yield path
-        yield from self._run.state_of(job.stage, job.batch_size).glob("*.json")
 
 
 def resources(targets: list[str]) -> dict[str, float]:
@@ -167,31 +169,13 @@ def resources(targets: list[str]) -> dict[str, float]:
     return dict.fromkeys(sorted({_DEVICES[name] for name in runtimes & _DEVICES.keys()}), 1)
 
 
-def _inside(path: Path, root: Path) -> Path:
-    if not path.is_relative_to(root):
-        raise RunError(
-            "A file outside the project's folder cannot be sent to workers.",
-            where=str(path),
-            fix="put it below the project's folder, or share the folder: --files shared",
-        )
-    return path.relative_to(root)
-
-
 def _execute(place: Place, order: _Order) -> Done:
     """Execute a notebook at a worker."""
     task = order.task
     if place.folder == order.run:
         return execute(task)
     folder = place.laid_out(_RUN)
-    root = _project(place)
-    parameters = _moved(task.parameters, str(task.root), str(root)) | {"run_dir": str(folder)}
-    output, notebook = folder / task.output.relative_to(order.run), place.parts[_NOTEBOOK].path
-    task = replace(task, notebook=notebook, output=output, root=root, parameters=parameters)
-    return execute(task)
-
-
-def _project(place: Place) -> Path:
-    """Return a folder that stands for the project's at this worker, with the files it was sent."""
+    # A folder that stands for the project's here, with the files that were sent.
     root = place.folder.parent / "project"
     for name in ("notebooks", "params"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -203,7 +187,11 @@ def _project(place: Place) -> Path:
             link = path.with_name(f".{path.name}.{place.folder.name}")
             os.link(part.path, link)
             link.replace(path)
-    return root
+    parameters = _moved(task.parameters, str(task.root), str(root)) | {"run_dir": str(folder)}
+    output, notebook = folder / task.output.relative_to(order.run), place.parts[_NOTEBOOK].path
+    return execute(
+        replace(task, notebook=notebook, output=output, root=root, parameters=parameters)
+    )
 
 
 def _moved(value: Any, old: str, new: str) -> Any:

@@ -15,20 +15,19 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from lresnet_utils.data.collection import Asked
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.network_input import to_network_input
-from lresnet_utils.data.source import ORL, sample_faces
+from lresnet_utils.data.readers import orl
 from lresnet_utils.errors import GraphError
 from lresnet_utils.graph.reading import read_graph
-from lresnet_utils.run import NO_FACES, RunFolder, resolve
+from lresnet_utils.run import RunFolder
 from lresnet_utils.verify.agreement import embedding_agreement
 from lresnet_utils.verify.scores import unit_rows
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
-PARITY_FACES = 16
 _ALIKE_DIGITS = 6
 # What one run gives out beside the embedding while a layer is looked for.
 _SHOWN_BYTES = 2**28
@@ -260,32 +259,6 @@ def cpu_session(path: Path | str | bytes, *, as_written: bool = False) -> ort.In
 # Real faces.
 
 
-def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np.ndarray:
-    """Return the first faces of a set as network input.
-
-    Parameters
-    ----------
-    dataset : str
-        As ``dataset.source`` of :class:`lresnet_utils.params.Params`; the packaged faces serve a
-        run that needs none of its own.
-    spec : mapping
-        ``channel_order``, ``normalisation`` and ``size`` that the network wants.
-    batch_size : int
-        Images per run.
-
-    Returns
-    -------
-    float32 array, shape (n, batch_size, 3, size, size)
-    """
-    n = -(-PARITY_FACES // batch_size) * batch_size
-    source = ORL if dataset in (ORL, NO_FACES) else str(resolve(dataset))
-    return to_network_input(
-        sample_faces(source, n),
-        channel_order=spec["channel_order"],
-        normalisation=spec["normalisation"],
-    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
-
-
 def timing_batch(run: RunFolder, batch_size: int) -> np.ndarray:
     """Return a run's first faces as network input, or packaged ones where it prepared none.
 
@@ -294,8 +267,12 @@ def timing_batch(run: RunFolder, batch_size: int) -> np.ndarray:
     """
     spec = run.record("1_export", batch_size)["input"]
     if not (run.faces / "set.json").is_file():
-        return sample_batches(NO_FACES, spec, batch_size)[0]
-    images = open_store(run.faces).images()
+        # Straight from their reader: other sets' readers have no part in what a build comes to.
+        packaged = orl.read("orl", Asked(pairs=None, folds=2)).faces
+        found = (packaged.face(picture)[0] for picture in range(min(batch_size, len(packaged))))
+        images = np.stack([image for image in found if image is not None])
+    else:
+        images = open_store(run.faces).images()
     return to_network_input(
         np.asarray(images[np.arange(batch_size) % len(images)]),
         channel_order=spec["channel_order"],
@@ -336,7 +313,7 @@ def sample_health(rows: np.ndarray, graph: Path, batches: np.ndarray) -> dict[st
     graph : Path
         The exported graph.
     batches : float32 array
-        The faces, as :func:`sample_batches` gave them.
+        The faces, as network input.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """What of a run is there already, whole, and made from what it would be made from now.
 
-``code`` hashes the modules that something depends on, ``hashes`` files, and ``keep`` holds what a
-stage made for one target; :mod:`lresnet_utils.running.resume` tells for each notebook why it must
-run, if it must.
+``code`` hashes the modules that something depends on, ``hashes`` files; ``entries`` is the one
+ledger, which says of whatever was made whether it is valid, or why not; ``custody`` is what of it
+is published with the report.
 
 All of it is sealed (:mod:`lresnet_utils.ledger.hashes`): what this user's processes did not write,
 or somebody changed since, is as if it were not there.

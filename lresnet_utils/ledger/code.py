@@ -15,7 +15,7 @@ _ROOT = Path(lresnet_utils.__file__).parent
 # What only guards and moves: no number changes with these.
 _INERT = frozenset(
     {
-        *("errors", "ledger", "ledger.code", "ledger.hashes", "ledger.keep"),
+        *("errors", "ledger", "ledger.code", "ledger.hashes", "ledger.entries"),
         *("machine.isolation", "machine.locks", "machine.processes"),
     }
 )
@@ -60,11 +60,12 @@ def code_of(*modules: str) -> dict[str, str]:
     return {_below(path): _hash(path) for path in sorted(seen.values())}
 
 
-def data_of(folder: str) -> dict[str, str]:
-    """Return the hashes of a folder's files that are not Python, such as templates and words."""
+def below(folder: str, *, python: bool) -> dict[str, str]:
+    """Return the hashes of a folder's Python files, or of all others, as templates and words."""
     files = (path for path in (_ROOT / folder).rglob("*") if path.is_file())
-    plain = sorted(path for path in files if path.suffix not in (".py", ".pyc"))
-    return {_below(path): _hash(path) for path in plain}
+    kinds = (path for path in files if path.suffix != ".pyc")
+    found = sorted(path for path in kinds if (path.suffix == ".py") == python)
+    return {_below(path): _hash(path) for path in found}
 
 
 @cache

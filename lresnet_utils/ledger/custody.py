@@ -33,7 +33,7 @@ UNSTATED = "resume/run.json does not state its SHA-256"
 CHANGED = "the file is not the one whose SHA-256 is in {}"
 
 
-def given(name: str, sha256: str, **options: Any) -> Link:
+def given(name: str, sha256: str, /, **options: Any) -> Link:
     """Return the link of something that came from outside the run.
 
     Parameters
@@ -97,14 +97,11 @@ def made(
     """
     used = dict(tools) if isinstance(tools, Mapping) else versions(tools)
     used = {"lresnet_utils": lresnet_utils.__version__} | used
-    return {
-        "file": name_of(run, path),
-        "sha256": sha256 or sha256_file(path),
+    return given(name_of(run, path), sha256 or sha256_file(path), **(options or {})) | {
         "bytes": path.stat().st_size,
         "repeatable": repeatable,
         "made_from": [name_of(run, source) for source in made_from],
         "tools": {name: version for name, version in used.items() if version},
-        "options": dict(options or {}),
     }
 
 
@@ -342,23 +339,20 @@ def _commit() -> tuple[str | None, str | None]:
 
     Never that of another folder: a repository's settings can name programs that git would start.
     """
+    said = []
     try:
         if not (CHECKOUT / ".git").exists():
             raise FileNotFoundError
-        commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+            done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
+                # Without the lock, asking for the status writes nothing into the checkout.
+                ["git", "--no-optional-locks", "-C", str(CHECKOUT), *question],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+            said.append(done.stdout.strip())
     except (OSError, subprocess.SubprocessError):
         return None, "not run from a git checkout"
-    return commit, "with uncommitted changes" if changed else None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
-        # Without the lock, asking for the status writes nothing into the checkout.
-        ["git", "--no-optional-locks", "-C", str(CHECKOUT), *arguments],  # noqa: S607
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=True,
-    )
-    return done.stdout.strip()
+    return said[0], "with uncommitted changes" if said[1] else None

@@ -55,8 +55,14 @@ class Hashes:
             stamp = _stamp(path)
             known = self._known.get(str(path))
             if stamp and (known is None or known[:-1] != stamp):
-                known = [*stamp, _contents(path)]
-                self._remember(path, known)
+                if path.is_dir():
+                    own = _digest(path, ((file, sha256_file(file)) for file in _below(path)))
+                else:
+                    own = sha256_file(path)
+                known = [*stamp, own]
+                if time.time() - max(known[2], known[3]) / 1e9 > _SETTLED_S:
+                    self._known[str(path)] = known
+                    self._fresh = True
         except (FileNotFoundError, NotADirectoryError):
             return None
         return {"bytes": stamp[0], "sha256": known[-1]} if stamp else None
@@ -71,17 +77,6 @@ class Hashes:
         if self._fresh and self._memory is not None:
             write_sealed(self._memory, {"files": dict(sorted(self._known.items()))})
             self._fresh = False
-
-    def _remember(self, path: Path, known: list[Any]) -> None:
-        if time.time() - max(known[2], known[3]) / 1e9 > _SETTLED_S:
-            self._known[str(path)] = known
-            self._fresh = True
-
-
-def _contents(path: Path) -> str:
-    if path.is_dir():
-        return _digest(path, ((file, sha256_file(file)) for file in _below(path)))
-    return sha256_file(path)
 
 
 def _stamp(path: Path) -> list[Any] | None:

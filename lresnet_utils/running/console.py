@@ -44,10 +44,21 @@ def print_comparison(comparison: Comparison) -> None:
         about = record[side]
         print_line(f"{side.upper()}  {about['name']}  {about['path']}")
     print_line()
-    if len(comparison.cells) == 1:
-        _print_cell(comparison.cells[0].record)
+    cells = [cell.record for cell in comparison.cells]
+    if len(cells) == 1:
+        print_line(pair_name(cells[0]))
+        lines = _lines(cells[0])
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            print_line(f"{name:<{width}}  {value}")
+        for kind in ("lost", "gained"):
+            for row in cells[0][kind][:_SHOWN_PAIRS]:
+                print_line(f"{kind:<8}{_pair(row)}")
+            if len(cells[0][kind]) > _SHOWN_PAIRS:
+                more = len(cells[0][kind]) - _SHOWN_PAIRS
+                print_line(f"{kind:<8}and {more} more: --json, --html")
     else:
-        _print_cells([cell.record for cell in comparison.cells])
+        _print_cells(cells)
     for row in record["left_out"]:
         print_line(f"left out: {row['cell']}, {row['reason']}")
     if record["machines"]:
@@ -57,19 +68,6 @@ def print_comparison(comparison: Comparison) -> None:
         print_line(sentence)
     print_line(summary(comparison.cells))
     print_line(f"Rule: {record['rule']}")
-
-
-def _print_cell(cell: Mapping[str, Any]) -> None:
-    print_line(pair_name(cell))
-    lines = _lines(cell)
-    width = max(len(name) for name, _ in lines)
-    for name, value in lines:
-        print_line(f"{name:<{width}}  {value}")
-    for kind in ("lost", "gained"):
-        for row in cell[kind][:_SHOWN_PAIRS]:
-            print_line(f"{kind:<8}{_pair(row)}")
-        if len(cell[kind]) > _SHOWN_PAIRS:
-            print_line(f"{kind:<8}and {len(cell[kind]) - _SHOWN_PAIRS} more: --json, --html")
 
 
 def _print_cells(cells: list[Mapping[str, Any]]) -> None:

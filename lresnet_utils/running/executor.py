@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import papermill
+import psutil
+from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Unicode, default
 
-from lresnet_utils.errors import LResNetError, StorageError
+from lresnet_utils.errors import LResNetError, RunError, StorageError
 from lresnet_utils.ledger.hashes import sign
 from lresnet_utils.machine.disk import HALF_MADE, require_room
 from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.machine.locks import HELD, hold_machine
 from lresnet_utils.machine.processes import end_marked, guard
 from lresnet_utils.run import project_root
-from lresnet_utils.running.kernels import PrivateKernelManager, kernel_settings
 from lresnet_utils.running.plan import Job, literal
 
 Waiting = Callable[[str], None]
@@ -134,7 +140,12 @@ def execute(task: NotebookTask, waiting: Waiting = lambda holder: None) -> Done:
     """
     with hold_machine(alone=task.alone, waiting=waiting):
         started = time.perf_counter()
-        failure, no_room = _attempted(task)
+        try:
+            failure, no_room = _papermill(task)
+        except LResNetError as error:
+            failure, no_room = error.what, isinstance(error, StorageError)
+        except Exception as error:
+            failure, no_room = f"{type(error).__name__}: {first_line(str(error))}", False
         if failure and not no_room:
             # Runtimes seldom say that they failed for want of room.
             try:
@@ -144,51 +155,128 @@ def execute(task: NotebookTask, waiting: Waiting = lambda holder: None) -> Done:
         return Done(round(time.perf_counter() - started, 2), failure, no_room)
 
 
-def _attempted(task: NotebookTask) -> tuple[str | None, bool]:
-    """Run one notebook; return why it failed, and whether for want of room."""
-    running = task.output.with_name(f"{HALF_MADE}{task.output.name}")
-    try:
-        task.output.parent.mkdir(parents=True, exist_ok=True)
-        manners = {} if task.alone else _SHARING
-        environment = guard().environment() | {HELD: "held"} | manners | task.environment
-        try:
-            log = task.output.with_suffix(".log")
-            with kernel_settings(log, environment, task.stopped_s):
-                return _papermill(task, running)
-        finally:
-            if running.is_file():
-                # As Jupyter ends a notebook: one that is saved unchanged stays what it was.
-                with running.open("a") as file:
-                    file.write("\n")
-                sign(running)
-                running.replace(task.output)
-    except LResNetError as error:
-        return error.what, isinstance(error, StorageError)
-    except Exception as error:
-        return f"{type(error).__name__}: {first_line(str(error))}", False
-
-
-def _papermill(task: NotebookTask, output: Path) -> tuple[str | None, bool]:
+def _papermill(task: NotebookTask) -> tuple[str | None, bool]:
+    """Run one notebook; return why a cell of it failed, and whether for want of room."""
     # It would log each cell, and a kernel that was ended; a user is told per notebook.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    running = task.output.with_name(f"{HALF_MADE}{task.output.name}")
+    task.output.parent.mkdir(parents=True, exist_ok=True)
+    manners = {} if task.alone else _SHARING
+    environment = guard().environment() | {HELD: "held"} | manners | task.environment
     try:
-        papermill.execute_notebook(
-            literal(task.notebook),
-            literal(output),
-            parameters=task.parameters,
-            kernel_name="python3",
-            cwd=str(task.root),
-            progress_bar=False,
-            kernel_manager_class=PrivateKernelManager,
-            # Asked to leave, a kernel waits seconds for multiprocessing's helpers, which ignore it.
-            shutdown_kernel="immediate",
-        )
-    except PapermillExecutionError as error:
-        return first_line(error.evalue) or error.ename, error.ename == StorageError.__name__
-    return None, False
+        with kernel_settings(task.output.with_suffix(".log"), environment, task.stopped_s):
+            try:
+                papermill.execute_notebook(
+                    literal(task.notebook),
+                    literal(running),
+                    parameters=task.parameters,
+                    kernel_name="python3",
+                    cwd=str(task.root),
+                    progress_bar=False,
+                    kernel_manager_class=PrivateKernelManager,
+                    # Asked to leave, a kernel waits seconds for multiprocessing's helpers, which
+                    # ignore it.
+                    shutdown_kernel="immediate",
+                )
+            except PapermillExecutionError as error:
+                return first_line(error.evalue) or error.ename, error.ename == StorageError.__name__
+            return None, False
+    finally:
+        if running.is_file():
+            # As Jupyter ends a notebook: one that is saved unchanged stays what it was.
+            with running.open("a") as file:
+                file.write("\n")
+            sign(running)
+            running.replace(task.output)
 
 
 def first_line(text: str | None) -> str:
     """Return the first line of a message, cut where it is very long."""
     lines = (text or "").strip().splitlines()
     return lines[0][:300] if lines else ""
+
+
+# Kernels that cannot collide, keep their noise to themselves, and stop at once.
+
+_thread = threading.local()
+# Looks at a kernel are a second apart. What lies longer between two of them is no time in which the
+# kernel alone was stopped: then this process slept too.
+_LOOK_S = 10.0
+
+
+@contextmanager
+def kernel_settings(log: Path, environment: Mapping[str, str], stopped_s: float) -> Iterator[Path]:
+    """Give kernels started by this thread variables, and send what they write to stderr to `log`.
+
+    A kernel that somebody stopped (SIGSTOP) is waited for `stopped_s` seconds; then the block's
+    error says so.
+
+    A runtime's C++ code writes there without asking, and so does a kernel that is told to stop.
+    The file is kept only when the block raises: then it may hold a crashed kernel's last words.
+    """
+    with log.open("wb") as file:
+        _thread.settings = {"stderr": file, "env": environment, "stopped_s": stopped_s}
+        try:
+            yield log
+        except Exception as error:
+            if "why" in _thread.settings:
+                raise RunError(_thread.settings["why"]) from error
+            raise
+        finally:
+            _thread.settings = None
+    log.unlink()
+
+
+class PrivateKernelManager(AsyncKernelManager):
+    """A kernel manager whose kernel listens on Unix sockets in a folder of its own.
+
+    TCP ports are chosen before the kernel binds them, so two kernels started together can get the
+    same one (papermill issue 511). A private folder rules that out, and nobody else on the
+    machine can listen in.
+    """
+
+    transport = Unicode("ipc").tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Below the guard's folder, which is removed however this process ends.
+        self._folder = Path(tempfile.mkdtemp(prefix="k-", dir=guard().folder))
+        self._settings = {"stderr": None, "env": {}, "stopped_s": float("inf")}
+        self._stopped, self._looked = 0.0, time.monotonic()
+        super().__init__(connection_file=str(self._folder / "kernel.json"), **kwargs)
+
+    @default("ip")
+    def _private_socket(self) -> str:
+        return str(self._folder / "k")
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+        self._settings = settings = getattr(_thread, "settings", None) or self._settings
+        environment = {**kw.get("env", {}), **settings["env"]}
+        kw |= {"stderr": settings["stderr"], "env": environment}
+        await super()._async_launch_kernel(kernel_cmd, **kw)
+
+    async def _async_is_alive(self) -> bool:
+        """Tell whether the kernel lives; whoever waits for it asks that every second.
+
+        One that was stopped, and not continued in time, is killed.
+        """
+        alive = await super()._async_is_alive()
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, _LOOK_S), now
+        with suppress(psutil.Error):
+            kernel = psutil.Process(self.provisioner.pid) if alive else None
+            stopped = kernel is not None and kernel.status() == psutil.STATUS_STOPPED
+            self._stopped = self._stopped + passed if stopped else 0.0
+            limit = self._settings["stopped_s"]
+            if self._stopped > limit:
+                self._settings["why"] = (
+                    "The notebook's kernel was stopped (SIGSTOP), and nobody continued it in "
+                    f"{limit:g} s."
+                )
+                kernel.kill()
+        return alive
+
+    async def cleanup_resources(self, restart: bool = False) -> None:
+        """Remove the sockets' folder with the kernel's other files."""
+        await super().cleanup_resources(restart=restart)
+        if not restart:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -188,18 +188,13 @@ def phases(params: Params) -> list[Phase]:
     ['7_summary'] False
     """
     order = ("3_preprocess", "1_export", "2_compile", "4_infer", "5_evaluate", "6_perf")
-    return [
-        Phase(tuple(_jobs(stage, params.batch_sizes)), exclusive=stage in TIMED)
-        for stage in (*order, "7_summary")
-        if params.dataset.source != NO_FACES or stage not in _NEED_FACES
-    ]
-
-
-def _jobs(stage: str, batch_sizes: list[int]) -> Iterator[Job]:
-    if stage in WHOLE_RUN:
-        yield Job(stage)
-    else:
-        yield from (Job(stage, batch_size) for batch_size in batch_sizes)
+    found = []
+    for stage in (*order, "7_summary"):
+        sizes = [None] if stage in WHOLE_RUN else params.batch_sizes
+        jobs = tuple(Job(stage, batch_size) for batch_size in sizes)
+        if params.dataset.source != NO_FACES or stage not in _NEED_FACES:
+            found.append(Phase(jobs, exclusive=stage in TIMED))
+    return found
 
 
 def needs(job: Job, jobs: Collection[Job]) -> list[Job]:

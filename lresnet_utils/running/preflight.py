@@ -63,9 +63,29 @@ def check(params: Params, run: RunFolder) -> None:
     _check_names(params)
     for stage in {job.stage for phase in phases(params) for job in phase.jobs}:
         parameter_names(run.notebook(stage))
-    missing = [path for path in _files(params) if not path.exists()]
+    weights, faces = params.model.weights, [params.dataset, *params.dataset.more]
+    named = [] if weights in ("packaged", "seeded", RECORDED) else [weights]
+    named += [item.source for item in faces if item.source not in (ORL, NO_FACES)]
+    missing = [path for path in map(resolve, named) if not path.exists()]
     if missing:
-        raise _missing(missing)
+        names = {path.name for path in missing}
+        hints = [
+            f"{file.file}: {file.page or file.url}, see lresnet fetch {source.name}"
+            for source in known_sources().values()
+            for file in source.files
+            if file.file in names
+        ]
+        one = len(missing) == 1
+        kind = DataError if one and missing[0].suffix == ".bin" else CheckpointError
+        raise kind(
+            "A file that the run needs is missing."
+            if one
+            else f"{len(missing)} files that the run needs are missing.",
+            where=", ".join(str(path) for path in missing),
+            fix="put it there"
+            + (f" ({'; '.join(hints)})" if hints else "")
+            + ", or try params/demo.yaml, which needs no files",
+        )
     _check_weights(params)
     for given in params.fixed_thresholds:
         if isinstance(given, str):
@@ -173,34 +193,6 @@ def _check_names(params: Params) -> None:
             )
 
 
-def _files(params: Params) -> list[Path]:
-    weights, source = params.model.weights, params.dataset.source
-    files = [] if weights in ("packaged", "seeded", RECORDED) else [resolve(weights)]
-    sets = [] if source in (ORL, NO_FACES) else [source]
-    sets += [item.source for item in params.dataset.more if item.source != ORL]
-    return [*files, *(resolve(path) for path in sets)]
-
-
-def _missing(paths: list[Path]) -> CheckpointError | DataError:
-    kind = DataError if len(paths) == 1 and paths[0].suffix == ".bin" else CheckpointError
-    names = {path.name for path in paths}
-    hints = [
-        f"{file.file}: {file.page or file.url}, see lresnet fetch {source.name}"
-        for source in known_sources().values()
-        for file in source.files
-        if file.file in names
-    ]
-    return kind(
-        "A file that the run needs is missing."
-        if len(paths) == 1
-        else f"{len(paths)} files that the run needs are missing.",
-        where=", ".join(str(path) for path in paths),
-        fix="put it there"
-        + (f" ({'; '.join(hints)})" if hints else "")
-        + ", or try params/demo.yaml, which needs no files",
-    )
-
-
 def _check_weights(params: Params) -> None:
     """See that the checkpoint's names and shapes fit, on a network that holds no numbers."""
     weights = params.model.weights
@@ -277,24 +269,20 @@ def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
         lines.append(f"  left out      {_named(checkpoint.ignored[:_SHOWN])}{more}")
     if not fitting:
         return [*lines, "  They fit no network known here; docs/add_a_network.md says what to do."]
-    lines += _inputs(fitting)
-    said = {"architecture": " or ".join(fitting), "weights": str(path)}
-    return [*lines, "model:", *(_yaml(*item) for item in said.items())]
-
-
-def _inputs(fitting: list[str]) -> list[str]:
-    """Say which input is assumed of these architectures, and whose weights want another."""
+    # Which input is assumed of these architectures, and whose weights want another.
     known = [ARCHITECTURES[name] for name in fitting]
     assumed = dict.fromkeys(f"{k.channel_order.upper()}, {k.normalisation}" for k in known)
-    lines = [
+    lines.append(
         f"  input         {' or '.join(assumed)}, as its maker trained it; 5_evaluate tests it"
-    ]
-    others = dict.fromkeys(other for k in known for other in k.others)
-    return lines + [
+    )
+    lines += dict.fromkeys(
         f"  but           {maker}'s weights have the same names: for them set "
         f"channel_order: {order}, normalisation: {scale}"
-        for maker, order, scale in others
-    ]
+        for k in known
+        for maker, order, scale in k.others
+    )
+    said = {"architecture": " or ".join(fitting), "weights": str(path)}
+    return [*lines, "model:", *(_yaml(*item) for item in said.items())]
 
 
 def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
@@ -302,9 +290,13 @@ def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
     batch = "any batch size" if size is None else f"batches of {size}"
     quantised = seen["quantised"]
     repairs = [f"{name} ({count})" for name, count in seen["repairs"].items()]
+    told_quantised = quantised and (
+        f"  quantised     {quantised['what']} already, in {', '.join(quantised['types'])}; "
+        "int8 targets cannot quantise it again"
+    )
     lines = [
         f"{path.name}: an ONNX graph, opset {seen['opset']}, {seen['n_parameters']:,} parameters",
-        *([_quantised(quantised)] if quantised else []),
+        *([told_quantised] if quantised else []),
         f"  input         {_named([seen['input']])}, {seen['layout'].upper()}, "
         f"{seen['input_type']}, {batch}",
         f"  output        {_named([seen['output']])}",
@@ -324,13 +316,6 @@ def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
     if output != "auto":
         lines.append(_yaml("output", output))
     return lines
-
-
-def _quantised(found: dict[str, Any]) -> str:
-    return (
-        f"  quantised     {found['what']} already, in {', '.join(found['types'])}; "
-        "int8 targets cannot quantise it again"
-    )
 
 
 def _named(names: list[str]) -> str:

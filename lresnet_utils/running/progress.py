@@ -74,17 +74,29 @@ def execute_with_progress(
             print_line(f"Going on after {left}, which did not end well.", file=sys.stderr)
         display = _Display(console)
         runner = Runner(params, folder, display.update, fresh=fresh)
+        outcomes = []
         # A run that was ended before it took its inventory takes it now.
         if folder.inventory.is_file() and not any(runner.plan().values()):
             print_line(UP_TO_DATE, file=sys.stderr)
-            return _conclude([], folder)
-        if not new:
-            check()
-        with executor or nullcontext(LocalExecutor()) as runner.executor, display.progress:
-            display.start(runner)
-            console.print(Text(one_line(f"Notebooks: {folder.notebooks}")), soft_wrap=True)
-            outcomes = runner.execute()
-    return _conclude(outcomes, folder)
+        else:
+            if not new:
+                check()
+            with executor or nullcontext(LocalExecutor()) as runner.executor, display.progress:
+                display.start(runner)
+                console.print(Text(one_line(f"Notebooks: {folder.notebooks}")), soft_wrap=True)
+                outcomes = runner.execute()
+    # What there is to open, and what failed.
+    cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
+    counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
+    told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    print_line(f"{len(cells)} cells: {told or 'none'}")
+    for cell in cells:
+        if cell["status"] != "ok":
+            print_line(
+                f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}"
+            )
+    print_line(f"Report: {folder.index}")
+    return 1 if counts["failed"] or any(outcome.status != "ok" for outcome in outcomes) else 0
 
 
 def print_plan(
@@ -130,7 +142,10 @@ class _Display:
         name = f"{outcome.stage}{of}"
         with self._lock:
             if outcome.status == "waiting":
-                self._wait(name, outcome)
+                # Say once for whom a notebook waits.
+                if self._waiting.get(name) != outcome.reason:
+                    self._waiting[name] = outcome.reason
+                    self._line(name, outcome)
             elif outcome.status == "running":
                 self._running.append(name)
             else:
@@ -140,31 +155,9 @@ class _Display:
                 self._line(name, outcome)
             self.progress.update(self._task, description=" + ".join(self._running) or "publishing")
 
-    def _wait(self, name: str, outcome: Outcome) -> None:
-        """Say once for whom a notebook waits."""
-        if self._waiting.get(name) != outcome.reason:
-            self._waiting[name] = outcome.reason
-            self._line(name, outcome)
-
     def _line(self, name: str, outcome: Outcome) -> None:
         took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"
         why = "" if outcome.reason is None else f"  {outcome.reason}"
         # By the console, which keeps its bar below; nothing in a reason is markup.
         line = Text(one_line(f"{outcome.status:<8}{name}{took}{why}"))
         self.console.print(line, soft_wrap=True)
-
-
-def _conclude(outcomes: list[Outcome], folder: RunFolder) -> int:
-    """Print what there is to open and what failed; return the exit status."""
-    broken = [outcome for outcome in outcomes if outcome.status != "ok"]
-    cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
-    counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
-    told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-    print_line(f"{len(cells)} cells: {told or 'none'}")
-    for cell in cells:
-        if cell["status"] != "ok":
-            print_line(
-                f"  {cell['status']} batch {cell['batch_size']} {cell['target']}: {cell['reason']}"
-            )
-    print_line(f"Report: {folder.index}")
-    return 1 if broken or counts["failed"] else 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lresnet_utils.comparison.page_data import page_data
 from lresnet_utils.errors import DataError, LResNetError
 from lresnet_utils.ledger.custody import broken
-from lresnet_utils.machine.disk import read_json, sha256_file, to_json, write_text
+from lresnet_utils.ledger.entries import plain
+from lresnet_utils.machine.disk import read_json, sha256_file, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.report.publish.page import Link, Trouble, render, render_not_run
 from lresnet_utils.report.publish.single import single_text
@@ -116,23 +117,31 @@ def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) ->
         # Only the last page can know how the others ended.
         if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
     }
+    links = []
+    jobs = [other for phase in phases(params) for other in phase.jobs]
+    # One row per batch size, the whole run's first.
+    for other in sorted(jobs, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
+        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
+        status = troubled.get(other, {}).get("status", "")
+        href = _href(run, other, page)
+        links.append(Link(tr(TITLES[other.stage]), href, other == job, group, status))
     shared = {
         "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
         "language": params.language,
-        "links": list(_links(run, params, job, troubled)),
+        "links": links,
         "meta": _meta(about),
     }
     notebook = run.stage(job.stage, job.batch_size, ".ipynb")
     if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
         heading = tr(TITLES[job.stage])
         return render_not_run(heading, reason=recorded(own["reason"]), **shared)
-    perf = run.stage("6_perf", job.batch_size or max(params.batch_sizes), ".html")
+    perf = Job("6_perf", job.batch_size or max(params.batch_sizes))
     return render(
         notebook,
         **shared,
         failure=own["reason"] if own.get("status") == FAILED else None,
         data=page_data(run) if is_index else None,
-        timings=None if job.stage in TIMED else _relative(perf, page),
+        timings=None if job.stage in TIMED else _href(run, perf, page),
         troubles=[
             Trouble(_label(other), _href(run, other, page), o["status"], recorded(o["reason"]))
             for other, o in troubled.items()
@@ -177,20 +186,27 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
         When the folder holds no run.
     """
     about = read_run(run)
-    pages = [Checked(page, _problem(run, about, job)) for job, page in _published(about).items()]
-    single = _compared(run.single, lambda: single_text(run, _published(about).values()))
-    pages.append(Checked(run.single.name, single))
+    published = _published(about)
+    makers = {page: partial(page_text, run, about, job) for job, page in published.items()}
+    makers[run.single.name] = partial(single_text, run, published.values())
+    pages = [Checked(page, _compared(run.folder / page, make)) for page, make in makers.items()]
     files = broken(run, about["params"]["batch_sizes"])
     if not files.get(run.results.name):
-        files[run.results.name] = _results_problem(run, about["params"])
+        try:
+            results = read_json(run.results)
+            cells = about["params"]["batch_sizes"], about["params"]["targets"]
+            given = plain(gathered(run, results["run"], *cells)[0])
+            differs = [key for key, value in given.items() if results.get(key) != value]
+            if differs:
+                why = f"its {differs[0]} are not what the stages' records give"
+                files[run.results.name] = why
+        # The records may be anybody's, and so may be what is wrong with them.
+        except Exception as error:
+            why = f"the stages' records give no results ({type(error).__name__}: {error})"
+            files[run.results.name] = why
     if against and run.inventory.is_file() and sha256_file(run.inventory) != against.lower():
         files[run.inventory.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
     return pages + [Checked(name, problem) for name, problem in files.items()]
-
-
-def _problem(run: RunFolder, about: Mapping[str, Any], job: Job) -> str | None:
-    page = run.stage(job.stage, job.batch_size, ".html")
-    return _compared(page, lambda: page_text(run, about, job))
 
 
 def _compared(page: Path, make: Callable[[], str]) -> str | None:
@@ -208,19 +224,6 @@ def _compared(page: Path, make: Callable[[], str]) -> str | None:
     return None if same else "the page is not what its inputs give"
 
 
-def _results_problem(run: RunFolder, params: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with ``results.json`` beside what the stages' records give."""
-    try:
-        results = read_json(run.results)
-        cells = params["batch_sizes"], params["targets"]
-        given = json.loads(to_json(gathered(run, results["run"], *cells)[0]))
-    # The records may be anybody's, and so may be what is wrong with them.
-    except Exception as error:
-        return f"the stages' records give no results ({type(error).__name__}: {error})"
-    differs = [key for key, value in given.items() if results.get(key) != value]
-    return f"its {differs[0]} are not what the stages' records give" if differs else None
-
-
 def _published(about: Mapping[str, Any]) -> dict[Job, str]:
     """Return the notebooks that have a page, in the order in which they ended, and its name."""
     ended = about["notebooks"]
@@ -234,23 +237,8 @@ def _label(job: Job) -> str:
     return tr("{stage}, batch size {n}", stage=stage, n=job.batch_size)
 
 
-def _links(
-    run: RunFolder, params: Params, job: Job, troubled: Mapping[Job, Mapping[str, Any]]
-) -> Iterator[Link]:
-    """Yield links to every page of the run, one row per batch size, the whole run's first."""
-    page = run.stage(job.stage, job.batch_size, ".html")
-    others = [other for phase in phases(params) for other in phase.jobs]
-    for other in sorted(others, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
-        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
-        status = troubled.get(other, {}).get("status", "")
-        yield Link(tr(TITLES[other.stage]), _href(run, other, page), other == job, group, status)
-
-
 def _href(run: RunFolder, job: Job, page: Path) -> str:
-    return _relative(run.stage(job.stage, job.batch_size, ".html"), page)
-
-
-def _relative(target: Path, page: Path) -> str:
+    target = run.stage(job.stage, job.batch_size, ".html")
     return Path(os.path.relpath(target, page.parent)).as_posix()
 
 

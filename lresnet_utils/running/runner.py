@@ -15,12 +15,13 @@ import yaml
 from lresnet_utils.errors import StorageError
 from lresnet_utils.ledger import FRESH
 from lresnet_utils.ledger.custody import files_of, provenance
+from lresnet_utils.ledger.entries import plain
 from lresnet_utils.machine.disk import WHEN_FULL, Reserve, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder, prepare_folder
 from lresnet_utils.running.executor import Done, Executor, LocalExecutor, NotebookTask, first_line
 from lresnet_utils.running.plan import TIMED, Job, Outcome, needs, parameters, phases, startable
-from lresnet_utils.running.resume import Resume, read_back
+from lresnet_utils.running.resume import Resume
 from lresnet_utils.running.run_pages import write_page
 
 # What pages show of a run's provenance.
@@ -62,18 +63,21 @@ class Runner:
         self.outcomes: dict[Job, Outcome] = {}
         self.full: StorageError | None = None
         self._jobs = [job for phase in self.phases for job in phase.jobs]
-        self._resume = Resume(params, run, fresh)
+        self._resume = Resume(params, run, secrets.token_hex(8) if fresh else "")
         self.executor = executor or LocalExecutor()
         self._listener = listener
         self._stopped = Event()
         self._executed = False
         self._provenance: dict[str, Any] = {}
-        self._name = secrets.token_hex(8)
 
     def plan(self) -> dict[Job, str | None]:
         """Say of every notebook why it would run, or None where it is valid as it is."""
         found = self._resume.plan()
-        return {job: why or self._why_published(job) for job, why in found.items()}
+        for job, why in found.items():
+            known = None if why else self._resume.known(job)
+            if known and known["shown"]["links"] != self._linked():
+                found[job] = "its page links to other pages now"
+        return found
 
     def execute(self) -> list[Outcome]:
         """Run all notebooks that must run, in order, and return how each ended.
@@ -99,7 +103,12 @@ class Runner:
             write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
             self._run_jobs()
             self._write_run()
-            self._take_inventory()
+            # The hash of every file as the run leaves it, that of the hashes' memory last.
+            hashes, folder = self._resume.hashes, self.run.folder
+            files = hashes.all(files_of(self.run, self.params.batch_sizes), folder)
+            hashes.keep()
+            files |= hashes.all([self.run.state / "hashes.json"], folder)
+            write_json(self.run.inventory, {"files": files})
         if self.full:
             raise self.full
         return [self.outcomes[job] for job in self._jobs]
@@ -127,28 +136,29 @@ class Runner:
             pool.shutdown(cancel_futures=True)
 
     def _run_job(self, job: Job) -> None:
+        """Skip a notebook, keep it, or have it executed."""
         try:
-            self._end_job(job)
+            blocker = self._blocker(job)
+            if blocker:
+                reason = f"{blocker.stage} did not finish: {blocker.reason}"
+                skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
+                self._tell(job, self._published(job, skipped))
+                return
+            why = self._resume.why(job)
+            # The summary tells how all others ended, although its inputs may have come out as
+            # they were.
+            if why is None and job.stage == "7_summary" and self._executed:
+                why = "other notebooks ran"
+            if why is None:
+                self._keep(job)
+                return
+            self._executed = True
+            self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
+            self._resume.forget(job)
+            self._tell(job, self._ended(job, self._execute_notebook(job)))
         except StorageError as error:
             self._fill(error.what)
             self._tell(job, Outcome(job.stage, job.batch_size, "failed", reason=error.what))
-
-    def _end_job(self, job: Job) -> None:
-        """Skip a notebook, keep it, or have it executed."""
-        blocker = self._blocker(job)
-        if blocker:
-            reason = f"{blocker.stage} did not finish: {blocker.reason}"
-            skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
-            self._tell(job, self._published(job, skipped))
-            return
-        why = self._resume.why(job) or self._why_summarised(job)
-        if why is None:
-            self._keep(job)
-            return
-        self._executed = True
-        self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
-        self._resume.forget(job)
-        self._tell(job, self._ended(job, self._execute_notebook(job)))
 
     def _ended(self, job: Job, done: Done) -> Outcome:
         """Publish a notebook that was executed, and write down how it ended."""
@@ -179,21 +189,11 @@ class Runner:
         """Return what every page shows of the run, beside its notebook."""
         about = {name: self._provenance[name] for name in _AT_THE_FOOT}
         machine = {name: self._provenance["machine"][name] for name in _OF_THE_MACHINE}
-        return read_back(about | {"machine": machine, "links": self._linked()})
+        return plain(about | {"machine": machine, "links": self._linked()})
 
     def _linked(self) -> dict[str, Any]:
         jobs = [str(job) for job in self._jobs]
         return {"name": self.params.name, "language": self.params.language, "pages": jobs}
-
-    def _why_published(self, job: Job) -> str | None:
-        known = self._resume.known(job)
-        changed = known and known["shown"]["links"] != self._linked()
-        return "its page links to other pages now" if changed else None
-
-    def _why_summarised(self, job: Job) -> str | None:
-        """Say why the summary runs although its inputs came out as they were."""
-        executed = job.stage == "7_summary" and self._executed
-        return "other notebooks ran" if executed else None
 
     def _blocker(self, job: Job) -> Outcome | None:
         """Return what keeps a notebook from running; the summary tells of whatever there is."""
@@ -205,7 +205,7 @@ class Runner:
         return next((outcome for outcome in ended if outcome.status != "ok"), None)
 
     def _execute_notebook(self, job: Job) -> Done:
-        environment = {FRESH: self._name} if self._resume.fresh else {}
+        environment = {FRESH: self._resume.fresh} if self._resume.fresh else {}
         task = NotebookTask(
             job,
             self.run.notebook(job.stage),
@@ -254,22 +254,12 @@ class Runner:
         self._listener(heard or outcome)
 
     def _write_run(self) -> None:
+        path = self.run.folder / "run.json"
         try:
-            self._put_run()
+            write_json(path, self._about())
         except StorageError as error:
             self._fill(error.what)
-            self._put_run()
-
-    def _put_run(self) -> None:
-        write_json(self.run.folder / "run.json", self._about())
-
-    def _take_inventory(self) -> None:
-        """State the hash of every file as the run leaves it, that of the hashes' memory last."""
-        hashes, folder = self._resume.hashes, self.run.folder
-        files = hashes.all(files_of(self.run, self.params.batch_sizes), folder)
-        hashes.keep()
-        files |= hashes.all([self.run.state / "hashes.json"], folder)
-        write_json(self.run.inventory, {"files": files})
+            write_json(path, self._about())
 
     def _about(self, ended: Mapping[Job, Outcome] | None = None) -> dict[str, Any]:
         """Return what ``run.json`` holds, with outcomes that nobody has been told yet."""

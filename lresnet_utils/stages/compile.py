@@ -15,7 +15,7 @@ from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.parity import timing_batch
 from lresnet_utils.graph.rewrite import REWRITES
 from lresnet_utils.ledger.custody import Link, made
-from lresnet_utils.ledger.keep import Parts, remembered
+from lresnet_utils.ledger.entries import Ledger, remembered
 from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.machine.locks import hold_machine
@@ -99,11 +99,10 @@ def compile_targets(
     work = _Work(run, batch_size, threads, BuildOptions.from_values(build or {}))
     # Without the export no target can be built, which is the run's fault and no target's.
     run.record("1_export", batch_size)
-    work.begin()
-    parts = Parts(run, "2_compile", batch_size, timed=True)
+    ledger = Ledger.of_stage(run, "2_compile", batch_size, timed=True)
     bounds = LimitOptions.from_values(limits or {})
     with hold_machine(alone=True):
-        built = {name: _kept(get_target(name, settings), work, parts, bounds) for name in targets}
+        built = {name: _kept(get_target(name, settings), work, ledger, bounds) for name in targets}
     record = {"targets": built, "operators": work.operators(built)}
     return run.write_record("2_compile", batch_size, record)
 
@@ -120,7 +119,7 @@ def model_files(run: RunFolder, batch_size: int) -> ModelFiles:
     )
 
 
-def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> dict[str, Any]:
+def _kept(target: Target, work: _Work, ledger: Ledger, limits: LimitOptions) -> dict[str, Any]:
     """Return a target's entry from an earlier time, or build it in a process of its own."""
     run, folder = work.run, work.run.engine(work.batch_size, target.name)
 
@@ -136,7 +135,7 @@ def _kept(target: Target, work: _Work, parts: Parts, limits: LimitOptions) -> di
 
     if target.recorded:
         return make()
-    return parts.kept(target.name, work.made_from(target, parts), make, files)
+    return ledger.kept(target.name, work.made_from(target, ledger), make, files)
 
 
 def _build(target: Target, work: _Work) -> dict[str, Any]:
@@ -176,11 +175,6 @@ class _Work:
     threads: int
     options: BuildOptions
 
-    def begin(self) -> None:
-        """Drop what was rewritten at an earlier time."""
-        if self.run.onnx(self.batch_size, simplified=True).is_file():
-            self.graphs.settle()
-
     def note(self, able: Availability) -> str | None:
         """Return what a reader of a build's numbers should know."""
         quantised = self.exported["network"].get("quantised")
@@ -189,14 +183,14 @@ class _Work:
         own = OF_INTEGERS if quantised["precision"] else INTEGERS_STORED
         return f"{own}; {able.note}" if able.note else own
 
-    def made_from(self, target: Target, parts: Parts) -> dict[str, Any]:
+    def made_from(self, target: Target, ledger: Ledger) -> dict[str, Any]:
         """Return what a target's build depends on."""
         faces = open_store(self.run.faces) if (self.run.faces / "set.json").is_file() else None
         return {
             "target": target.name,
             "versions": target.versions(),
-            "weights": parts.sha256(self.run.network),
-            "onnx": parts.sha256(self.files.onnx),
+            "weights": ledger.sha256(self.run.network),
+            "onnx": ledger.sha256(self.files.onnx),
             "input": self.exported["input"],
             "quantised": self.exported["network"].get("quantised"),
             "trained": self.exported["network"]["trained"],
@@ -339,8 +333,12 @@ class _Work:
             "target": target.name,
             "versions": target.versions(),
             "network": [network["architecture"], network["weights_sha256"]],
+            # Of the graph what all batch sizes share: other tools may export it otherwise.
+            "operators": self.exported["simplified"]["operators"],
+            "input": self.exported["input"],
+            "trained": network["trained"],
             "batch_size": self.batch_size,
-            "threads": self.threads,
+            "threads": self.threads or usable_cores(),
             "options": self.options.model_dump(),
             "rewrites": list(REWRITES),
         } | more

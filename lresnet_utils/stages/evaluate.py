@@ -25,9 +25,9 @@ from lresnet_utils.stages.infer import (
     OTHER_ORDER,
     input_sample,
     open_faces,
+    open_more,
     set_variant,
 )
-from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.targets.attempts import attempt, carried, not_ok
 from lresnet_utils.targets.embed import NOT_FINITE, ZERO
 from lresnet_utils.tuning.judge import FOLDS

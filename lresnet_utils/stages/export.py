@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range
+from lresnet_utils.data.network_input import IMAGE_SIZE, pixel_range, to_network_input
 from lresnet_utils.data.packaged import DISTRIBUTIONS
-from lresnet_utils.data.source import ORL
+from lresnet_utils.data.source import ORL, sample_faces
 from lresnet_utils.errors import GraphError, ParamsError, TargetError
 from lresnet_utils.graph.adopt import Foreign, adopt_onnx, baseline, open_foreign
 from lresnet_utils.graph.inspect import summarise
@@ -20,13 +20,12 @@ from lresnet_utils.graph.parity import (
     agreement,
     run_network,
     run_onnx,
-    sample_batches,
     sample_health,
 )
 from lresnet_utils.graph.reading import DO_NOT_USE, external_files
 from lresnet_utils.graph.to_onnx import export_onnx, simplify_onnx
 from lresnet_utils.ledger.custody import Link, given, made
-from lresnet_utils.ledger.keep import WHOLE, Parts
+from lresnet_utils.ledger.entries import WHOLE, Ledger
 from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
@@ -34,6 +33,8 @@ from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
 
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"
+# Enough faces to see a wrong layer, few enough that batch size 1 stays quick.
+PARITY_FACES = 16
 
 
 def export(
@@ -73,14 +74,14 @@ def export(
     """
     if weights == RECORDED:
         return run.write_record("1_export", batch_size, _recorded(architecture))
-    parts = Parts(run, "1_export", batch_size, timed=False)
+    ledger = Ledger.of_stage(run, "1_export", batch_size, timed=False)
     spec = {"channel_order": channel_order, "normalisation": normalisation}
     how = {"dataset": dataset, "batch_size": batch_size, "seed": seed}
     packaged = weights in ("packaged", "seeded")
     made_from = {
-        "network": [architecture, weights if packaged else parts.sha256(resolve(weights)), output],
+        "network": [architecture, weights if packaged else ledger.sha256(resolve(weights)), output],
         "input": spec,
-        "faces": dataset if dataset in (ORL, NO_FACES) else parts.sha256(resolve(dataset)),
+        "faces": dataset if dataset in (ORL, NO_FACES) else ledger.sha256(resolve(dataset)),
     }
     files = [run.network, run.onnx(batch_size), run.onnx(batch_size, simplified=True)]
 
@@ -94,7 +95,7 @@ def export(
         return record | {"input_said_by": said_by(**spec, otherwise=MAKER)}
 
     # An adopted graph has no weights of ours beside it.
-    record = parts.kept(WHOLE, made_from | how, make, lambda: [p for p in files if p.is_file()])
+    record = ledger.kept(WHOLE, made_from | how, make, lambda: [p for p in files if p.is_file()])
     return run.write_record("1_export", batch_size, record)
 
 
@@ -141,6 +142,32 @@ def _exported(
         "simplify": dataclasses.asdict(check),
     } | {"parity": agreement(outputs), "embeddings": sample_health(given, raw, batches)}
     return record | {"custody": of_export(run, batch_size, record)}
+
+
+def sample_batches(dataset: str, spec: Mapping[str, Any], batch_size: int) -> np.ndarray:
+    """Return the first faces of a set as network input.
+
+    Parameters
+    ----------
+    dataset : str
+        As ``dataset.source`` of :class:`lresnet_utils.params.Params`; the packaged faces serve a
+        run that needs none of its own.
+    spec : mapping
+        ``channel_order``, ``normalisation`` and ``size`` that the network wants.
+    batch_size : int
+        Images per run.
+
+    Returns
+    -------
+    float32 array, shape (n, batch_size, 3, size, size)
+    """
+    n = -(-PARITY_FACES // batch_size) * batch_size
+    source = ORL if dataset in (ORL, NO_FACES) else str(resolve(dataset))
+    return to_network_input(
+        sample_faces(source, n),
+        channel_order=spec["channel_order"],
+        normalisation=spec["normalisation"],
+    ).reshape(-1, batch_size, 3, spec["size"], spec["size"])
 
 
 def input_spec(architecture: str, channel_order: str, normalisation: str) -> dict[str, Any]:

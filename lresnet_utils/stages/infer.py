@@ -14,13 +14,12 @@ from lresnet_utils.data.collection import one_per_block
 from lresnet_utils.data.face_set import FaceSet, image_file, open_store
 from lresnet_utils.data.network_input import PIXEL_SCALES
 from lresnet_utils.ledger.custody import Link, made
-from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.ledger.entries import Ledger
 from lresnet_utils.machine.disk import stream_arrays, write_arrays
 from lresnet_utils.machine.isolation import LimitOptions
 from lresnet_utils.machine.locks import hold_machine
 from lresnet_utils.results import CLEAN, OK
 from lresnet_utils.run import RunFolder
-from lresnet_utils.stages.preprocess import open_more
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import attempt_apart, build_of, carried, not_ok
 from lresnet_utils.targets.base import Artefact, Target
@@ -67,18 +66,18 @@ def infer(
     sets = list(open_more(run)) if more else []
     spec, bounds = exported["input"], LimitOptions.from_values(limits or {})
     work = _Work(run, batch_size, spec, flip, [CLEAN, *variants], sets)
-    parts = Parts(run, "4_infer", batch_size, timed=True)
+    ledger = Ledger.of_stage(run, "4_infer", batch_size, timed=True)
     with hold_machine(alone=True):
         able = {name: entry for name, entry in built.items() if entry["status"] == OK}
-        found = {name: _kept(name, entry, work, parts, bounds) for name, entry in able.items()}
+        found = {name: _kept(name, entry, work, ledger, bounds) for name, entry in able.items()}
         entries = {name: found.get(name) or not_ok(entry) for name, entry in built.items()}
         tested = (
-            _other_order(work, faces, built, entries, exported, parts, bounds)
+            _other_order(work, faces, built, entries, exported, ledger, bounds)
             if channel_test
             else None
         )
         ways = (
-            _other_inputs(work, faces, built, entries, exported, parts, bounds)
+            _other_inputs(work, faces, built, entries, exported, ledger, bounds)
             if channel_test
             else None
         )
@@ -110,7 +109,7 @@ class _Work:
         return clean | stored | further
 
     def made_from(
-        self, target: Target, artefact: Artefact, stored: Stored, parts: Parts
+        self, target: Target, artefact: Artefact, stored: Stored, ledger: Ledger
     ) -> dict[str, Any]:
         """Return what a target's embeddings depend on."""
         sets = {name: open_store(folder) for name, (folder, _) in stored.items()}
@@ -118,7 +117,7 @@ class _Work:
         return {
             "build": [target.name, artefact.sha256, artefact.options],
             "versions": target.versions(),
-            "pictures": {name: parts.sha256(path) for name, path in pictures.items()},
+            "pictures": {name: ledger.sha256(path) for name, path in pictures.items()},
             "sets": {n: [s.record["pairs_sha256"], s.failures] for n, s in sets.items()},
             "input": self.spec,
             "flip": self.flip,
@@ -129,7 +128,7 @@ class _Work:
         target: Target,
         built: dict[str, Any],
         stored: Stored,
-        parts: Parts,
+        ledger: Ledger,
         limits: LimitOptions,
         part: str,
     ) -> dict[str, Any]:
@@ -149,23 +148,23 @@ class _Work:
 
         if target.recorded:
             return make()
-        return parts.kept(part, self.made_from(target, artefact, stored, parts), make, files)
+        return ledger.kept(part, self.made_from(target, artefact, stored, ledger), make, files)
 
 
 def _kept(
-    name: str, built: dict[str, Any], work: _Work, parts: Parts, limits: LimitOptions
+    name: str, built: dict[str, Any], work: _Work, ledger: Ledger, limits: LimitOptions
 ) -> dict[str, Any]:
     """Embed the set as it is, its degraded copies and the further sets."""
     target = get_target(name)
     stored = work.stored(target)
-    entry = work.kept(target, built, stored, parts, limits, name)
+    entry = work.kept(target, built, stored, ledger, limits, name)
     if entry["status"] != OK:
         return entry
     further = [key for key in work.sets if set_variant(key) in stored]
     return entry | {"sets": {key: entry["variants"].pop(set_variant(key)) for key in further}}
 
 
-def _other_order(work, faces, built, entries, exported, parts, limits) -> dict[str, Any]:
+def _other_order(work, faces, built, entries, exported, ledger, limits) -> dict[str, Any]:
     """Let one target embed the set with red and blue exchanged, or say why that is no use."""
     name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
     refused = why_not(faces, exported["network"]["trained"], name)
@@ -174,7 +173,7 @@ def _other_order(work, faces, built, entries, exported, parts, limits) -> dict[s
     used, other = work.spec["channel_order"], other_order(work.spec["channel_order"])
     turned = replace(work, spec=work.spec | {"channel_order": other})
     stored = {OTHER_ORDER: (work.run.faces, CLEAN)}
-    entry = turned.kept(get_target(name), built[name], stored, parts, limits, OTHER_ORDER)
+    entry = turned.kept(get_target(name), built[name], stored, ledger, limits, OTHER_ORDER)
     if entry["status"] != OK:
         return {"refused": f"{name}: {entry['reason']}"}
     return {
@@ -186,7 +185,7 @@ def _other_order(work, faces, built, entries, exported, parts, limits) -> dict[s
     }
 
 
-def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[str, Any]:
+def _other_inputs(work, faces, built, entries, exported, ledger, limits) -> dict[str, Any]:
     """Let one target embed a sample in every channel order and scale, or say why it cannot."""
     name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
     if not exported["network"]["trained"]:
@@ -200,7 +199,7 @@ def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[
     if looks_off(run.record("3_preprocess").get("alignment")):
         ways.append((*ways[0], ALIGNED))
     path = run.embeddings(work.batch_size, name, INPUTS)
-    made_from = work.made_from(target, artefact, {CLEAN: (run.faces, CLEAN)}, parts)
+    made_from = work.made_from(target, artefact, {CLEAN: (run.faces, CLEAN)}, ledger)
 
     def make() -> dict[str, Any]:
         log = run.engine(work.batch_size, name) / "infer.log"
@@ -208,7 +207,7 @@ def _other_inputs(work, faces, built, entries, exported, parts, limits) -> dict[
         how = {"limits": limits, "log": log, "doing": "embedding", "seconds": seconds}
         return attempt_apart(_embed_ways, target, artefact, work, ways, path, **how)
 
-    entry = parts.kept(INPUTS, made_from | {"ways": ways}, make, lambda: [path])
+    entry = ledger.kept(INPUTS, made_from | {"ways": ways}, make, lambda: [path])
     if entry["status"] != OK:
         return {"refused": f"{name}: {entry['reason']}"}
     return {"target": name, "colour_levels": colour, "ways": ways}
@@ -244,6 +243,12 @@ def open_faces(run: RunFolder) -> FaceSet:
     """Open the run's image store, or say that ``3_preprocess`` comes first."""
     run.record("3_preprocess")
     return open_store(run.faces)
+
+
+def open_more(run: RunFolder) -> dict[str, FaceSet]:
+    """Open the stores of a run's further sets, by their keys in the order of the params file."""
+    record = run.record("3_preprocess")
+    return {key: open_store(run.more_faces(key)) for key in record.get("sets", {})}
 
 
 def set_variant(key: str) -> str:

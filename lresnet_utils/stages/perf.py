@@ -13,7 +13,7 @@ import numpy as np
 from lresnet_utils.data.face_set import image_file
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.parity import timing_batch
-from lresnet_utils.ledger.keep import WHOLE, Parts
+from lresnet_utils.ledger.entries import WHOLE, Ledger
 from lresnet_utils.machine.facts import LoadWatch, machine, usable_cores
 from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.machine.locks import hold_machine as machine_alone
@@ -62,11 +62,11 @@ def measure_speed(
     built = carried(run, "2_compile", batch_size, targets)
     times = {"warmup": warmup, "seconds": seconds, "repeats": repeats}
     work = _Work(run, batch_size, times, LimitOptions.from_values(limits or {}))
-    parts = Parts(run, "6_perf", batch_size, timed=True)
+    ledger = Ledger.of_stage(run, "6_perf", batch_size, timed=True)
     # Targets are timed in turns, so that one alone cannot be kept: all of them, or none.
     with machine_alone(alone=True):
         if not any(get_target(name).recorded for name in targets):
-            record = parts.kept(WHOLE, work.made_from(built, parts), lambda: work.measure(built))
+            record = ledger.kept(WHOLE, work.made_from(built, ledger), lambda: work.measure(built))
         else:
             record = work.measure(built)
     record.pop("status")
@@ -82,7 +82,7 @@ class _Work:
     times: dict[str, Any]
     limits: LimitOptions
 
-    def made_from(self, built: dict[str, dict[str, Any]], parts: Parts) -> dict[str, Any]:
+    def made_from(self, built: dict[str, dict[str, Any]], ledger: Ledger) -> dict[str, Any]:
         """Return what the measurement depends on."""
         exported = self.run.record("1_export", self.batch_size)
         builds = {
@@ -94,7 +94,7 @@ class _Work:
         images = image_file(self.run.faces, CLEAN)
         return {
             "builds": builds,
-            "images": parts.sha256(images) if images.is_file() else NO_FACES,
+            "images": ledger.sha256(images) if images.is_file() else NO_FACES,
             "input": exported["input"],
             "flops": (exported.get("simplified") or {}).get("flops"),
             "quantised": exported["network"].get("quantised"),

@@ -17,7 +17,7 @@ from lresnet_utils.data.packaged import DISTRIBUTIONS
 from lresnet_utils.data.source import ORL, build_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.ledger.custody import Link, given, made
-from lresnet_utils.ledger.keep import WHOLE, Parts
+from lresnet_utils.ledger.entries import WHOLE, Ledger
 from lresnet_utils.params import MoreSet
 from lresnet_utils.run import RunFolder, resolve
 
@@ -49,11 +49,11 @@ def preprocess(
     FaceSet
         The opened store.
     """
-    parts = Parts(run, "3_preprocess", None, timed=False)
+    ledger = Ledger.of_stage(run, "3_preprocess", None, timed=False)
     further = [MoreSet(**given) for given in more]
     made_from = {
-        "faces": _made_from(parts, dataset, pairs) | {"name": dataset_name, "align": align},
-        "more": [_made_from(parts, s.source, s.pairs) | s.model_dump() for s in further],
+        "faces": _made_from(ledger, dataset, pairs) | {"name": dataset_name, "align": align},
+        "more": [_made_from(ledger, s.source, s.pairs) | s.model_dump() for s in further],
         "folds": folds,
         "variants": list(variants),
         "guide_files": guide_files,
@@ -76,21 +76,15 @@ def preprocess(
         stores = [run.faces, *(run.more_faces(item.key) for item in further)]
         return [path for store in stores for path in store.glob("*") if path.is_file()]
 
-    run.write_record("3_preprocess", None, parts.kept(WHOLE, made_from, make, files))
+    run.write_record("3_preprocess", None, ledger.kept(WHOLE, made_from, make, files))
     return open_store(run.faces)
 
 
-def _made_from(parts: Parts, source: str, pairs: str) -> dict[str, Any]:
+def _made_from(ledger: Ledger, source: str, pairs: str) -> dict[str, Any]:
     """Return what a store depends on beside its settings: the files that these name."""
-    given = [source] if source == ORL else [source, parts.sha256(resolve(source))]
-    named = [pairs] if pairs in PAIR_WORDS else [pairs, parts.sha256(resolve(pairs))]
+    given = [source] if source == ORL else [source, ledger.sha256(resolve(source))]
+    named = [pairs] if pairs in PAIR_WORDS else [pairs, ledger.sha256(resolve(pairs))]
     return {"files": [given, named]}
-
-
-def open_more(run: RunFolder) -> dict[str, FaceSet]:
-    """Open the stores of a run's further sets, by their keys in the order of the params file."""
-    record = run.record("3_preprocess")
-    return {key: open_store(run.more_faces(key)) for key in record.get("sets", {})}
 
 
 def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ import numpy as np
 from lresnet_utils.errors import TargetError
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.rewrite import REWRITES, prepare_onnx
-from lresnet_utils.machine.disk import read_json, write_json
+from lresnet_utils.ledger.entries import Ledger, made_by
 from lresnet_utils.machine.facts import usable_cores
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import Timing, time_sessions
@@ -87,7 +86,7 @@ class Graphs:
     onnx : Path
         The simplified graph.
     folder : Path
-        Where rewritten ones are kept.
+        Where rewritten ones are kept, each with its entry of the ledger.
     input_range : (float, float)
         Smallest and largest number of the network's input.
     """
@@ -96,19 +95,11 @@ class Graphs:
     folder: Path
     input_range: tuple[float, float]
 
-    def settle(self) -> None:
-        """Drop what was rewritten at an earlier time: it takes seconds to make it again."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     @cached_property
     def fitting(self) -> dict[str, int]:
         """The rewrites whose patterns occur in the graph, and how often."""
-        known = self.folder / "fitting.json"
-        if not known.is_file():
-            path = self._path(tuple(REWRITES))
-            applied = prepare_onnx(self.onnx, path, input_range=self.input_range).applied
-            write_json(known, {name: count for name, count in applied.items() if count})
-        return read_json(known)
+        applied = self._made(tuple(REWRITES))[1]
+        return {name: applied[name] for name in REWRITES if applied[name]}
 
     @cached_property
     def flops(self) -> int:
@@ -117,18 +108,24 @@ class Graphs:
 
     def rewritten(self, names: tuple[str, ...]) -> Path:
         """Return the graph with these rewrites; without any it is the simplified one."""
-        if not names:
-            return self.onnx
-        path = self._path(names)
-        if not path.is_file():
-            prepare_onnx(self.onnx, path, rewrites=names, input_range=self.input_range)
-        return path
+        return self._made(names)[0] if names else self.onnx
 
-    def _path(self, names: tuple[str, ...]) -> Path:
-        order = list(REWRITES)
-        letters = "".join(str(order.index(name)) for name in names)
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.folder, self.folder, made_by("lresnet_utils.graph.rewrite", timed=False))
+
+    def _made(self, names: tuple[str, ...]) -> tuple[Path, dict[str, int]]:
+        """Return a rewritten graph, and how often each rewrite was applied."""
+        name = "model_prepared_" + "".join(str(list(REWRITES).index(each)) for each in names)
+        path = self.folder / f"{name}.onnx"
         self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / f"model_prepared_{letters}.onnx"
+
+        def make() -> dict[str, Any]:
+            how = {"rewrites": names, "input_range": self.input_range}
+            return {"applied": prepare_onnx(self.onnx, path, **how).applied}
+
+        made_from = {"onnx": self._ledger.sha256(self.onnx), "input_range": self.input_range}
+        return path, self._ledger.kept(name, made_from, make, lambda: [path])["applied"]
 
 
 def choose_rewrites(

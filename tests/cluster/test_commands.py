@@ -14,7 +14,7 @@ from lresnet_utils.cluster.embedded import MANIFEST
 from lresnet_utils.cluster.records import open_records
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.errors import LResNetError, ParamsError, RunError
-from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.ledger.entries import Ledger
 from lresnet_utils.machine.disk import read_json, sha256_file, write_json
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets import get_target
@@ -58,7 +58,7 @@ def run(tmp_path_factory):
         "ascend-fp16": {"status": "unavailable", "reason": "atc is not installed"},
     }
     made = entries["onnxruntime-fp32"]
-    Parts(run, "2_compile", 4, timed=True).kept("onnxruntime-fp32", {}, lambda: made)
+    Ledger.of_stage(run, "2_compile", 4, timed=True).kept("onnxruntime-fp32", {}, lambda: made)
     run.write_record("2_compile", 4, {"targets": entries})
     write_json(run.folder / "run.json", {"params": {"flip": True}})
     return run

@@ -163,7 +163,7 @@ def test_people_in_folders_are_found_and_a_broken_picture_is_named(engines, tmp_
     assert found.identity().tolist() == [0, 0, 1, 1, 1]
     assert found.record["n_failed"] == 1
     record = read_json(found.shard(1).with_suffix(".json"))
-    assert record["failures"] == {"3": "not a JPEG, PNG, BMP or WebP picture"}
+    assert record["told"]["failures"] == {"3": "not a JPEG, PNG, BMP or WebP picture"}
 
 
 def photograph(face, left, top):

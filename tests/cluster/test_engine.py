@@ -78,22 +78,22 @@ def test_parts_are_hashed_block_by_block_once_and_not_at_all_where_it_is_known(e
     digest = sha256_file(path)
     whole, piece = Part.whole(path, keep=True), Part(path, 3, 10)
     tracemalloc.start()
-    wanted, sources = engine._wanted({"a": whole, "b": piece}, "call")
+    wanted, sources = engine.wanted({"a": whole, "b": piece}, "call")
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
     assert wanted[0].file == digest and sources[digest] == whole
     assert wanted[1].file == hashlib.sha256(b"xxxx" + bytes(6)).hexdigest() + "-call"
     path.unlink()
     # Whatever reads the file now fails.
-    assert engine._wanted({"a": whole}, "other")[0][0].file == digest
+    assert engine.wanted({"a": whole}, "other")[0][0].file == digest
     recorded = Part(tmp_path / "elsewhere.onnx", 0, 5, keep=True, sha256="ab" * 32)
-    assert engine._wanted({"a": recorded}, "call")[0][0].file == "ab" * 32 + ".onnx"
+    assert engine.wanted({"a": recorded}, "call")[0][0].file == "ab" * 32 + ".onnx"
 
 
 def test_a_recorded_hash_that_is_none_names_no_file(engines, tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     part = Part.whole(tmp_path / "a", keep=True, sha256="../../../a")
-    assert engines(2, "sent")._wanted({"a": part}, "call")[0][0].file == part.digest()
+    assert engines(2, "sent").wanted({"a": part}, "call")[0][0].file == part.digest()
 
 
 def test_laid_out_parts_have_their_names_at_home_and_elsewhere(engines, tmp_path):
@@ -187,7 +187,7 @@ def test_resources_choose_the_worker_where_some_worker_has_them(tmp_path):
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         engine = DaskEngine(client, shared=True)
-        assert engine._offered({"tensorrt": 1, "ascend": 1}) is None
+        assert engine.offered({"tensorrt": 1, "ascend": 1}) is None
         able = cluster.workers["able"].address
         wanted = {"tensorrt": 1}
         assert {engine.call(Task(where, None, tmp_path, resources=wanted)) for _ in range(4)} == {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lresnet_utils.cluster import embedded as pairs
-from lresnet_utils.cluster.embedded import EmbeddedSet, all_pairs_of
+from lresnet_utils.cluster.embedded import EmbeddedSet, all_pairs_of, shard_ledger
 from lresnet_utils.cluster.engine import Here
 from lresnet_utils.errors import DataError
-from lresnet_utils.machine.disk import sha256_file, write_json
+from lresnet_utils.machine.disk import write_json
 from lresnet_utils.verify.all_pairs import all_pairs
 
 FARS = [0.1, 0.01, 1e-9]
@@ -32,7 +32,7 @@ def sample(tmp_path_factory):
     for number, start in enumerate(range(0, 150, 16)):
         shard = folder / "shards" / f"{number:06d}.npy"
         np.save(shard, x[start : start + 16])
-        write_json(shard.with_suffix(".json"), {"sha256": sha256_file(shard)})
+        shard_ledger(folder).write(shard.stem, {}, [shard], {})
     np.save(folder / "identity.npy", identity)
     about = {"n_images": 150, "n_failed": len(failed), "embedding_size": 32, "shard_size": 16}
     write_json(folder / "embedded.json", about)

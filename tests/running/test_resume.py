@@ -7,12 +7,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from lresnet_utils.ledger.entries import NEVER, NOT_OURS
 from lresnet_utils.machine.disk import read_json, write_arrays, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, RunFolder
 from lresnet_utils.running import resume as jobs
 from lresnet_utils.running.plan import Job, phases
-from lresnet_utils.running.resume import NEVER, NOT_OURS, Resume
+from lresnet_utils.running.resume import Resume
 
 INFER, SUMMARY = Job("4_infer", 4), Job("7_summary")
 
@@ -58,7 +59,7 @@ def test_nothing_runs_twice_and_nothing_is_valid_before_it_ran(project, finished
         Params(name="y", batch_sizes=[4]), RunFolder.open("outputs/y", Path("notebooks"))
     )
     assert set(other.plan().values()) == {NEVER}
-    assert Resume(resume().params, finished, fresh=True).why(INFER).endswith("(--fresh)")
+    assert Resume(resume().params, finished, fresh="this run").why(INFER).endswith("(--fresh)")
 
 
 def test_a_parameter_concerns_the_notebooks_that_have_it(finished):
@@ -84,7 +85,7 @@ def test_a_record_that_was_cut_is_none(finished):
     assert resume().why(INFER) == NOT_OURS
 
 
-@pytest.mark.parametrize("field", ["made_from", "files", "outcome", "shown"])
+@pytest.mark.parametrize("field", ["made_from", "files", "told"])
 @pytest.mark.parametrize("value", [None, 3, "x", [], [[1]], {"a": 1}])
 def test_a_record_of_other_types_is_none(finished, field, value):
     path = finished.state / "bs4" / "4_infer.json"

@@ -18,7 +18,7 @@ from lresnet_utils import cli
 from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.readers.bin import write_bin
 from lresnet_utils.ledger.custody import broken, made
-from lresnet_utils.ledger.keep import WHOLE, Parts
+from lresnet_utils.ledger.entries import WHOLE, Ledger
 from lresnet_utils.machine.disk import read_json, sha256_file, write_arrays, write_json, write_text
 from lresnet_utils.params import Params
 from lresnet_utils.run import RunFolder
@@ -83,7 +83,8 @@ class Stages:
     def do_perf(self, run):
         entry = OK | {"throughput_ips": RATE, "latency_ms": {}}
         record = {"targets": dict.fromkeys(TARGETS, entry)}
-        run.write_record("6_perf", 4, Parts(run, "6_perf", 4, True).kept(WHOLE, {}, lambda: record))
+        ledger = Ledger.of_stage(run, "6_perf", 4, timed=True)
+        run.write_record("6_perf", 4, ledger.kept(WHOLE, {}, lambda: record))
 
     def do_summary(self, run):
         summarise(run, batch_sizes=[4], targets=TARGETS)
@@ -235,7 +236,7 @@ def test_a_file_that_the_run_did_not_leave_is_named(run):
 
 def test_forged_rates_of_a_kept_part_are_told(run):
     whole = run.state_of("6_perf", 4) / "whole.json"
-    edit(whole, lambda r: r["entry"]["targets"][TARGETS[0]]["throughput_ips"].update(value=1000.0))
+    edit(whole, lambda r: r["told"]["targets"][TARGETS[0]]["throughput_ips"].update(value=1000.0))
     assert set(wrong(run)) == {"resume/bs4/6_perf/whole.json"}
 
 

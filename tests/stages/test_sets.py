@@ -23,8 +23,8 @@ from lresnet_utils.results import results_schema
 from lresnet_utils.run import RunFolder
 from lresnet_utils.running.preflight import check_sets
 from lresnet_utils.stages.evaluate import evaluate
-from lresnet_utils.stages.infer import set_variant
-from lresnet_utils.stages.preprocess import open_more, preprocess
+from lresnet_utils.stages.infer import open_more, set_variant
+from lresnet_utils.stages.preprocess import preprocess
 from lresnet_utils.verify.protocol import guide_protocol
 
 PEOPLE, EACH = 8, 5

@@ -1,9 +1,15 @@
 """What is chosen when the rates are known, and what is built along the way."""
 
+import onnx
 import pytest
 
 from lresnet_utils.errors import TargetError
-from lresnet_utils.tuning.search import AS_SIMPLIFIED, choose_rewrites, choose_running
+from lresnet_utils.tuning.search import (
+    AS_SIMPLIFIED,
+    Graphs,
+    choose_rewrites,
+    choose_running,
+)
 
 WAYS = [{"way": "a"}, {"way": "b"}]
 FITTING = ["prelu-slope", "norm-backward", "norm-carried"]
@@ -11,6 +17,23 @@ FITTING = ["prelu-slope", "norm-backward", "norm-carried"]
 
 def test_the_network_has_the_patterns(graphs):
     assert list(graphs.fitting) == FITTING and set(graphs.fitting.values()) == {1}
+
+
+def test_a_rewritten_graph_is_made_again_when_it_or_what_it_is_made_from_changed(graphs, tmp_path):
+    def again(onnx=graphs.onnx):
+        graph = Graphs(onnx, tmp_path / "prepared", (-1.0, 1.0)).rewritten(("prelu-slope",))
+        return graph, graph.stat().st_mtime_ns
+
+    (graph, first), whole = again(), again()[0].read_bytes()
+    assert again()[1] == first
+    graph.write_bytes(whole[:-1])
+    assert again()[1] != first and graph.read_bytes() == whole
+    other = tmp_path / "other.onnx"
+    model = onnx.load(graphs.onnx)
+    model.doc_string = "another file"
+    onnx.save(model, other)
+    second = again()[1]
+    assert again(other)[1] != second and graph.read_bytes() != whole
 
 
 def steps_of(found):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lresnet_utils.ledger import FRESH, keep
-from lresnet_utils.ledger.keep import Parts
+from lresnet_utils.ledger import FRESH, entries
+from lresnet_utils.ledger.entries import Ledger
 from lresnet_utils.machine.disk import read_json, write_json, write_text
 from lresnet_utils.run import RunFolder
 
@@ -20,7 +20,8 @@ def make(tmp_path):
             write_text(file, "whole")
             return {"status": status, "n": kept.made}
 
-        return Parts(run, "4_infer", 4, timed=True).kept("a", made_from, work, lambda: [file])
+        ledger = Ledger.of_stage(run, "4_infer", 4, timed=True)
+        return ledger.kept("a", made_from, work, lambda: [file])
 
     kept.made, kept.file = 0, file
     return kept
@@ -53,8 +54,8 @@ def test_what_failed_is_tried_again_and_a_damaged_record_is_none(make, tmp_path)
 @pytest.mark.parametrize(
     "forged",
     [
-        {"entry": {"status": "ok", "n": 10}},
-        {"entry": [1]},
+        {"told": {"status": "ok", "n": 10}},
+        {"told": [1]},
         {"files": 3},
         {"files": {}},
         {"made_from": None},
@@ -86,7 +87,7 @@ def test_without_a_place_for_a_key_nothing_is_believed(make, monkeypatch, tmp_pa
 def test_other_code_versions_and_machines_count(make, monkeypatch):
     make({})
     for name in ("code_of", "versions", "machine_key"):
-        monkeypatch.setattr(keep, name, lambda *_: {"other": "one"})
+        monkeypatch.setattr(entries, name, lambda *_: {"other": "one"})
         before = make.made
         make({})
         assert make.made == before + 1
