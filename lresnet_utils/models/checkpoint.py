@@ -103,10 +103,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     return Checkpoint(state, (*ignored, *heads))
 
 
-def load_into(
-    module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False
-) -> nn.Module:
+def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> nn.Module:
     """Load weights into a network, every name and shape checked first.
+
+    The network uses the tensors themselves, so that one on the ``meta`` device is filled too.
 
     Parameters
     ----------
@@ -116,9 +116,6 @@ def load_into(
         The weights. ``num_batches_tracked`` may be missing.
     where : str
         The file the weights come from, for the message.
-    assign : bool
-        Use the tensors themselves instead of copying them, which also fills a network built on
-        the ``meta`` device.
 
     Returns
     -------
@@ -157,7 +154,7 @@ def load_into(
     complete = {
         key: state.get(key, torch.zeros((), dtype=torch.int64)) for key in module.state_dict()
     }
-    module.load_state_dict(complete, assign=assign)
+    module.load_state_dict(complete, assign=True)
     return module
 
 

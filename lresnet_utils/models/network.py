@@ -89,7 +89,9 @@ def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) 
     """
     known = architecture(architecture_name)
     if weights == SEEDED:
-        checkpoint = Checkpoint(seeded_state_dict(_skeleton(known), seed=seed))
+        with torch.device("meta"):
+            shapes = known.build()
+        checkpoint = Checkpoint(seeded_state_dict(shapes, seed=seed))
         label, sha256 = SEEDED, state_dict_sha256(checkpoint.state)
     elif weights == PACKAGED:
         if known.name != _PACKAGED_ARCHITECTURE:
@@ -156,14 +158,10 @@ def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.
         for number, tensor in {id(tensor): tensor for tensor in state.values()}.items()
     }
     state = {key: converted[id(tensor)] for key, tensor in state.items()}
-    module = load_into(_skeleton(known), state, where=where, assign=True)
+    with torch.device("meta"):  # initial weights would cost a second and be thrown away
+        module = known.build()
+    load_into(module, state, where=where)
     return module.eval().requires_grad_(False)
-
-
-def _skeleton(known: Architecture) -> nn.Module:
-    # Without storage: initial weights would cost a second and be thrown away.
-    with torch.device("meta"):
-        return known.build()
 
 
 # Random weights that are the same on every machine, for speed and agreement without a download.

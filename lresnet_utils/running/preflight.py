@@ -241,7 +241,7 @@ def _check_weights(params: Params) -> None:
         )
     with torch.device("meta"):
         module = architecture(params.model.architecture).build()
-    load_into(module, read_checkpoint(path).state, where=str(path), assign=True)
+    load_into(module, read_checkpoint(path).state, where=str(path))
 
 
 # What a weights file or an ONNX file is, and what a params file must say about it.
