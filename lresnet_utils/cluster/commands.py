@@ -14,7 +14,7 @@ from lresnet_utils.cluster.embed_set import embed_set, run_build
 from lresnet_utils.cluster.embedded import MANIFEST, EmbeddedSet, all_pairs_of
 from lresnet_utils.cluster.engine import Files, open_engine
 from lresnet_utils.cluster.records import People, open_records
-from lresnet_utils.data.inside import told_passed_over
+from lresnet_utils.data.readers.folder import told_passed_over
 from lresnet_utils.errors import ParamsError, print_line
 from lresnet_utils.machine.disk import write_json
 from lresnet_utils.machine.locks import run_lock

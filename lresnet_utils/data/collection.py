@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import comb
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -458,7 +459,7 @@ def one_per_block(n: int, blocks: int) -> np.ndarray:
     dice = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
     starts = np.arange(blocks + 1) * n // max(1, blocks)
     widths = np.diff(starts).tolist()
-    return starts[:-1] + np.array([_below(width, dice) for width in widths], np.int64)
+    return starts[:-1] + np.array([int(dice.random() * width) for width in widths], np.int64)
 
 
 def deal_people(sizes: Sequence[int], folds: int) -> np.ndarray:
@@ -517,7 +518,11 @@ def draw_folds(
         When a fold cannot have a pair of each kind.
     """
     groups = [[people[p] for p in np.flatnonzero(fold == number)] for number in range(folds)]
-    each = min([PER_FOLD, *(min(_counts(group)) for group in groups)])
+    each = PER_FOLD
+    for group in groups:
+        genuine = sum(comb(len(pictures), 2) for pictures in group)
+        impostor = comb(sum(len(pictures) for pictures in group), 2) - genuine
+        each = min(each, genuine, impostor)
     if each == 0:
         twice = sum(len(pictures) > 1 for pictures in people)
         raise DataError(
@@ -529,52 +534,31 @@ def draw_folds(
     dice = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
     pairs: list[Pair] = []
     for group in groups:
-        pairs += _genuine(group, each, dice) + _impostor(group, each, dice)
+        # Genuine pairs are taken of each person in turn, so that no one with many pictures
+        # dominates. The last turn may not reach everyone; who gets it has nothing to do with the
+        # people's order.
+        decks = [
+            _different(min(each, comb(len(own), 2)), lambda own=own: _two_of(own, dice))
+            for own in group
+            if len(own) > 1
+        ]
+        lots = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
+        places = [lots.random() for _ in decks]
+        turns = [(t, places[p], p) for p, deck in enumerate(decks) for t in range(len(deck))]
+        pairs += sorted(decks[person][turn] for turn, _, person in sorted(turns)[:each])
+
+        def two_people(group: list[Sequence[int]] = group) -> Pair:
+            chosen = [group[person] for person in _two_of(range(len(group)), dice)]
+            return tuple(sorted(own[int(dice.random() * len(own))] for own in chosen))
+
+        pairs += sorted(_different(each, two_people))
     left, right = np.array(pairs, np.int32).T
     return left, right, np.tile(np.repeat([True, False], each), folds)
 
 
-def _choose_two(n: int) -> int:
-    return n * (n - 1) // 2
-
-
-def _counts(group: list[Sequence[int]]) -> Pair:
-    """Count the genuine and the impostor pairs that a group of people has."""
-    genuine = sum(_choose_two(len(pictures)) for pictures in group)
-    return genuine, _choose_two(sum(len(pictures) for pictures in group)) - genuine
-
-
-def _below(n: int, dice: random.Random) -> int:
-    return int(dice.random() * n)
-
-
-def _genuine(group: list[Sequence[int]], n: int, dice: random.Random) -> list[Pair]:
-    """Draw `n` pairs, one of each person in turn, so that no one with many pictures dominates.
-
-    The last turn may not reach everyone; who gets it has nothing to do with the people's order.
-    """
-    decks = [
-        _different(min(n, _choose_two(len(own))), lambda own=own: _two_of(own, dice))
-        for own in group
-        if len(own) > 1
-    ]
-    lots = random.Random(_SEED)  # noqa: S311 (a reproducible draw, not a secret)
-    places = [lots.random() for _ in decks]
-    turns = [(t, places[p], p) for p, deck in enumerate(decks) for t in range(len(deck))]
-    return sorted(decks[person][turn] for turn, _, person in sorted(turns)[:n])
-
-
-def _impostor(group: list[Sequence[int]], n: int, dice: random.Random) -> list[Pair]:
-    def draw() -> Pair:
-        first, second = _two_of(range(len(group)), dice)
-        sides = (group[p][_below(len(group[p]), dice)] for p in (first, second))
-        return tuple(sorted(sides))
-
-    return sorted(_different(n, draw))
-
-
 def _two_of(pictures: Sequence[int], dice: random.Random) -> Pair:
-    first, second = _below(len(pictures), dice), _below(len(pictures) - 1, dice)
+    n = len(pictures)
+    first, second = int(dice.random() * n), int(dice.random() * (n - 1))
     second += second >= first
     return tuple(sorted((pictures[first], pictures[second])))
 

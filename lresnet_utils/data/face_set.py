@@ -277,7 +277,14 @@ def open_store(folder: Path | str) -> FaceSet:
         )
     record = read_json(folder / "set.json")
     pairs = read_arrays(folder / "pairs.npz")
+    of_templates = {
+        name.removeprefix("template_"): value
+        for name, value in pairs.items()
+        if name.startswith("template_")
+    }
     try:
+        if of_templates:
+            of_templates["count"] = int(of_templates["count"])
         face_set = FaceSet(
             folder=folder,
             **{key: record[key] for key in _FIELDS},
@@ -286,31 +293,28 @@ def open_store(folder: Path | str) -> FaceSet:
             failures=tuple((item["image"], item["reason"]) for item in record["failures"]),
             record=record,
             identity=pairs.get("identity"),
-            templates=_templates(pairs),
+            templates=Templates(**of_templates) if of_templates else None,
         )
-        if not _is_record(face_set):
+        texts = (face_set.name, face_set.source, face_set.credit, *face_set.labels().values())
+        counts = (face_set.n_images, face_set.n_pairs)
+        sound = (
+            all(type(text) is str for text in (*texts, face_set.sha256))
+            and re.fullmatch(r"[0-9a-f]{64}", face_set.sha256) is not None
+            and all(type(n) is int and n > 0 for n in counts)
+            # A variant is part of a file's name.
+            and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in face_set.variants)
+            and all(
+                type(image) is int and 0 <= image < face_set.n_images and type(reason) is str
+                for image, reason in face_set.failures
+            )
+        )
+        if not sound:
             raise ValueError("a value of the record is impossible")
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder / "set.json") from error
     if not _fits(face_set, pairs):
         raise _damaged(folder / "pairs.npz")
     return face_set
-
-
-def _is_record(found: FaceSet) -> bool:
-    """See that `set.json` holds what a store's does; a variant is part of a file's name."""
-    texts = (found.name, found.source, found.credit, *found.labels().values())
-    return (
-        all(type(text) is str for text in texts)
-        and type(found.sha256) is str
-        and re.fullmatch(r"[0-9a-f]{64}", found.sha256) is not None
-        and all(type(n) is int and n > 0 for n in (found.n_images, found.n_pairs))
-        and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in found.variants)
-        and all(
-            type(image) is int and 0 <= image < found.n_images and type(reason) is str
-            for image, reason in found.failures
-        )
-    )
 
 
 def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
@@ -334,15 +338,6 @@ def _fits(found: FaceSet, pairs: dict[str, np.ndarray]) -> bool:
 
 def _is_row(array: np.ndarray, kind: str, n: int) -> bool:
     return array.shape == (n,) and array.dtype.kind == kind
-
-
-def _templates(arrays: dict[str, np.ndarray]) -> Templates | None:
-    found = {
-        name.removeprefix("template_"): value
-        for name, value in arrays.items()
-        if name.startswith("template_")
-    }
-    return Templates(**found | {"count": int(found["count"])}) if found else None
 
 
 def image_file(folder: Path, variant: str) -> Path:

@@ -86,10 +86,26 @@ def fetch(
             if file.url is None:
                 raise _by_hand(file, target, "This file is behind a page that needs a browser.")
             download(file.url, target, sha256=file.sha256, progress=progress)
-        fetched = _checked(file, target, "already there" if there else "downloaded")
+        found = sha256_file(target)
+        record = target.with_name(target.name + ".sha256")
+        if file.sha256 is not None:
+            expected, against = file.sha256, "as published"
+        elif record.is_file():
+            expected, against = _recorded(record), "as recorded at first"
+        else:
+            write_text(record, f"{found}  {file.file}\n")
+            expected, against = found, f"nobody publishes it; recorded in {record.name}"
+        if found != expected:
+            raise DataError(
+                f"The file is not the expected one: SHA-256 {found[:16]}..., not "
+                f"{expected[:16]}....",
+                where=str(target),
+                fix=f"move it away and fetch it again ({against})",
+            )
         if file.unpack:
             unpack(target)
-        yield fetched
+        how = "already there" if there else "downloaded"
+        yield Fetched(target, found, f"{how}; SHA-256 {against}")
 
 
 def download(
@@ -130,8 +146,12 @@ def download(
             )
     target.parent.mkdir(parents=True, exist_ok=True)
     start, headers = _resume(part, about, url, sha256)
+    _check_address(url)
+    headers |= {"User-Agent": f"lresnet-utils/{__version__}", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (checked above)
+    opener = urllib.request.build_opener(_Redirects)
     try:
-        with _open(url, headers) as response:
+        with opener.open(request, timeout=TIMEOUT_S) as response:
             total = _receive(response, url, part, about, start, progress)
     except (OSError, http.client.HTTPException) as error:
         if getattr(error, "code", None) == 416 and start:  # nothing lies behind what is there
@@ -139,7 +159,13 @@ def download(
             return download(url, target, sha256=sha256, progress=progress)
         if getattr(error, "errno", None) in FULL:
             raise cannot_write(part, error) from error
-        raise _failed(error, url, target) from error
+        if isinstance(error, urllib.error.HTTPError):
+            what = f"The server answers {error.code} {error.reason}"
+        elif isinstance(error, urllib.error.URLError):
+            what = f"There is no connection ({error.reason})"
+        else:
+            what = f"The download failed ({error})"
+        raise _by_hand(KnownFile(target.name, url=url), target, f"{what}.") from error
     if total is not None and part.stat().st_size != total:
         raise DataError(
             f"The download stopped after {part.stat().st_size:,} of {total:,} bytes.",
@@ -194,26 +220,6 @@ def unpack(archive: Path) -> None:
             fix="delete it, and what it unpacked to before, then fetch it again",
         ) from error
     write_text(done, "")
-
-
-def _checked(file: KnownFile, target: Path, how: str) -> Fetched:
-    """Compare a file's hash with the published one, or with the one recorded before."""
-    found = sha256_file(target)
-    record = target.with_name(target.name + ".sha256")
-    if file.sha256 is not None:
-        expected, against = file.sha256, "as published"
-    elif record.is_file():
-        expected, against = _recorded(record), "as recorded at first"
-    else:
-        write_text(record, f"{found}  {file.file}\n")
-        expected, against = found, f"nobody publishes it; recorded in {record.name}"
-    if found != expected:
-        raise DataError(
-            f"The file is not the expected one: SHA-256 {found[:16]}..., not {expected[:16]}....",
-            where=str(target),
-            fix=f"move it away and fetch it again ({against})",
-        )
-    return Fetched(target, found, f"{how}; SHA-256 {against}")
 
 
 def _recorded(record: Path) -> str:
@@ -277,13 +283,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(request, file, code, message, headers, address)
 
 
-def _open(url: str, headers: dict[str, str]):
-    _check_address(url)
-    named = {"User-Agent": f"lresnet-utils/{__version__}", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(url, headers=named | headers)  # noqa: S310 (checked above)
-    return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S)
-
-
 def _check_address(url: str) -> None:
     parts = urlsplit(url)
     local = parts.scheme == "http" and parts.hostname in _LOOPBACK
@@ -291,16 +290,6 @@ def _check_address(url: str) -> None:
         raise DataError(
             "Only https addresses are opened.", where=url, fix="name an https address of the file"
         )
-
-
-def _failed(error: Exception, url: str, target: Path) -> DataError:
-    if isinstance(error, urllib.error.HTTPError):
-        what = f"The server answers {error.code} {error.reason}"
-    elif isinstance(error, urllib.error.URLError):
-        what = f"There is no connection ({error.reason})"
-    else:
-        what = f"The download failed ({error})"
-    return _by_hand(KnownFile(target.name, url=url), target, f"{what}.")
 
 
 def _by_hand(file: KnownFile, target: Path, what: str) -> DataError:

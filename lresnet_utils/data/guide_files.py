@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,8 +66,6 @@ def write_guide_files(
     *,
     slots: np.ndarray | None = None,
     paths: Literal["relative", "absolute"] = "relative",
-    relative_to: Path | str | None = None,
-    rewrite: bool = False,
     progress: Progress | None = None,
 ) -> GuideFiles:
     """Write the guide's ``{i}.bin``, ``{i}_flip.bin``, info file and label file.
@@ -88,12 +87,8 @@ def write_guide_files(
         Which of `images` is image i; by default image i itself. A store that keeps each distinct
         picture once gives ``np.stack([left, right], 1).ravel()``.
     paths : {'relative', 'absolute'}
-        How the info file names the views. The tools resolve relative paths from the folder they
-        are started in.
-    relative_to : path, optional
-        That folder; by default the info file's.
-    rewrite : bool
-        Write every view anew, also those that an earlier run of the same pictures has left.
+        How the info file names the views: from its own folder on, or whole. The tools resolve
+        relative paths from the folder they are started in.
     progress : callable(done, total), optional
         Told the number of images done.
 
@@ -118,106 +113,71 @@ def write_guide_files(
             f"The pictures are {images.dtype.name} {images.shape}, not uint8 (n, height, width, 3)."
         )
     same = np.asarray(same, bool)
-    slots = _check_slots(slots, len(images), same)
-    info = _info_lines(len(slots), folder, info_path, paths, relative_to, images.shape[1:3])
-    _check_folder(folder, len(slots))
-    size = 4 * int(np.prod(images.shape[1:]))
-    digest = _digest(images, slots)
-    known = not rewrite and _mark(folder) == digest
-    _check_room(folder, list(_missing(folder, len(slots), size, known)), size)
-    if not known:
-        # Without its mark no view counts as whole; the mark comes before the first new view.
-        for name in _names(len(slots)):
-            (folder / name).unlink(missing_ok=True)
-        write_json(folder / _MARK, {"sha256": digest, "n_images": len(slots)})
-    written = _write_views(images, slots, folder, size, progress)
-    write_text(info_path, info)
-    with atomic_path(list_path) as temporary, temporary.open("wb") as file:
-        np.save(file, same)
-    n_files = 2 * len(slots)
-    return GuideFiles(
-        folder, info_path, list_path, len(slots), n_files, written, n_files - written, size
-    )
-
-
-def _write_views(
-    images: np.ndarray, slots: np.ndarray, folder: Path, size: int, progress: Progress | None
-) -> int:
-    """Write the views that are not whole yet; return how many."""
-    written = 0
-    # Each view is flushed to the disk; threads let the disk take several at once.
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        for start in range(0, len(slots), _CHUNK):
-            numbers = range(start, min(start + _CHUNK, len(slots)))
-            wanted = [i for i in numbers if any(not _whole(folder / n, size) for n in _pair(i))]
-            if wanted:
-                batch = to_network_input(
-                    images[slots[wanted]], channel_order="bgr", normalisation="minus1_1"
-                )
-                views = zip(wanted, zip(batch, flip(batch), strict=True), strict=True)
-                jobs = [
-                    (folder / name, view)
-                    for i, pair in views
-                    for name, view in zip(_pair(i), pair, strict=True)
-                    if not _whole(folder / name, size)
-                ]
-                written += sum(writers.map(_write_view, *zip(*jobs, strict=True)))
-            if progress:
-                progress(numbers.stop, len(slots))
-    return written
-
-
-def _write_view(path: Path, view: np.ndarray) -> int:
-    with atomic_path(path) as temporary:
-        view.astype("<f4", copy=False).tofile(temporary)
-    return 1
-
-
-def _pair(i: int) -> tuple[str, str]:
-    return f"{i}.bin", f"{i}_flip.bin"
-
-
-def _names(n: int) -> Iterator[str]:
-    """File names in natural order: numbers by value, '.' before '_'."""
-    for i in range(n):
-        yield from _pair(i)
-
-
-def _whole(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def _missing(folder: Path, n: int, size: int, known: bool) -> Iterator[str]:
-    return (name for name in _names(n) if not (known and _whole(folder / name, size)))
-
-
-def _check_slots(slots: np.ndarray | None, n_images: int, same: np.ndarray) -> np.ndarray:
     if same.ndim != 1 or not len(same):
         raise DataError(f"The labels have shape {same.shape}, not (n_pairs,).")
-    slots = np.arange(n_images) if slots is None else np.asarray(slots)
+    slots = np.arange(len(images)) if slots is None else np.asarray(slots)
     if len(slots) != 2 * len(same):
         raise DataError(
             f"{len(same):,} pairs need {2 * len(same):,} images, but there are {len(slots):,}."
         )
-    if slots.ndim != 1 or slots.min() < 0 or slots.max() >= n_images:
-        raise DataError(f"An image outside the {n_images:,} given ones is asked for.")
-    return slots
+    if slots.ndim != 1 or slots.min() < 0 or slots.max() >= len(images):
+        raise DataError(f"An image outside the {len(images):,} given ones is asked for.")
+    # In natural order: numbers by value, '.' before '_'.
+    names = [name for i in range(len(slots)) for name in (f"{i}.bin", f"{i}_flip.bin")]
+    info = _info(names, folder, info_path, paths, images.shape[1:3])
+    size = 4 * int(np.prod(images.shape[1:]))
+    digest = _digest(images, slots)
+
+    def whole(name: str) -> bool:
+        return (folder / name).is_file() and (folder / name).stat().st_size == size
+
+    known = False
+    with suppress(DataError, KeyError, TypeError):
+        known = read_json(folder / _MARK)["sha256"] == digest
+    _check_folder(folder, names, [name for name in names if not (known and whole(name))], size)
+    if not known:
+        # Without its mark no view counts as whole; the mark comes before the first new view.
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / _MARK, {"sha256": digest, "n_images": len(slots)})
+
+    def write_view(name: str, view: np.ndarray) -> None:
+        with atomic_path(folder / name) as temporary:
+            view.astype("<f4", copy=False).tofile(temporary)
+
+    written = 0
+    # Each view is flushed to the disk; threads let the disk take several at once.
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for start in range(0, len(slots), _CHUNK):
+            stop = min(start + _CHUNK, len(slots))
+            missing = [n for n in range(2 * start, 2 * stop) if not whole(names[n])]
+            wanted = np.unique(np.array(missing, int) // 2)
+            if missing:
+                batch = to_network_input(
+                    images[slots[wanted]], channel_order="bgr", normalisation="minus1_1"
+                )
+                sides = (batch, flip(batch))
+                views = [sides[n % 2][np.searchsorted(wanted, n // 2)] for n in missing]
+                list(writers.map(write_view, [names[n] for n in missing], views))
+                written += len(missing)
+            if progress:
+                progress(stop, len(slots))
+    write_text(info_path, info)
+    with atomic_path(list_path) as temporary, temporary.open("wb") as file:
+        np.save(file, same)
+    n_kept = len(names) - written
+    return GuideFiles(folder, info_path, list_path, len(slots), len(names), written, n_kept, size)
 
 
-def _info_lines(
-    n: int,
-    folder: Path,
-    info_path: Path,
-    paths: str,
-    relative_to: Path | str | None,
-    size: tuple[int, int],
+def _info(
+    names: list[str], folder: Path, info_path: Path, paths: str, size: tuple[int, int]
 ) -> str:
+    """Return the info file's text."""
     if paths not in ("relative", "absolute"):
         raise DataError(f"Paths are 'relative' or 'absolute', not {paths!r}.")
     start = folder.resolve().as_posix()
     if paths == "relative":
-        base = Path(relative_to) if relative_to is not None else info_path.parent
-        start = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
+        start = Path(os.path.relpath(folder.resolve(), info_path.parent.resolve())).as_posix()
         if not start.startswith("."):
             start = f"./{start}"
     if any(character.isspace() for character in start):
@@ -227,21 +187,17 @@ def _info_lines(
             fix="choose a folder without spaces in its path, or relative paths",
         )
     height, width = size
-    return "".join(
-        f"{index} {start}/{name} {width} {height}\n" for index, name in enumerate(_names(n))
-    )
+    return "".join(f"{i} {start}/{name} {width} {height}\n" for i, name in enumerate(names))
 
 
-def _check_folder(folder: Path, n: int) -> None:
-    """Refuse a folder with views of another set: the tools would run them too."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+def _check_folder(folder: Path, names: list[str], missing: list[str], size: int) -> None:
+    """Refuse a folder with views of another set, which the tools would run too, and a full disk."""
+    if folder.exists() and not folder.is_dir():
         raise DataError("This is a file, not a folder.", where=str(folder))
-    expected = set(_names(n))
+    expected = set(names)
     surplus = sorted(
         path.name
-        for path in folder.iterdir()
+        for path in (folder.iterdir() if folder.exists() else ())
         if path.suffix in (".bin", ".BIN", ".npy", ".NPY")
         and path.name not in expected
         and not path.name.startswith(".")
@@ -253,9 +209,6 @@ def _check_folder(folder: Path, n: int) -> None:
             where=str(folder),
             fix="choose an empty folder",
         )
-
-
-def _check_room(folder: Path, missing: list[str], size: int) -> None:
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     each = -(-size // _DISK_BLOCK) * _DISK_BLOCK
     # Views that are replaced give their room back.
@@ -279,10 +232,3 @@ def _digest(images: np.ndarray, slots: np.ndarray) -> str:
     for start in range(0, len(used), _CHUNK):
         digest.update(np.ascontiguousarray(images[used[start : start + _CHUNK]]).tobytes())
     return digest.hexdigest()
-
-
-def _mark(folder: Path) -> str | None:
-    try:
-        return read_json(folder / _MARK)["sha256"]
-    except (DataError, KeyError, TypeError):
-        return None

@@ -205,32 +205,21 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
                 raise ValueError("more than one picture")
             canvas = (1 + wide + 65536 * wider, 1 + high + 65536 * higher)
         elif kind in (b"VP8 ", b"VP8L"):
-            size = _webp_frame(kind, chunk)
+            if kind == b"VP8 ":
+                start_code, width, height = struct.unpack_from("<3sHH", chunk, 3)
+                right = start_code == b"\x9d\x01\x2a"
+                size = width & 0x3FFF, height & 0x3FFF
+            else:
+                signature, sizes = struct.unpack_from("<BI", chunk)
+                right = signature == 0x2F
+                size = 1 + (sizes & 0x3FFF), 1 + (sizes >> 14 & 0x3FFF)
+            if not right:
+                raise ValueError("damaged: its header is not where it belongs")
             # The decoder makes room for the frame, whatever stands before it.
             if canvas not in (None, size):
                 raise ValueError("damaged: it states two sizes")
             return size
         position = start + length + length % 2
-
-
-def _webp_frame(kind: bytes, chunk: bytes) -> tuple[int, int]:
-    if kind == b"VP8 ":
-        start_code, width, height = struct.unpack_from("<3sHH", chunk, 3)
-        if start_code != b"\x9d\x01\x2a":
-            raise ValueError("damaged: its header is not where it belongs")
-        return width & 0x3FFF, height & 0x3FFF
-    signature, sizes = struct.unpack_from("<BI", chunk)
-    if signature != 0x2F:
-        raise ValueError("damaged: its header is not where it belongs")
-    return 1 + (sizes & 0x3FFF), 1 + (sizes >> 14 & 0x3FFF)
-
-
-def _lacks_rows(encoded: bytes) -> bool:
-    """Tell whether a BMP is cut: of rows that are missing the decoder makes black ones."""
-    (start,) = struct.unpack_from("<I", encoded, 10)
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", encoded, 18)
-    row = (width * bits + 31) // 32 * 4
-    return compression == 0 and start + row * abs(height) > len(encoded)
 
 
 def _has_surplus_rows(encoded: bytes) -> bool:
@@ -286,8 +275,15 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
 
 def _quietly_decoded(encoded: bytes, size: tuple[int, int]) -> tuple[np.ndarray | None, str | None]:
     """Return RGB or a reason; OpenCV's own log lines would repeat what the reason says."""
-    if encoded.startswith(_BMP) and (len(encoded) < _BMP_HEAD or _lacks_rows(encoded)):
-        return None, "damaged: it ends too soon"
+    if encoded.startswith(_BMP):
+        cut = len(encoded) < _BMP_HEAD
+        if not cut:  # of rows that are missing the decoder makes black ones
+            (start,) = struct.unpack_from("<I", encoded, 10)
+            width, height, _, bits, compression = struct.unpack_from("<iiHHI", encoded, 18)
+            row = (width * bits + 31) // 32 * 4
+            cut = compression == 0 and start + row * abs(height) > len(encoded)
+        if cut:
+            return None, "damaged: it ends too soon"
     if encoded.startswith(_PNG) and _has_surplus_rows(encoded):
         return None, "damaged: its data go on behind its rows"
     log = cv2.utils.logging

@@ -124,21 +124,23 @@ def licence_of(path: str) -> dict[str, Any] | None:
     True
     """
     name, stem = Path(path).name, Path(path).name.split(".")[0]
-    for source in known_sources().values():
-        inside = {file.file for file in source.files}
-        if name in inside or (not Path(path).suffix and stem == source.name):
-            return _terms(name, source)
-    if Path(path).suffix == ".bin" and known_set(name):
-        return _terms(name, known_sources()["sets"])
-    return None
-
-
-def _terms(name: str, source: KnownSource) -> dict[str, Any]:
+    known = known_sources()
+    found = next(
+        (
+            source
+            for source in known.values()
+            if any(name == file.file for file in source.files)
+            or (not Path(path).suffix and stem == source.name)
+        ),
+        known["sets"] if Path(path).suffix == ".bin" and known_set(name) else None,
+    )
+    if found is None:
+        return None
     return {
         "file": name,
-        "title": source.title,
-        "licence": source.licence,
-        "source": source.origin,
+        "title": found.title,
+        "licence": found.licence,
+        "source": found.origin,
     }
 
 
@@ -185,12 +187,45 @@ def published(
     found = known_set(*names)
     if found is None:
         return []
-    about = _zoo()["sets"][found]
-    return [
-        _compared(network, about, network["accuracy"][found], n_pairs, accuracy)
-        for network in _zoo()["networks"]
-        if architecture in network["architectures"] and found in network["accuracy"]
-    ]
+    zoo = _zoo()
+    about, rows = zoo["sets"][found], []
+    refused = None
+    if n_pairs != about["n_pairs"]:
+        there = about["n_pairs"]
+        refused = f"this set has {n_pairs:,} pairs and {about['title']} has {there:,}"
+    elif accuracy is None:
+        refused = "no accuracy was measured"
+    elif accuracy.get("low") is None:
+        refused = "the measured accuracy has no interval"
+    for network in zoo["networks"]:
+        if architecture not in network["architectures"] or found not in network["accuracy"]:
+            continue
+        value = network["accuracy"][found]
+        row = {
+            "set": about["title"],
+            "network": network["title"],
+            "trained_on": network["trained_on"],
+            "source": zoo["sources"][network["source"]],
+            "published": value,
+        }
+        head = f"{network['title']} on {about['title']}: published {value:.2%}".replace("%", " %")
+        if refused:
+            row |= {"refused": refused, "sentence": f"{head}; not compared, as {refused}."}
+        else:
+            inside = accuracy["low"] <= value <= accuracy["high"]
+            ends = f"[{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
+            row |= {
+                "measured": accuracy["value"],
+                "low": accuracy["low"],
+                "high": accuracy["high"],
+                "n": accuracy["n"],
+                "inside": inside,
+                "sentence": f"{head}, measured {100 * accuracy['value']:.2f} % {ends}, "
+                f"n = {accuracy['n']:,} pairs; the published value lies "
+                f"{'inside' if inside else 'outside'} the 95 % interval.",
+            }
+        rows.append(row)
+    return rows
 
 
 def known_set(*names: str) -> str | None:
@@ -212,45 +247,3 @@ def known_set(*names: str) -> str | None:
 @functools.cache
 def _zoo() -> dict[str, Any]:
     return read_json(KNOWN / "zoo.json")
-
-
-def _compared(
-    network: dict[str, Any],
-    about: dict[str, Any],
-    value: float,
-    n_pairs: int,
-    accuracy: dict[str, Any] | None,
-) -> dict[str, Any]:
-    row = {
-        "set": about["title"],
-        "network": network["title"],
-        "trained_on": network["trained_on"],
-        "source": _zoo()["sources"][network["source"]],
-        "published": value,
-    }
-    head = f"{network['title']} on {about['title']}: published {value:.2%}".replace("%", " %")
-    refused = _refused(about, n_pairs, accuracy)
-    if refused:
-        return row | {"refused": refused, "sentence": f"{head}; not compared, as {refused}."}
-    inside = accuracy["low"] <= value <= accuracy["high"]
-    ends = f"[{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
-    return row | {
-        "measured": accuracy["value"],
-        "low": accuracy["low"],
-        "high": accuracy["high"],
-        "n": accuracy["n"],
-        "inside": inside,
-        "sentence": f"{head}, measured {100 * accuracy['value']:.2f} % {ends}, "
-        f"n = {accuracy['n']:,} pairs; the published value lies "
-        f"{'inside' if inside else 'outside'} the 95 % interval.",
-    }
-
-
-def _refused(about: dict[str, Any], n_pairs: int, accuracy: dict[str, Any] | None) -> str | None:
-    if n_pairs != about["n_pairs"]:
-        return f"this set has {n_pairs:,} pairs and {about['title']} has {about['n_pairs']:,}"
-    if accuracy is None:
-        return "no accuracy was measured"
-    if accuracy.get("low") is None:
-        return "the measured accuracy has no interval"
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -65,8 +64,12 @@ def to_network_input(
     >>> batch.shape, batch.dtype.name, float(batch.max())
     ((2, 3, 112, 112), 'float32', -1.0)
     """
-    _check_word("channel order", channel_order, CHANNEL_ORDERS)
-    _check_word("normalisation", normalisation, PIXEL_SCALES)
+    for what, word, known in (
+        ("channel order", channel_order, CHANNEL_ORDERS),
+        ("normalisation", normalisation, PIXEL_SCALES),
+    ):
+        if word not in known:
+            raise ParamsError(f"Unknown {what} {word!r}.", fix=nearest(str(word), known))
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(
@@ -128,8 +131,3 @@ def flip(batch: np.ndarray) -> np.ndarray:
     array([[3., 2., 1.]])
     """
     return np.ascontiguousarray(batch[..., ::-1])
-
-
-def _check_word(what: str, word: str, known: Collection[str]) -> None:
-    if word not in known:
-        raise ParamsError(f"Unknown {what} {word!r}.", fix=nearest(str(word), known))

@@ -17,9 +17,9 @@ from lresnet_utils.data.collection import (
     Collection,
     collect,
 )
-from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.data.readers import orl
 from lresnet_utils.data.readers.bin import BIN_START, write_bin
+from lresnet_utils.data.readers.folder import told_passed_over
 from lresnet_utils.data.source import ORL, describe_source
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import require_replaceable, sha256_file

@@ -17,9 +17,9 @@ from lresnet_utils.data.collection import (
     collect,
 )
 from lresnet_utils.data.face_set import PICTURE, FaceSet
-from lresnet_utils.data.inside import told_passed_over
 from lresnet_utils.data.readers import bin as bin_file
 from lresnet_utils.data.readers import csv, folder, orl
+from lresnet_utils.data.readers.folder import told_passed_over
 from lresnet_utils.data.store import write_store
 from lresnet_utils.errors import DataError, ParamsError, one_line
 

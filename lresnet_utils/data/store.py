@@ -63,7 +63,17 @@ def write_store(
     """
     folder = Path(folder)
     faces, plain, templates = collection.faces, collection.plain, collection.templates
-    chosen = _chosen(variants, plain is not None)
+    chosen: list[Variant] = []
+    for variant in dict.fromkeys(["aligned", *variants]):
+        if variant not in VARIANTS:
+            raise ParamsError(f"Unknown variant {variant!r}.", fix=nearest(variant, VARIANTS))
+        if variant == "plain" and plain is None:
+            raise ParamsError(
+                "The variant 'plain' needs pictures that were not aligned; this set has none.",
+                where="dataset variants",
+                fix="leave 'plain' out",
+            )
+        chosen.append(VARIANTS[variant])
     # Without set.json the folder is no store: a run that is stopped leaves none that looks whole.
     try:
         (folder / "set.json").unlink(missing_ok=True)
@@ -132,21 +142,6 @@ def write_store(
     return open_store(folder)
 
 
-def _chosen(names: Iterable[str], has_plain: bool) -> list[Variant]:
-    chosen = []
-    for name in dict.fromkeys(["aligned", *names]):
-        if name not in VARIANTS:
-            raise ParamsError(f"Unknown variant {name!r}.", fix=nearest(name, VARIANTS))
-        if name == "plain" and not has_plain:
-            raise ParamsError(
-                "The variant 'plain' needs pictures that were not aligned; this set has none.",
-                where="dataset variants",
-                fix="leave 'plain' out",
-            )
-        chosen.append(VARIANTS[name])
-    return chosen
-
-
 def _write_images(
     folder: Path,
     chosen: list[Variant],
@@ -161,8 +156,19 @@ def _write_images(
             for variant in chosen
         ]
         for index in range(len(faces)):
-            pictures, reason = _pictures(chosen, faces, plain, index)
-            if reason:
+            aligned, reason = faces.face(index)
+            not_aligned = None
+            if reason is None and any(variant.name == "plain" for variant in chosen):
+                not_aligned, reason = plain.face(index)
+                reason = reason and f"not aligned: {reason}"
+            if reason is None:
+                from_file = {"aligned": aligned, "plain": not_aligned}
+                pictures = [
+                    variant.apply(aligned, index) if variant.apply else from_file[variant.name]
+                    for variant in chosen
+                ]
+            else:
+                pictures = [np.zeros(PICTURE, np.uint8)] * len(chosen)
                 name = {} if faces.names is None else {"name": faces.names[index]}
                 failures.append({"image": index, "reason": reason} | name)
             for file, picture in zip(files, pictures, strict=True):
@@ -170,24 +176,6 @@ def _write_images(
             if progress:
                 progress(index + 1, len(faces))
     return failures
-
-
-def _pictures(
-    chosen: list[Variant], faces: Faces, plain: Faces | None, index: int
-) -> tuple[list[np.ndarray], str | None]:
-    """Return one picture in every variant, or zeros and the reason."""
-    aligned, reason = faces.face(index)
-    not_aligned = None
-    if reason is None and any(variant.name == "plain" for variant in chosen):
-        not_aligned, reason = plain.face(index)
-        reason = reason and f"not aligned: {reason}"
-    if reason is not None:
-        return [np.zeros(PICTURE, np.uint8)] * len(chosen), reason
-    from_file = {"aligned": aligned, "plain": not_aligned}
-    return [
-        variant.apply(aligned, index) if variant.apply else from_file[variant.name]
-        for variant in chosen
-    ], None
 
 
 @contextmanager

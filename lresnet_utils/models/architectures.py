@@ -63,39 +63,38 @@ _SFACE_SOURCE = (
 )
 
 
-def _ir(mode: str, layers: int) -> Architecture:
-    return Architecture(
-        name=f"{mode}{layers}",
-        build=partial(ir_se.Backbone, layers, mode=mode),
-        embedding_size=ir_se.EMBEDDING_SIZE,
-        # The original decodes its images with OpenCV and never reorders the channels.
-        channel_order="bgr",
-        normalisation="minus1_1",
-        source=_IR_SOURCE,
-        # It reads its images with Pillow, which gives RGB.
-        others=(("face.evoLVe", "rgb", "minus1_1"),),
-    )
-
-
-def _iresnet(layers: int) -> Architecture:
-    return Architecture(
-        name=f"iresnet{layers}",
-        build=partial(iresnet.IResNet, layers),
-        embedding_size=iresnet.EMBEDDING_SIZE,
-        # InsightFace's own data loaders reorder OpenCV's BGR to RGB.
-        channel_order="rgb",
-        normalisation="minus1_1",
-        source=_IRESNET_SOURCE,
-        # It reads its images with OpenCV, and leaves them between 0 and 1.
-        others=(("MagFace", "bgr", "zero_1"),),
-    )
-
-
 ARCHITECTURES: dict[str, Architecture] = {
     known.name: known
     for known in (
-        *(_ir(mode, layers) for mode in ir_se.MODES for layers in ir_se.UNITS_PER_STAGE),
-        *(_iresnet(layers) for layers in iresnet.UNITS_PER_STAGE),
+        *(
+            Architecture(
+                name=f"{mode}{layers}",
+                build=partial(ir_se.Backbone, layers, mode=mode),
+                embedding_size=ir_se.EMBEDDING_SIZE,
+                # The original decodes its images with OpenCV and never reorders the channels.
+                channel_order="bgr",
+                normalisation="minus1_1",
+                source=_IR_SOURCE,
+                # It reads its images with Pillow, which gives RGB.
+                others=(("face.evoLVe", "rgb", "minus1_1"),),
+            )
+            for mode in ir_se.MODES
+            for layers in ir_se.UNITS_PER_STAGE
+        ),
+        *(
+            Architecture(
+                name=f"iresnet{layers}",
+                build=partial(iresnet.IResNet, layers),
+                embedding_size=iresnet.EMBEDDING_SIZE,
+                # InsightFace's own data loaders reorder OpenCV's BGR to RGB.
+                channel_order="rgb",
+                normalisation="minus1_1",
+                source=_IRESNET_SOURCE,
+                # It reads its images with OpenCV, and leaves them between 0 and 1.
+                others=(("MagFace", "bgr", "zero_1"),),
+            )
+            for layers in iresnet.UNITS_PER_STAGE
+        ),
         Architecture(
             name="mobilefacenet",
             build=mobilefacenet.MobileFaceNet,

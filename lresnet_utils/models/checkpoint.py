@@ -54,11 +54,6 @@ class Checkpoint:
     ignored: tuple[str, ...] = ()
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Read the network's tensors of a checkpoint; see :func:`read_checkpoint`."""
-    return read_checkpoint(path).state
-
-
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read the tensors of a checkpoint; nothing but tensors is ever unpickled.
 
@@ -93,7 +88,12 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             fix="save the network with torch.save(network.state_dict(), path), and TorchScript "
             "before torch.jit.freeze, which moves the weights into its code",
         )
-    state, heads = _without_head(state)
+    heads: list[str] = []
+    for prefix in ("", *_PREFIXES):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+        heads += [key for key in state if _HEADS.match(key)]
+        state = {key: tensor for key, tensor in state.items() if not _HEADS.match(key)}
     if not state:
         raise CheckpointError(
             "The file holds only the classification head of a training.",
@@ -103,10 +103,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     return Checkpoint(state, (*ignored, *heads))
 
 
-def load_into(
-    module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False
-) -> nn.Module:
+def load_into(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> nn.Module:
     """Load weights into a network, every name and shape checked first.
+
+    The network uses the tensors themselves, so that one on the ``meta`` device is filled too.
 
     Parameters
     ----------
@@ -116,9 +116,6 @@ def load_into(
         The weights. ``num_batches_tracked`` may be missing.
     where : str
         The file the weights come from, for the message.
-    assign : bool
-        Use the tensors themselves instead of copying them, which also fills a network built on
-        the ``meta`` device.
 
     Returns
     -------
@@ -157,7 +154,7 @@ def load_into(
     complete = {
         key: state.get(key, torch.zeros((), dtype=torch.int64)) for key in module.state_dict()
     }
-    module.load_state_dict(complete, assign=assign)
+    module.load_state_dict(complete, assign=True)
     return module
 
 
@@ -200,7 +197,12 @@ def _load_tensors(path: Path) -> tuple[Any, list[str]]:
                     raise ValueError(f"its header has over {MAX_HEADER_BYTES:,} bytes")
                 return load_file(path), []
             container = Container(file)
-            state, ignored = _unwrapped(container.content)
+            state, ignored = container.content, []
+            for key in _WRAPPERS:  # a training's checkpoint holds other parts too
+                if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+                    ignored = [str(other) for other in state if other != key]
+                    state = state[key]
+                    break
             for part in (state, *(state.values() if isinstance(state, Mapping) else ())):
                 if isinstance(part, Name):
                     raise MoreThanDataError(f"it holds a {part.name} in place of weights")
@@ -225,25 +227,6 @@ def _load_tensors(path: Path) -> tuple[Any, list[str]]:
             where=str(path),
             fix="compare its size and hash with the source's, and copy it again",
         ) from error
-
-
-def _unwrapped(content: Any) -> tuple[Any, list[str]]:
-    """Return the network's part of a training's checkpoint, and the names of the other parts."""
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return content[key], [str(other) for other in content if other != key]
-    return content, []
-
-
-def _without_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Remove prefixes and the classification head; return also the head's names."""
-    heads: list[str] = []
-    for prefix in ("", *_PREFIXES):
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-        heads += [key for key in state if _HEADS.match(key)]
-        state = {key: tensor for key, tensor in state.items() if not _HEADS.match(key)}
-    return state, heads
 
 
 def _are(kind: type, content: Any) -> bool:

@@ -183,26 +183,30 @@ class Container:
             `MOST_TIMES` the bytes of the file. Nothing is read before that is known.
         """
         distinct = list(dict.fromkeys(views.values()))
-        if sum(_bytes_within(view) for view in distinct) > MOST_TIMES * self._size:
+        wanted = 0
+        for view in distinct:
+            count = math.prod(view.size)
+            steps = zip(view.size, view.stride, strict=True)
+            last = view.offset + sum((n - 1) * step for n, step in steps)
+            if count and last >= view.storage.numel:
+                raise PlainPickleError("it holds a tensor that does not lie in its storage")
+            wanted += count * view.storage.dtype.itemsize
+        if wanted > MOST_TIMES * self._size:
             raise PlainPickleError(
                 f"its tensors overlap, and would take over {MOST_TIMES} times the file's bytes"
             )
-        numbers = {view.storage: self._numbers(view.storage) for view in distinct}
+        numbers: dict[_Storage, Tensor] = {}
+        for storage in dict.fromkeys(view.storage for view in distinct):
+            raw = self._bytes_of(storage)
+            if len(raw) != storage.nbytes:
+                raise PlainPickleError(f"record {storage.key} has not the bytes of its numbers")
+            empty = torch.empty(0, dtype=storage.dtype)
+            numbers[storage] = torch.frombuffer(raw, dtype=storage.dtype) if raw else empty
         made = {
             view: numbers[view.storage].as_strided(view.size, view.stride, view.offset).contiguous()
             for view in distinct
         }
         return {name: made[view] for name, view in views.items()}
-
-    def _numbers(self, storage: _Storage) -> Tensor:
-        raw = self._bytes_of(storage)
-        if len(raw) != storage.nbytes:
-            raise PlainPickleError(f"record {storage.key} has not the bytes of its numbers")
-        return (
-            torch.frombuffer(raw, dtype=storage.dtype)
-            if raw
-            else torch.empty(0, dtype=storage.dtype)
-        )
 
     def _zip(self) -> tuple[Any, Callable[[_Storage], bytearray]]:
         archive = zipfile.ZipFile(self._file)
@@ -266,16 +270,6 @@ class Container:
             return raw[: self._file.readinto(raw)]
 
         return content, bytes_of
-
-
-def _bytes_within(view: View) -> int:
-    """Return a view's bytes; each of its numbers must lie in its storage."""
-    count = math.prod(view.size)
-    steps = zip(view.size, view.stride, strict=True)
-    last = view.offset + sum((n - 1) * step for n, step in steps)
-    if count and last >= view.storage.numel:
-        raise PlainPickleError("it holds a tensor that does not lie in its storage")
-    return count * view.storage.dtype.itemsize
 
 
 def _of_module(root: Any) -> dict[str, View]:

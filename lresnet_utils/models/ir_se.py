@@ -143,19 +143,15 @@ class Backbone(nn.Module):
             nn.Linear(512 * 7 * 7, EMBEDDING_SIZE),
             nn.BatchNorm1d(EMBEDDING_SIZE),
         )
-        self.body = nn.Sequential(*_units(UNITS_PER_STAGE[num_layers], squeeze=mode == "ir_se"))
+        units: list[ResidualUnit] = []
+        for (before, after), count in zip(STAGE_CHANNELS, UNITS_PER_STAGE[num_layers], strict=True):
+            units.append(ResidualUnit(before, after, 2, squeeze=mode == "ir_se"))
+            units += [
+                ResidualUnit(after, after, 1, squeeze=mode == "ir_se") for _ in range(count - 1)
+            ]
+        self.body = nn.Sequential(*units)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map faces (n, 3, 112, 112), BGR in [-1, 1], to unit vectors (n, 512)."""
         x = self.output_layer(self.body(self.input_layer(x)))
         return x / torch.norm(x, 2, dim=1, keepdim=True)
-
-
-def _units(units_per_stage: tuple[int, ...], *, squeeze: bool) -> list[ResidualUnit]:
-    units = []
-    for (channels_in, channels_out), count in zip(STAGE_CHANNELS, units_per_stage, strict=True):
-        units.append(ResidualUnit(channels_in, channels_out, 2, squeeze=squeeze))
-        units += [
-            ResidualUnit(channels_out, channels_out, 1, squeeze=squeeze) for _ in range(count - 1)
-        ]
-    return units

@@ -16,7 +16,7 @@ from lresnet_utils.data.packaged import SFACE_SHA256
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.machine.disk import atomic_path, sha256_file
 from lresnet_utils.models.architectures import Architecture, architecture
-from lresnet_utils.models.checkpoint import Checkpoint, load_into, read_checkpoint, read_state_dict
+from lresnet_utils.models.checkpoint import Checkpoint, load_into, read_checkpoint
 from lresnet_utils.models.sface import packaged_state_dict
 
 SEEDED = "seeded"
@@ -88,7 +88,22 @@ def load_network(architecture_name: str, weights: Path | str, *, seed: int = 0) 
     (9642880, True)
     """
     known = architecture(architecture_name)
-    checkpoint, label, sha256 = _weights(known, weights, seed)
+    if weights == SEEDED:
+        with torch.device("meta"):
+            shapes = known.build()
+        checkpoint = Checkpoint(seeded_state_dict(shapes, seed=seed))
+        label, sha256 = SEEDED, state_dict_sha256(checkpoint.state)
+    elif weights == PACKAGED:
+        if known.name != _PACKAGED_ARCHITECTURE:
+            raise ParamsError(
+                f"Only {_PACKAGED_ARCHITECTURE} has packaged weights, not {known.name}.",
+                where="weights",
+                fix="name a checkpoint file, or 'seeded' to measure speed without one",
+            )
+        checkpoint, label, sha256 = Checkpoint(packaged_state_dict()), PACKAGED, SFACE_SHA256
+    else:
+        path = Path(weights)
+        checkpoint, label, sha256 = read_checkpoint(path), path.name, sha256_file(path)
     module = _filled(known, checkpoint.state, where=label)
     return Network(
         module=module,
@@ -133,23 +148,7 @@ def restore_network(architecture_name: str, path: Path | str) -> nn.Module:
     CheckpointError
         When the file is missing, damaged or belongs to another architecture.
     """
-    return _filled(architecture(architecture_name), read_state_dict(path), where=str(path))
-
-
-def _weights(known: Architecture, weights: Path | str, seed: int) -> tuple[Checkpoint, str, str]:
-    if weights == SEEDED:
-        state = seeded_state_dict(_skeleton(known), seed=seed)
-        return Checkpoint(state), SEEDED, state_dict_sha256(state)
-    if weights == PACKAGED:
-        if known.name != _PACKAGED_ARCHITECTURE:
-            raise ParamsError(
-                f"Only {_PACKAGED_ARCHITECTURE} has packaged weights, not {known.name}.",
-                where="weights",
-                fix="name a checkpoint file, or 'seeded' to measure speed without one",
-            )
-        return Checkpoint(packaged_state_dict()), PACKAGED, SFACE_SHA256
-    path = Path(weights)
-    return read_checkpoint(path), path.name, sha256_file(path)
+    return _filled(architecture(architecture_name), read_checkpoint(path).state, where=str(path))
 
 
 def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.Module:
@@ -159,14 +158,10 @@ def _filled(known: Architecture, state: dict[str, Tensor], *, where: str) -> nn.
         for number, tensor in {id(tensor): tensor for tensor in state.values()}.items()
     }
     state = {key: converted[id(tensor)] for key, tensor in state.items()}
-    module = load_into(_skeleton(known), state, where=where, assign=True)
+    with torch.device("meta"):  # initial weights would cost a second and be thrown away
+        module = known.build()
+    load_into(module, state, where=where)
     return module.eval().requires_grad_(False)
-
-
-def _skeleton(known: Architecture) -> nn.Module:
-    # Without storage: initial weights would cost a second and be thrown away.
-    with torch.device("meta"):
-        return known.build()
 
 
 # Random weights that are the same on every machine, for speed and agreement without a download.
@@ -212,7 +207,19 @@ def seeded_state_dict(module: nn.Module, *, seed: int) -> dict[str, Tensor]:
         gain = _RESIDUAL_GAIN if _RESIDUAL_ENDS.search(prefix) else 1.0
         own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
         for field, tensor in own:
-            values = _draw(generator, layer, field, tuple(tensor.shape), gain)
+            shape = tuple(tensor.shape)
+            if field == "num_batches_tracked":
+                values = np.zeros(shape, np.int64)
+            elif isinstance(layer, nn.PReLU):
+                values = generator.uniform(0.1, 0.4, shape).astype(np.float32)
+            elif field == "running_var":
+                values = generator.uniform(0.5, 1.5, shape).astype(np.float32)
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and field == "weight":
+                values = (gain * generator.uniform(0.8, 1.2, shape)).astype(np.float32)
+            else:
+                values = generator.standard_normal(shape, dtype=np.float32)
+                spread = math.sqrt(2 / math.prod(shape[1:])) if field == "weight" else 0.1
+                values *= np.float32(spread)
             state[f"{prefix}.{field}".lstrip(".")] = torch.from_numpy(values)
     return {key: state[key] for key in module.state_dict()}
 
@@ -225,26 +232,3 @@ def state_dict_sha256(state: dict[str, Tensor]) -> str:
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data if array.ndim else array.tobytes())
     return digest.hexdigest()
-
-
-def _draw(
-    generator: np.random.Generator,
-    layer: nn.Module,
-    field: str,
-    shape: tuple[int, ...],
-    gain: float,
-) -> np.ndarray:
-    if field == "num_batches_tracked":
-        return np.zeros(shape, np.int64)
-    if isinstance(layer, nn.PReLU):
-        return generator.uniform(0.1, 0.4, shape).astype(np.float32)
-    if field == "running_var":
-        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and field == "weight":
-        return (gain * generator.uniform(0.8, 1.2, shape)).astype(np.float32)
-    values = generator.standard_normal(shape, dtype=np.float32)
-    if field == "weight":
-        values *= np.float32(math.sqrt(2 / math.prod(shape[1:])))
-    else:
-        values *= np.float32(0.1)
-    return values

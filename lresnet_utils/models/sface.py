@@ -28,6 +28,13 @@ SEPARABLE = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
     *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)),
 )
+# What a node's inputs behind the first are.
+_FIELDS = {
+    "Conv": ("weight",),
+    "Gemm": ("weight", "bias"),
+    "PRelu": ("weight",),
+    "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
+}
 
 
 class SFace(nn.Module):
@@ -102,8 +109,22 @@ def packaged_state_dict() -> dict[str, Tensor]:
         elif node.op_type == "Reshape":
             values[node.output[0]] = values[node.input[0]].reshape(values[node.input[1]])
         else:
-            state |= _parameters(node, values)
-    if state.keys() != _expected_keys():
+            fields = _FIELDS.get(node.op_type, ())
+            tensors = {
+                field: torch.tensor(values[name])
+                for field, name in zip(fields, node.input[1:], strict=False)
+            }
+            if node.op_type == "PRelu":
+                tensors["weight"] = tensors["weight"].flatten()
+            if node.op_type == "BatchNormalization":
+                tensors["num_batches_tracked"] = torch.tensor(0)
+            block, _, layer = node.name.rpartition("_")
+            of_body = block.startswith("conv_")
+            prefix = f"body.{block}.{layer}" if of_body else f"output.{node.name}"
+            state |= {f"{prefix}.{field}": tensor for field, tensor in tensors.items()}
+    with torch.device("meta"):
+        expected = SFace().state_dict().keys()
+    if state.keys() != expected:
         raise CheckpointError("The packaged graph is not the SFace known here.", where=str(path))
     return state
 
@@ -165,28 +186,3 @@ def _block(
             relu=nn.PReLU(channels_out),
         )
     )
-
-
-def _parameters(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    fields = {
-        "Conv": ("weight",),
-        "Gemm": ("weight", "bias"),
-        "PRelu": ("weight",),
-        "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
-    }.get(node.op_type, ())
-    tensors = {
-        field: torch.tensor(values[name])
-        for field, name in zip(fields, node.input[1:], strict=False)
-    }
-    if node.op_type == "PRelu":
-        tensors["weight"] = tensors["weight"].flatten()
-    if node.op_type == "BatchNormalization":
-        tensors["num_batches_tracked"] = torch.tensor(0)
-    block, _, layer = node.name.rpartition("_")
-    prefix = f"body.{block}.{layer}" if block.startswith("conv_") else f"output.{node.name}"
-    return {f"{prefix}.{field}": tensor for field, tensor in tensors.items()}
-
-
-def _expected_keys() -> set[str]:
-    with torch.device("meta"):
-        return set(SFace().state_dict())

@@ -28,7 +28,6 @@ from lresnet_utils.models.checkpoint import (
     fitting_architectures,
     load_into,
     read_checkpoint,
-    read_state_dict,
 )
 from lresnet_utils.params import Params
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
@@ -234,7 +233,7 @@ def _check_weights(params: Params) -> None:
         )
     with torch.device("meta"):
         module = architecture(params.model.architecture).build()
-    load_into(module, read_state_dict(path), where=str(path), assign=True)
+    load_into(module, read_checkpoint(path).state, where=str(path))
 
 
 # What a weights file or an ONNX file is, and what a params file must say about it.

@@ -138,7 +138,17 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            members = _members(archive, os.fstat(file.fileno()).st_size)
+            infos = records_of(archive)
+            if len(infos) > MAX_ARRAYS:
+                raise ArrayFileError(f"it holds more than {MAX_ARRAYS:,} arrays")
+            stored = all(info.compress_type == zipfile.ZIP_STORED for info in infos)
+            if not stored or any(info.flag_bits & 1 for info in infos):
+                raise ArrayFileError("an array is compressed or encrypted")
+            if sum(info.file_size for info in infos) > os.fstat(file.fileno()).st_size:
+                raise ArrayFileError("it announces more bytes than it has")
+            members = {info.filename.removesuffix(".npy"): info for info in infos}
+            if len(members) != len(infos) or not all(i.filename.endswith(".npy") for i in infos):
+                raise ArrayFileError("a member is no array, or has the name of another")
             return {name: parse_npy(read_member(archive, info)) for name, info in members.items()}
     except FileNotFoundError:
         raise
@@ -162,20 +172,6 @@ def records_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     if infos and min(info.header_offset for info in infos):
         raise ArrayFileError("its records do not begin where the file does")
     return infos
-
-
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    infos = records_of(archive)
-    if len(infos) > MAX_ARRAYS:
-        raise ArrayFileError(f"it holds more than {MAX_ARRAYS:,} arrays")
-    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
-        raise ArrayFileError("an array is compressed or encrypted")
-    if sum(info.file_size for info in infos) > size:
-        raise ArrayFileError("it announces more bytes than it has")
-    members = {info.filename.removesuffix(".npy"): info for info in infos}
-    if len(members) != len(infos) or not all(i.filename.endswith(".npy") for i in infos):
-        raise ArrayFileError("a member is no array, or has the name of another")
-    return members
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytearray:

@@ -67,7 +67,19 @@ def parse_json(
     lresnet_utils.errors.DataError: The file is not JSON: NaN is no number.
       where: x.json
     """
-    reason = _too_much(data)
+    # Which limit is passed is known before anything is built.
+    reason = None
+    if len(data) > MAX_BYTES:
+        reason = f"more than {MAX_BYTES:,} bytes"
+    elif sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        reason = f"more than {MAX_VALUES:,} values"
+    elif sum(data.count(bytes([mark])) for mark in _OPENING) > MAX_DEPTH:
+        # The nesting is bounded from above: brackets inside text count too.
+        codes = np.frombuffer(data, np.uint8)
+        brackets = codes[np.isin(codes, list(_OPENING + _CLOSING))]
+        steps = np.where(np.isin(brackets, list(_OPENING)), 1, -1)
+        if np.cumsum(steps).max(initial=0) > MAX_DEPTH:
+            reason = f"more than {MAX_DEPTH} levels"
     if reason:
         raise error(f"{what} holds too much: {reason}.", where=where, fix=fix)
     try:
@@ -90,25 +102,6 @@ def parse_json(
     except (ValueError, RecursionError) as problem:
         raise error(f"{what} is not JSON: {problem}.", where=where, fix=fix) from problem
     return value
-
-
-def _too_much(data: bytes) -> str | None:
-    """Say which limit is passed, before anything is built."""
-    if len(data) > MAX_BYTES:
-        return f"more than {MAX_BYTES:,} bytes"
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
-        return f"more than {MAX_VALUES:,} values"
-    if sum(data.count(bytes([mark])) for mark in _OPENING) > MAX_DEPTH and _depth(data) > MAX_DEPTH:
-        return f"more than {MAX_DEPTH} levels"
-    return None
-
-
-def _depth(data: bytes) -> int:
-    """Bound the nesting from above: brackets inside text count too."""
-    codes = np.frombuffer(data, np.uint8)
-    brackets = codes[np.isin(codes, list(_OPENING + _CLOSING))]
-    steps = np.where(np.isin(brackets, list(_OPENING)), 1, -1)
-    return int(np.cumsum(steps).max(initial=0))
 
 
 def _no_number(word: str) -> None:

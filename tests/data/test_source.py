@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from lresnet_utils.data.images import encode_png
-from lresnet_utils.data.readers.bin import write_bin
-from lresnet_utils.data.source import build_source, describe_source, sample_faces
-from lresnet_utils.errors import DataError
+from lresnet_utils.data.collection import Collection, EncodedFaces
+from lresnet_utils.data.images import decode, encode_png
+from lresnet_utils.data.pack import pack
+from lresnet_utils.data.readers.bin import read_bin, write_bin
+from lresnet_utils.data.source import (
+    READERS,
+    build_source,
+    check_source,
+    describe_source,
+    sample_faces,
+)
+from lresnet_utils.errors import DataError, ParamsError
 
 
 @pytest.fixture
@@ -53,3 +61,27 @@ def test_a_missing_lfw_says_where_it_comes_from(tmp_path):
     assert "section 4.1" in str(caught.value) and len(str(caught.value).splitlines()) == 3
     with pytest.raises(DataError, match="'orl'"):
         sample_faces("absent.bin", 3)
+
+
+def test_a_kind_of_set_is_one_function_and_one_line(tmp_path, monkeypatch):
+    """A toy: a file whose bytes are the grey levels of pictures, two for each pair."""
+
+    def read(path, asked):
+        asked.require_own_faces("a toy")
+        grey = path.read_bytes()
+        pictures = [encode_png(np.full((112, 112, 3), level, np.uint8)) for level in grey]
+        left, right = np.arange(len(grey)).reshape(-1, 2).T
+        return Collection(EncodedFaces(pictures), left, right, np.array([True, False]))
+
+    monkeypatch.setitem(READERS, "toy", read)
+    path = tmp_path / "four.toy"
+    path.write_bytes(bytes([10, 20, 10, 30]))
+    assert check_source(path, folds=2) is None
+    store = build_source(path, tmp_path / "store")
+    assert store.images()[:, 0, 0, 0].tolist() == [10, 20, 30] and store.name == "four"
+    assert store.left.tolist() == [0, 0] and store.right.tolist() == [1, 2]
+    assert sample_faces(path, 2)[:, 0, 0, 0].tolist() == [10, 20]
+    packed = read_bin(pack(path, tmp_path / "four.bin").path)
+    assert [decode(picture)[0][0, 0, 0] for picture in packed.encoded] == [10, 20, 10, 30]
+    with pytest.raises(ParamsError, match="pairs of a toy are its own"):
+        build_source(path, tmp_path / "store", pairs="view2")

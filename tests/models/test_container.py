@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lresnet_utils.errors import CheckpointError
-from lresnet_utils.models.checkpoint import read_state_dict
+from lresnet_utils.models.checkpoint import read_checkpoint
 
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "half": torch.ones(3, dtype=torch.float16)}
 
@@ -39,7 +39,7 @@ def test_what_pytorch_writes_is_accepted(tmp_path, old, protocol):
     content = {"model": STATE, "epoch": 3, "lr": 0.1, "names": ["a", ("b", None)]}
     path = tmp_path / "w.pth"
     torch.save(content, path, _use_new_zipfile_serialization=not old, pickle_protocol=protocol)
-    read = read_state_dict(path)
+    read = read_checkpoint(path).state
     assert all(torch.equal(read[name], STATE[name]) for name in STATE)
 
 
@@ -49,7 +49,7 @@ def test_a_flipped_bit_of_a_weight_is_noticed(saved):
     data[place + 7] ^= 0x40
     saved.write_bytes(bytes(data))
     with pytest.raises(CheckpointError, match="damaged"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 def test_an_order_of_bytes_cannot_hide_in_a_compressed_record(saved):
@@ -63,7 +63,7 @@ def test_an_order_of_bytes_cannot_hide_in_a_compressed_record(saved):
                 new.writestr(name, old.read(name))
     saved.write_bytes(file.getvalue())
     with pytest.raises(CheckpointError, match="byteorder is missing or compressed"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -73,7 +73,7 @@ def test_a_tensor_to_be_negated_on_reading_is_never_read_with_the_wrong_sign(tmp
     torch.save({"weight": negated}, path, _use_new_zipfile_serialization=not old)
     assert torch.load(path, weights_only=True)["weight"].item() == -2
     with pytest.raises(CheckpointError, match="signs are to be changed"):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 def test_a_storage_longer_than_its_record_is_refused(saved):
@@ -81,23 +81,23 @@ def test_a_storage_longer_than_its_record_is_refused(saved):
     six, many = b"K\x06", b"M\xff\xff"
     rewritten(saved, {"data.pkl": lambda data: data.replace(six, many, 1)})
     with pytest.raises(CheckpointError, match="has not the bytes of its numbers"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 def test_one_number_repeated_a_billion_times_is_no_weight(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"weight": torch.ones(1).expand(2**15, 2**15)}, path)
     with pytest.raises(CheckpointError, match="would take over 2 times the file's bytes"):
-        read_state_dict(path)
+        read_checkpoint(path)
     few = torch.arange(3.0).expand(4, 3)  # what torch.save makes of these is no bomb
     torch.save({"weight": few}, path)
-    assert torch.equal(read_state_dict(path)["weight"], few)
+    assert torch.equal(read_checkpoint(path).state["weight"], few)
 
 
 def test_compressed_records_are_refused(saved):
     rewritten(saved, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(CheckpointError, match="missing or compressed"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_compressed_records_are_refused(saved):
 def test_other_names_than_those_of_tensors_are_refused(saved, program):
     rewritten(saved, {"data.pkl": lambda data: program})
     with pytest.raises(CheckpointError, match="more than tensors"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_is_neither_format_is_refused(tmp_path, data):
     path = tmp_path / "w.pth"
     path.write_bytes(data)
     with pytest.raises(CheckpointError):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 def test_an_old_file_that_announces_more_than_it_has_is_refused(tmp_path):
@@ -131,7 +131,7 @@ def test_an_old_file_that_announces_more_than_it_has_is_refused(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data.replace(b"K\x06", b"J" + struct.pack("<i", 2**30), 1))
     with pytest.raises(CheckpointError, match="another length than its tensor"):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 def overlapping(path, form, names, numel=100_000):
@@ -154,14 +154,14 @@ def test_names_that_share_a_storage_take_no_more_than_twice_the_file(tmp_path, f
     path = overlapping(tmp_path / "w.pth", form, 300)
     assert path.stat().st_size < 600_000
     with pytest.raises(CheckpointError, match="over 2 times the file's bytes"):
-        read_state_dict(path)
-    assert len(read_state_dict(overlapping(path, form, 2))) == 2
+        read_checkpoint(path)
+    assert len(read_checkpoint(overlapping(path, form, 2)).state) == 2
 
 
 def test_names_of_one_view_are_one_tensor(tmp_path):
     turned = torch.arange(6.0).reshape(2, 3).t()
     torch.save({f"w{i}": turned for i in range(2000)}, tmp_path / "w.pth")
-    state = read_state_dict(tmp_path / "w.pth")
+    state = read_checkpoint(tmp_path / "w.pth").state
     assert len(state) == 2000 and len({tensor.data_ptr() for tensor in state.values()}) == 1
     assert torch.equal(state["w7"], turned) and state["w7"].is_contiguous()
 
@@ -176,7 +176,7 @@ def test_two_archives_in_one_file_are_refused(saved, tmp_path, where):
     whole = own[: -len(between) or None] + between + other
     saved.write_bytes(other + own if where == "before" else whole)
     with pytest.raises(CheckpointError, match="do not begin where the file does"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 @pytest.mark.parametrize("size", [16, 2**33, 2**63, 2**64 - 1])
@@ -199,7 +199,7 @@ def test_sizes_in_64_bits_are_held_against_the_files_own(saved, size):
     struct.pack_into("<HHII", last, 8, n_records, n_records, len(directory), start)
     saved.write_bytes(data[:start] + directory + bytes(last))
     with pytest.raises(CheckpointError, match=r"announce more bytes|CRC|another length"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 @pytest.mark.parametrize("name", ["Data.pkl", "DATA.PKL"])
@@ -211,7 +211,7 @@ def test_a_second_pickle_of_another_case_is_never_read(saved, name):
         new.writestr(f"w/{name}", bomb)
         for member, data in members.items():
             new.writestr(member, data)
-    assert torch.equal(read_state_dict(saved)["weight"], STATE["weight"])
+    assert torch.equal(read_checkpoint(saved).state["weight"], STATE["weight"])
 
 
 def test_one_list_cannot_fill_many_dictionaries(saved):
@@ -220,7 +220,7 @@ def test_one_list_cannot_fill_many_dictionaries(saved):
     program = b"\x80\x02" + b"ccollections\nOrderedDict\nq\x010" + pairs + b"0" + again + b"}."
     rewritten(saved, {"data.pkl": lambda data: program})
     with pytest.raises(CheckpointError, match="more structure than a file of its size"):
-        read_state_dict(saved)
+        read_checkpoint(saved)
 
 
 def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
@@ -229,13 +229,13 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
     (tmp_path / "zero.pth").symlink_to("/dev/zero")
     for name in ("pipe.pth", "pipe.safetensors", "zero.pth", "."):
         with pytest.raises(CheckpointError, match="not a file") as caught:
-            read_state_dict(tmp_path / name)
+            read_checkpoint(tmp_path / name)
         assert len(str(caught.value).splitlines()) == 3
 
 
 def test_a_name_that_is_too_long_or_no_text_is_an_error_of_three_lines(tmp_path):
     for name in ("x" * 5000, "x" * 300 + ".safetensors", "a\udcff.pth", "a\0b"):
         with pytest.raises(CheckpointError, match=r"cannot be read: |does not exist") as caught:
-            read_state_dict(tmp_path / name)
+            read_checkpoint(tmp_path / name)
         assert len(str(caught.value).splitlines()) <= 3
         str(caught.value).encode("utf-8")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lresnet_utils.errors import CheckpointError
-from lresnet_utils.models.checkpoint import read_state_dict
+from lresnet_utils.models.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -49,7 +49,7 @@ def saved(path, kind, module):
 def test_the_state_dict_comes_back_bit_for_bit(tmp_path, kind):
     module = Network().eval()
     path = saved(tmp_path / "m.pt", kind, module)
-    state, expected = read_state_dict(path), module.state_dict()
+    state, expected = read_checkpoint(path).state, module.state_dict()
     assert set(state) == set(expected)
     for name, tensor in expected.items():
         assert state[name].dtype == tensor.dtype
@@ -63,7 +63,7 @@ def test_a_frozen_file_says_that_its_names_are_gone(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"no network weights.*\n.*frozen.pt\n.*before torch.jit.freeze"
     ):
-        read_state_dict(path)
+        read_checkpoint(path)
 
 
 @pytest.fixture(scope="module")
@@ -96,22 +96,22 @@ def test_nothing_of_a_hostile_file_runs(tmp_path, members):
     witness = tmp_path / "witness"
     changed = members | {"m/data.pkl": pickle.dumps(Runs(f"touch {witness}"), protocol=2)}
     with pytest.raises(CheckpointError, match=r"asks for \w+\.system, which is not data"):
-        read_state_dict(packed(tmp_path / "h.pt", changed))
+        read_checkpoint(packed(tmp_path / "h.pt", changed))
     assert not witness.exists()
     # Its code is not even looked at.
     code = {name: b"not TorchScript" for name in members if "/code/" in name}
-    assert read_state_dict(packed(tmp_path / "c.pt", members | code))
+    assert read_checkpoint(packed(tmp_path / "c.pt", members | code)).state
 
 
 def test_damaged_numbers_and_compressed_members_are_refused(tmp_path, members):
     short = members | {"m/data/0": members["m/data/0"][:-4]}
     with pytest.raises(CheckpointError, match="not the bytes of its numbers"):
-        read_state_dict(packed(tmp_path / "short.pt", short))
+        read_checkpoint(packed(tmp_path / "short.pt", short))
     with pytest.raises(CheckpointError, match="missing or compressed"):
-        read_state_dict(packed(tmp_path / "z.pt", members, zipfile.ZIP_DEFLATED))
+        read_checkpoint(packed(tmp_path / "z.pt", members, zipfile.ZIP_DEFLATED))
     without = {name: content for name, content in members.items() if name != "m/data/0"}
     with pytest.raises(CheckpointError, match="damaged"):
-        read_state_dict(packed(tmp_path / "w.pt", without))
+        read_checkpoint(packed(tmp_path / "w.pt", without))
 
 
 def test_a_pickle_changed_anywhere_is_refused_or_still_only_tensors(tmp_path, members):
@@ -121,7 +121,7 @@ def test_a_pickle_changed_anywhere_is_refused_or_still_only_tensors(tmp_path, me
         for changed in (whole[:at], whole[:at] + bytes([whole[at] ^ 0x15]) + whole[at + 1 :]):
             packed(path, members | {"m/data.pkl": changed})
             try:
-                state = read_state_dict(path)
+                state = read_checkpoint(path).state
             except CheckpointError:
                 continue
             assert all(type(tensor) is torch.Tensor for tensor in state.values())
@@ -141,14 +141,14 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, members, size, stride
     body = b"\x80\x02c__torch__\nNet\n)\x81}(X\x01\0\0\0w" + tensor + b"ub."
     changed = members | {"m/data.pkl": body, "m/data/0": bytes(16)}
     with pytest.raises(CheckpointError, match=r"not lie in its storage|2 times the file"):
-        read_state_dict(packed(tmp_path / "v.pt", changed))
+        read_checkpoint(packed(tmp_path / "v.pt", changed))
 
 
 def test_modules_that_contain_themselves_come_to_an_end(tmp_path, members):
     # memo 0 is the module; its attribute "a" is the module itself
     body = b"\x80\x02c__torch__\nNet\n)\x81q\x00}(X\x01\0\0\0ah\x00ub."
     with pytest.raises(CheckpointError, match="more names than any network"):
-        read_state_dict(packed(tmp_path / "s.pt", members | {"m/data.pkl": body}))
+        read_checkpoint(packed(tmp_path / "s.pt", members | {"m/data.pkl": body}))
 
 
 def test_modules_shared_at_every_level_come_to_an_end(tmp_path, members):
@@ -157,4 +157,4 @@ def test_modules_shared_at_every_level_come_to_an_end(tmp_path, members):
     body = b"\x80\x02c__torch__\nNet\n)\x81q\x000"
     body += b"".join(step % (i, i, i + 1) for i in range(39)) + b"h'."
     with pytest.raises(CheckpointError, match="more names than any network"):
-        read_state_dict(packed(tmp_path / "s.pt", members | {"m/data.pkl": body}))
+        read_checkpoint(packed(tmp_path / "s.pt", members | {"m/data.pkl": body}))

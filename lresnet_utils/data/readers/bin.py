@@ -11,7 +11,6 @@ import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -74,7 +73,37 @@ def read_bin(path: Path | str) -> BinSet:
             f"The set was refused: {error}. Nothing of it was run.", where=str(path), fix=_FIX
         ) from error
     try:
-        return _bin_set(content)
+        if type(content) not in (tuple, list) or len(content) != 2:
+            raise ValueError("it does not hold two parts, pictures and labels")
+        pictures, labels = content
+        if type(pictures) not in (tuple, list):
+            raise ValueError("its pictures are not a list")
+        # By identity: a picture used in many pairs must be copied once, not once for each pair.
+        converted: dict[int, bytes] = {}
+        for slot, picture in enumerate(pictures):
+            if id(picture) in converted:
+                continue
+            if type(picture) is np.ndarray and picture.dtype == np.uint8 and _is_row(picture):
+                converted[id(picture)] = picture.tobytes()
+            elif type(picture) is bytes:
+                converted[id(picture)] = picture
+            else:
+                raise ValueError(f"picture {slot} is not a string of bytes")
+        if type(labels) is np.ndarray:
+            if not _is_row(labels):
+                raise ValueError("its labels are not one row")
+            labels = labels.ravel().tolist()
+        if type(labels) not in (tuple, list):
+            raise ValueError("its labels are not a list")
+        for pair, label in enumerate(labels):
+            if type(label) not in (bool, int) or label not in (0, 1):
+                raise ValueError(f"the label of pair {pair} is neither true nor false")
+        if len(pictures) != 2 * len(labels):
+            raise ValueError(f"{len(pictures)} pictures do not make {len(labels)} pairs")
+        if not labels:
+            raise ValueError("it holds no pairs")
+        encoded = [converted[id(picture)] for picture in pictures]
+        return BinSet(encoded, np.array(labels, dtype=bool))
     except ValueError as error:
         raise DataError(
             f"This is not a set of pairs: {error}.", where=str(path), fix=_FIX
@@ -125,48 +154,6 @@ def write_bin(path: Path | str, encoded: Iterable[bytes], same: Iterable[bool]) 
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         pickle.dump((pictures, labels), file, protocol=BIN_START[1])
     return Path(path)
-
-
-def _bin_set(content: Any) -> BinSet:
-    if type(content) not in (tuple, list) or len(content) != 2:
-        raise ValueError("it does not hold two parts, pictures and labels")
-    pictures, labels = content
-    if type(pictures) not in (tuple, list):
-        raise ValueError("its pictures are not a list")
-    converted: dict[int, bytes] = {}
-    encoded = []
-    for slot, picture in enumerate(pictures):
-        # By identity: a picture used in many pairs must be copied once, not once for each pair.
-        if id(picture) not in converted:
-            converted[id(picture)] = _picture(picture, slot)
-        encoded.append(converted[id(picture)])
-    same = _labels(labels)
-    if len(encoded) != 2 * len(same):
-        raise ValueError(f"{len(encoded)} pictures do not make {len(same)} pairs")
-    if not len(same):
-        raise ValueError("it holds no pairs")
-    return BinSet(encoded, same)
-
-
-def _picture(value: Any, slot: int) -> bytes:
-    if type(value) is bytes:
-        return value
-    if type(value) is np.ndarray and value.dtype == np.uint8 and _is_row(value):
-        return value.tobytes()
-    raise ValueError(f"picture {slot} is not a string of bytes")
-
-
-def _labels(value: Any) -> np.ndarray:
-    if type(value) is np.ndarray:
-        if not _is_row(value):
-            raise ValueError("its labels are not one row")
-        value = value.ravel().tolist()
-    if type(value) not in (tuple, list):
-        raise ValueError("its labels are not a list")
-    for pair, label in enumerate(value):
-        if type(label) not in (bool, int) or label not in (0, 1):
-            raise ValueError(f"the label of pair {pair} is neither true nor false")
-    return np.array(value, dtype=bool)
 
 
 def _is_row(array: np.ndarray) -> bool:

@@ -149,7 +149,12 @@ def list_templates(path: Path, pairs: Path, align: Align = "auto") -> Collection
     _, medium = distinct(list(zip(rows["template"], rows["medium"], strict=True)))
     known = dict(zip(rows["template"], template.tolist(), strict=True))
     table = _read_pairs(pairs)
-    left, right = (_known(side, known, pairs) for side in (table.left, table.right))
+    for name in (*table.left, *table.right):
+        if name not in known:
+            raise DataError(f"A pair names the unknown template {name[:80]!r}.", where=str(pairs))
+    left, right = (
+        np.array([known[name] for name in side], np.int32) for side in (table.left, table.right)
+    )
     stands = np.unique(template, return_index=True)[1]
     names = [rows["image"][i] for i in first]
     people = None
@@ -197,39 +202,34 @@ def _read_pairs(path: Path) -> _Pairs:
     rows = _columns(path, PAIRS, _PAIRS_MORE)
     if ("left_person" in rows) != ("right_person" in rows):
         raise _wrong(path, 1, "it names the people of one side only")
-    same = np.array([_label(path, text) for text in rows["same"]], bool)
+    for text in rows["same"]:
+        if text.lower() not in _LABELS:
+            raise DataError(
+                f"The column same holds {text[:20]!r}.",
+                where=str(path),
+                fix="write 1 or 0, true or false",
+            )
+    same = np.array([_LABELS[text.lower()] for text in rows["same"]], bool)
     order, folds = np.arange(len(same)), None
     if "fold" in rows:
-        order, folds = _fold_order(path, rows["fold"])
+        # Fold by fold, the larger folds first, as the protocol cuts them.
+        number = distinct(rows["fold"])[1]
+        sizes = np.bincount(number)
+        folds = len(sizes)
+        if folds < 2 or np.ptp(sizes) > 1:
+            raise DataError(
+                f"{folds} folds of {sizes.min():,} to {sizes.max():,} pairs are not equal parts.",
+                where=str(path),
+                fix="give two folds or more as many pairs each, or leave the column fold out",
+            )
+        rank = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")
+        order = np.argsort(rank[number], kind="stable")
     people = None
     if "left_person" in rows:
         both = distinct(rows["left_person"] + rows["right_person"])[1].reshape(2, -1)
         people = both[:, order].ravel()
     left, right = ([rows[side][i] for i in order] for side in ("left", "right"))
     return _Pairs(left, right, same[order], people, folds)
-
-
-def _fold_order(path: Path, fold: list[str]) -> tuple[np.ndarray, int]:
-    """Return the pairs fold by fold, the larger folds first, as the protocol cuts them."""
-    _, number = distinct(fold)
-    sizes = np.bincount(number)
-    folds = len(sizes)
-    if folds < 2 or np.ptp(sizes) > 1:
-        raise DataError(
-            f"{folds} folds of {sizes.min():,} to {sizes.max():,} pairs are not equal parts.",
-            where=str(path),
-            fix="give two folds or more as many pairs each, or leave the column fold out",
-        )
-    rank = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")
-    order = np.argsort(rank[number], kind="stable")
-    return order, folds
-
-
-def _known(side: list[str], known: dict[str, int], path: Path) -> np.ndarray:
-    for name in side:
-        if name not in known:
-            raise DataError(f"A pair names the unknown template {name[:80]!r}.", where=str(path))
-    return np.array([known[name] for name in side], np.int32)
 
 
 def _one_each(number: np.ndarray, person: np.ndarray, names: list[str], path: Path) -> np.ndarray:
@@ -271,16 +271,6 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     if not rows or not ({"left", "template"} & set(rows[0][1])):
         raise _wrong(path, 1, "its header names neither pairs nor templates")
     return rows
-
-
-def _label(path: Path, text: str) -> bool:
-    if text.lower() not in _LABELS:
-        raise DataError(
-            f"The column same holds {text[:20]!r}.",
-            where=str(path),
-            fix="write 1 or 0, true or false",
-        )
-    return _LABELS[text.lower()]
 
 
 def _wrong(path: Path, number: int, what: str, fix: str | None = None) -> DataError:

@@ -61,10 +61,23 @@ def list_lfw(folder: Path, view: str, align: Align = "auto") -> Collection:
         pictures = list(dict.fromkeys(picture for pair in sides for picture in pair))
         number = {picture: index for index, picture in enumerate(pictures)}
         left, right = np.array([[number[a], number[b]] for a, b in sides], np.int32).T
+    # The files are in the place and of the kind in which the first picture is found.
+    person, number = pictures[0]
+    places = [(below, kind) for below in _BELOW for kind in PICTURES]
+    for below, kind in places:
+        if inside(folder, f"{below}{person}/{person}_{number:04d}{kind}").is_file():
+            names = [f"{below}{p}/{p}_{n:04d}{kind}" for p, n in pictures]
+            break
+    else:
+        raise DataError(
+            f"The picture {person}_{number:04d} is not in the folder.",
+            where=str(folder),
+            fix="unpack lfw.tgz here, so that lfw/<person>/<person>_0001.jpg exists",
+        )
     people = {person: index for index, person in enumerate(dict.fromkeys(p for p, _ in pictures))}
     return Collection(
         # The face that holds the picture's middle is the person's, say LFW's makers.
-        faces=FileFaces(folder, _names(folder, pictures), align, central=True),
+        faces=FileFaces(folder, names, align, central=True),
         left=left,
         right=right,
         same=same,
@@ -162,17 +175,3 @@ def _from_people(lines: _Lines, where: str):
     used, sides = np.unique(np.stack([left, right]), return_inverse=True)
     left, right = sides.reshape(2, -1).astype(np.int32)
     return [pictures[i] for i in used], left, right, same, folds
-
-
-def _names(folder: Path, pictures: list[Picture]) -> list[str]:
-    """Name the files, in the place and of the kind in which the first picture is found."""
-    person, number = pictures[0]
-    for below in _BELOW:
-        for kind in PICTURES:
-            if inside(folder, f"{below}{person}/{person}_{number:04d}{kind}").is_file():
-                return [f"{below}{p}/{p}_{n:04d}{kind}" for p, n in pictures]
-    raise DataError(
-        f"The picture {person}_{number:04d} is not in the folder.",
-        where=str(folder),
-        fix="unpack lfw.tgz here, so that lfw/<person>/<person>_0001.jpg exists",
-    )

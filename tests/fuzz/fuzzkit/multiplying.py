@@ -23,7 +23,7 @@ from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.data.readers.bin import read_bin
 from lresnet_utils.errors import LResNetError
 from lresnet_utils.machine.disk import read_arrays, read_json
-from lresnet_utils.models.checkpoint import read_state_dict
+from lresnet_utils.models.checkpoint import read_checkpoint
 from lresnet_utils.untrusted.yaml import load_yaml
 
 
@@ -156,7 +156,7 @@ def _zipped(members, compression=zipfile.ZIP_STORED):
 
 
 def _weights_read(data, seed, folder):
-    return read_state_dict(write(folder, "w.pth", _weights_file(data)))
+    return read_checkpoint(write(folder, "w.pth", _weights_file(data))).state
 
 
 def _weights_check(data, seed, value):

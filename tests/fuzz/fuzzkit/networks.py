@@ -17,7 +17,7 @@ from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 from fuzzkit.subject import Seed, Subject, write
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.graph.reading import read_foreign
-from lresnet_utils.models.checkpoint import read_state_dict
+from lresnet_utils.models.checkpoint import read_checkpoint
 
 STATE = OrderedDict(
     weight=torch.arange(6, dtype=torch.float32).reshape(2, 3) / 7,
@@ -98,7 +98,7 @@ def _packed(data, seed):
 
 def _checkpoint_read(data, seed, folder):
     name = "w.safetensors" if seed.about == "safetensors" else "w.pth"
-    return read_state_dict(write(folder, name, _packed(data, seed)))
+    return read_checkpoint(write(folder, name, _packed(data, seed))).state
 
 
 def _checkpoint_check(data, seed, value):
