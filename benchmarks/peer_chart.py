@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lresnet_utils.report.charts import style
@@ -79,13 +78,15 @@ class PeersDisplay(Display):
         """One row per side."""
         return 2.1 + 2.1 * len(self.networks), 1.05 + 0.3 * len(self.names)
 
-    def make_axes(self, figure: Figure) -> np.ndarray:
-        """Return one panel per network, all with the same rows."""
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
-        return figure.subplots(1, len(self.networks), sharey=True, squeeze=False)[0]
+    @property
+    def panels(self) -> dict[str, Any]:
+        """One per network, all with the same rows."""
+        return {"ncols": len(self.networks), "sharey": True}
 
     def draw(self, ax: np.ndarray) -> None:
         """Draw every panel, each with its own scale from zero."""
+        ax = np.atleast_1d(ax)
+        ax[0].figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
         places = {name: place for place, name in enumerate(self.names)}
         for panel, network in zip(ax, self.networks, strict=True):
             for row in self.rows:

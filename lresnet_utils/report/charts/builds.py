@@ -20,6 +20,7 @@ from lresnet_utils.report.charts.display import (
     ends_of,
     grid,
     legend_below,
+    listed,
     log_axis,
     name_x,
     name_y,
@@ -115,9 +116,6 @@ class OperatorDisplay(Display):
         legend_below(ax, bars)
 
 
-_ROW_IN = 0.44
-
-
 @dataclass
 class RewriteDisplay(Display):
     """What each rewrite of the graph buys: a waterfall of throughput, step by step.
@@ -133,6 +131,7 @@ class RewriteDisplay(Display):
     """
 
     title: ClassVar[str] = "What each rewrite buys"
+    height_in: ClassVar = (0.75, 0.44)
     steps: Sequence[Mapping[str, Any]]
     target: str
     batch_size: int
@@ -152,15 +151,14 @@ class RewriteDisplay(Display):
     def describe(self) -> str:
         """Say the rate of every graph, its ratio to the one before, and what was kept."""
         parts = [self._words(step) for step in self.steps]
-        return (
+        return listed(
             tr(
                 "Throughput of {target} at batch {batch_size} in images per second, rewrites added "
                 "one after the other. ",
                 target=self.target,
                 batch_size=self.batch_size,
-            )
-            + tr("; ").join(parts)
-            + tr(".")
+            ),
+            parts,
         )
 
     def _words(self, step: Mapping[str, Any]) -> str:
@@ -184,10 +182,6 @@ class RewriteDisplay(Display):
             ratio=_ratio(step["ratio"]),
             verdict=verdict,
         )
-
-    def size_in(self) -> tuple[float, float]:
-        """One row of two lines per graph."""
-        return style.WIDTH_IN, 0.75 + _ROW_IN * len(self.steps)
 
     def draw(self, ax: Axes) -> None:
         """Draw one mark per graph, and a bar from the rate of the graph before."""
@@ -238,6 +232,7 @@ class TradeOffDisplay(Display):
     """
 
     title: ClassVar[str] = "Accuracy against speed of the int8 builds tried"
+    height_in: ClassVar = (3.7, 0.0)
     tried: Sequence[Mapping[str, Any]]
     target: str
     batch_size: int
@@ -272,16 +267,15 @@ class TradeOffDisplay(Display):
                     chosen=chosen,
                 )
             )
-        return (
+        return listed(
             tr(
                 "Accuracy lost against speed of {target} at batch {batch_size}; the budget is "
                 "{budget_points:g} percentage points. ",
                 target=self.target,
                 batch_size=self.batch_size,
                 budget_points=self.budget_points,
-            )
-            + tr("; ").join(parts)
-            + tr(".")
+            ),
+            parts,
         )
 
     def _verdict(self, entry: Mapping[str, Any]) -> str:
@@ -290,10 +284,6 @@ class TradeOffDisplay(Display):
         # As the judge of the search: a rounding of the last digit is no loss.
         over = entry["worst_loss_points"] > self.budget_points + 1e-9
         return "over" if over else "differs"
-
-    def size_in(self) -> tuple[float, float]:
-        """Room for the legend of shapes."""
-        return style.WIDTH_IN, 3.7
 
     def draw(self, ax: Axes) -> None:
         """Draw the budget, the families of recipes, and one mark per recipe."""
@@ -446,6 +436,7 @@ class DifferenceDisplay(Display):
     """
 
     title: ClassVar[str] = "Difference in accuracy"
+    height_in: ClassVar = (0.95, 0.36)
     rows: Sequence[Mapping[str, Any]]
     margin_points: float
 
@@ -471,11 +462,7 @@ class DifferenceDisplay(Display):
             )
             for row in self.rows
         ]
-        return tr("Difference in accuracy, B minus A. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair of cells."""
-        return style.WIDTH_IN, 0.95 + 0.36 * len(self.rows)
+        return listed(tr("Difference in accuracy, B minus A. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw the band, zero, and one interval per row."""
@@ -511,6 +498,7 @@ class CosineDisplay(Display):
     """
 
     title: ClassVar[str] = "Agreement of the embeddings"
+    height_in: ClassVar = (1.05, 0.5)
     reading: ClassVar[str] = (
         "One minus the cosine between both embeddings of a face, each face a tick; further left "
         "is closer. The large mark is the median. What is 10⁻⁹ or less stands on the left edge."
@@ -529,11 +517,7 @@ class CosineDisplay(Display):
             )
             for name, values in self.cosines.items()
         ]
-        return tr("Agreement of the embeddings of A and B. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair of cells."""
-        return style.WIDTH_IN, 1.05 + 0.5 * len(self.cosines)
+        return listed(tr("Agreement of the embeddings of A and B. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw a strip of ticks per row and its median."""
@@ -572,6 +556,7 @@ class ParityDisplay(Display):
     """
 
     title: ClassVar[str] = "Agreement of the embeddings"
+    height_in: ClassVar = (1.35, 0.36)
     reading: ClassVar[str] = (
         "Further left is closer. A mark on the left edge is 10⁻⁹ or less. Dotted lines: the size "
         "of one rounding error in each number format."
@@ -591,11 +576,7 @@ class ParityDisplay(Display):
             )
             for row in self.rows
         ]
-        return tr("Agreement of unit embeddings. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair."""
-        return style.WIDTH_IN, 1.35 + 0.36 * len(self.rows)
+        return listed(tr("Agreement of unit embeddings. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw two marks per pair on a logarithmic axis."""

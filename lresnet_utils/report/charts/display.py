@@ -40,10 +40,16 @@ class Display(ABC):
     reading : str
         How to read it: what the marks and the intervals are. What a class says of all its charts
         stands there in English and is put into the language spoken when it is shown.
+    height_in : (float, float)
+        Height of the figure in inches, and what each of the first attribute's entries adds to it.
+    panels : dict
+        What :meth:`matplotlib.figure.Figure.subplots` makes its axes of; one without.
     """
 
     title: ClassVar[str] = ""
     reading: str = ""
+    height_in: ClassVar[tuple[float, float]] = (3.1, 0.0)
+    panels: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def describe(self) -> str:
@@ -60,11 +66,8 @@ class Display(ABC):
 
     def size_in(self) -> tuple[float, float]:
         """Return width and height of the figure in inches."""
-        return style.WIDTH_IN, 3.1
-
-    def make_axes(self, figure: Figure) -> Any:
-        """Return the axes the chart needs: one, unless a chart says otherwise."""
-        return figure.subplots()
+        base, more = self.height_in
+        return style.WIDTH_IN, base + more * len(getattr(self, fields(self)[0].name))
 
     def plot(self, ax: Any = None) -> Self:
         """Draw the chart.
@@ -83,11 +86,16 @@ class Display(ABC):
             if ax is None:
                 figure = Figure(figsize=self.size_in(), layout="constrained")
                 figure.get_layout_engine().set(w_pad=0.03, h_pad=0.04)
-                ax = self.make_axes(figure)
+                ax = figure.subplots(**self.panels)
             self.draw(ax)
         self.ax_ = ax
         self.figure_ = (ax if isinstance(ax, Axes) else ax[0]).figure
         return self
+
+
+def listed(beginning: str, parts: Sequence[str]) -> str:
+    """Return a description: what the chart shows, then one part after the other."""
+    return beginning + tr("; ").join(parts) + tr(".")
 
 
 def ends_of(estimate: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
@@ -211,17 +219,15 @@ def interval_mark(ax: Axes, x: float, y: float, target: str, **ends: tuple[float
     )
 
 
-def target_handle(target: str, *, line: bool = False, label: str | None = None) -> Line2D:
-    """Return a legend entry in a target's look."""
+def handle(label: str, **look: Any) -> Line2D:
+    """Return a legend entry: a mark without a line, or what `look` says."""
+    return Line2D([], [], label=label, **{"linestyle": "none"} | look)
+
+
+def target_handle(target: str, *, label: str | None = None) -> Line2D:
+    """Return a legend entry with a target's mark."""
     look = style.look(target)
-    return Line2D(
-        [],
-        [],
-        color=look.colour,
-        marker=None if line else look.marker,
-        linestyle=look.dash if line else "none",
-        label=label or target,
-    )
+    return handle(label or target, color=look.colour, marker=look.marker)
 
 
 def legend_below(ax: Axes, handles: Sequence[Line2D], columns: int = 2) -> None:

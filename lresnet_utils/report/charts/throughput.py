@@ -17,6 +17,7 @@ from lresnet_utils.report.charts.display import (
     grid,
     interval_mark,
     legend_below,
+    listed,
     log_axis,
     name_x,
     name_y,
@@ -93,7 +94,7 @@ class ThroughputDisplay(Display):
                 )
                 for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             ]
-        return tr("Throughput in images per second. ") + tr("; ").join(parts) + tr(".")
+        return listed(tr("Throughput in images per second. "), parts)
 
     def size_in(self) -> tuple[float, float]:
         """One row per target when there is one batch size."""
@@ -202,6 +203,7 @@ class LatencyDisplay(Display):
     """
 
     title: ClassVar[str] = "Latency of one batch"
+    height_in: ClassVar = (1.0, 0.36)
     reading: ClassVar[str] = (
         "Lower is better. The number is the median (p50). A percentile is given only when enough "
         "batches were timed for it."
@@ -230,11 +232,7 @@ class LatencyDisplay(Display):
                 )
                 + tr(", ").join(known)
             )
-        return tr("Latency percentiles. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per target and batch size."""
-        return style.WIDTH_IN, 1.0 + 0.36 * len(self.rows)
+        return listed(tr("Latency percentiles. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw median and tails on one line per row."""
@@ -313,7 +311,7 @@ class StageDisplay(Display):
                 if key in stages
             )
             parts.append(tr("{name}: {value}", name=target, value=times))
-        return tr("Milliseconds per image by pipeline stage. ") + tr("; ").join(parts) + tr(".")
+        return listed(tr("Milliseconds per image by pipeline stage. "), parts)
 
     def size_in(self) -> tuple[float, float]:
         """One bar per stage, one gap per target."""
@@ -399,7 +397,7 @@ class AccuracySpeedDisplay(Display):
                     value=fmt_interval(*ends_of(rate)),
                 )
             )
-        return tr("Accuracy against throughput. ") + tr("; ").join(parts) + tr(".")
+        return listed(tr("Accuracy against throughput. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw one cross per cell; cells of one target are joined in order of batch size."""
@@ -503,6 +501,7 @@ class RooflineDisplay(Display):
     """
 
     title: ClassVar[str] = "Roofline"
+    height_in: ClassVar = (3.7, 0.0)
     reading: ClassVar[str] = (
         "Each mark is a layer at its measured rate, its area its time. Right of the slope only "
         "arithmetic limits a layer, under it memory does. The roofs are measured: the fastest "
@@ -540,10 +539,6 @@ class RooflineDisplay(Display):
             gb_per_s=fmt_number(self.gb_per_s),
             layers=layers,
         )
-
-    def size_in(self) -> tuple[float, float]:
-        """Room for the legend."""
-        return style.WIDTH_IN, 3.7
 
     def draw(self, ax: Axes) -> None:
         """Draw the roofs in grey, the target's own one stronger, and a mark per layer."""
