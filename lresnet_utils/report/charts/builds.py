@@ -13,8 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    INK,
+    MUTED,
+    PAPER,
+    WIDTH_IN,
     Display,
     ends_of,
     grid,
@@ -22,6 +25,7 @@ from lresnet_utils.report.charts.display import (
     legend_below,
     listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     rows_axis,
@@ -78,14 +82,14 @@ class OperatorDisplay(Display):
 
     def size_in(self) -> tuple[float, float]:
         """One row per operator."""
-        return style.WIDTH_IN, 0.95 + 0.29 * len(self.counts())
+        return WIDTH_IN, 0.95 + 0.29 * len(self.counts())
 
     def draw(self, ax: Axes) -> None:
         """Draw two bars per operator with their counts."""
-        colour, rows = style.look("torch-fp32").colour, self.counts()
+        colour, rows = look_of("torch-fp32").colour, self.counts()
         ys = rows_axis(ax, [op for op, _, _ in rows])
         for (_, before, after), y in zip(rows, ys, strict=True):
-            ax.barh(y - 0.19, before, 0.36, color=style.MUTED[0], alpha=0.4)
+            ax.barh(y - 0.19, before, 0.36, color=MUTED[0], alpha=0.4)
             ax.barh(y + 0.19, after, 0.36, color=colour)
             text = str(before) if before == after else f"{before} → {after}"
             write_near(ax, text, (max(before, after), y), (5, 0), va="center")
@@ -164,7 +168,7 @@ class RewriteDisplay(Display):
                 verdict = tr("kept") if step["kept"] else tr("dropped")
                 name += f"\n{told}{tr(', ')}{verdict}"
             labels.append(name)
-        look, before = style.look(self.target), None
+        look, before = look_of(self.target), None
         for step, y in zip(self.steps, rows_axis(ax, labels), strict=True):
             # Figures stand right of the axes, where no mark can cross them.
             figures = tr("not measured\n(see below)")
@@ -179,7 +183,7 @@ class RewriteDisplay(Display):
             if before is not None:
                 last, above = before
                 ax.barh(y, value - last, height=0.5, left=last, color=look.colour, alpha=0.35)
-                ax.plot([last, last], [above, y + 0.25], color=style.MUTED, linewidth=0.8)
+                ax.plot([last, last], [above, y + 0.25], color=MUTED, linewidth=0.8)
             _cross(ax, step["throughput_ips"], y, look.colour, look.marker, full=step["kept"])
             before = value, y
         _fit(ax, [s["throughput_ips"] for s in self.steps if not s["failure"]])
@@ -260,9 +264,9 @@ class TradeOffDisplay(Display):
 
     def draw(self, ax: Axes) -> None:
         """Draw the budget, the families of recipes, and one mark per recipe."""
-        colour = style.look(self.target).colour
+        colour = look_of(self.target).colour
         places = [(e["throughput_ips"]["value"], e["worst_loss_points"]) for e in self.tried]
-        budget = {"color": style.INK, "linewidth": 1, "linestyle": (0, (4, 2))}
+        budget = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 2))}
         ax.axhline(self.budget_points, **budget)
         # Recipes that differ only in how many layers are kept, fewest first.
         families: dict[tuple[str, str], list[tuple[int, tuple[float, float]]]] = {}
@@ -280,13 +284,13 @@ class TradeOffDisplay(Display):
             marker, words = _VERDICTS[verdict]
             full = verdict == "within"
             _cross(ax, entry["throughput_ips"], loss, colour, marker, full=full)
-            face = colour if full else style.PAPER
+            face = colour if full else PAPER
             look = {"color": colour, "marker": marker, "markerfacecolor": face}
             handles[verdict] = handle(tr(words), **look)
             if entry["chosen"]:
                 ring = {"marker": "o", "markersize": 14, "markeredgewidth": 1.3}
                 at = entry["throughput_ips"]["value"], loss
-                ax.plot(*at, color=style.INK, markerfacecolor="none", linestyle="none", **ring)
+                ax.plot(*at, color=INK, markerfacecolor="none", linestyle="none", **ring)
         losses = [loss for _, loss in places] + [self.budget_points, 0.0]
         room = max(max(losses) - min(losses), 0.1)
         # Less loss is better, and better is up.
@@ -336,7 +340,7 @@ def _cross(
     """Draw a mark with its interval of speed, hollow where it was not taken."""
     value, low, high = ends_of(rate)
     span = None if low is None or high is None else [[value - low], [high - value]]
-    face = colour if full else style.PAPER
+    face = colour if full else PAPER
     mark = {"marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.4}
     ax.errorbar(value, y, xerr=span, color=colour, linestyle="none", elinewidth=1.4, **mark)
 
@@ -388,9 +392,9 @@ class DifferenceDisplay(Display):
     def draw(self, ax: Axes) -> None:
         """Draw the band, zero, and one interval per row."""
         ys = rows_axis(ax, [row["cell"] for row in self.rows])
-        colour = style.look("torch-fp32").colour
+        colour = look_of("torch-fp32").colour
         ax.axvspan(-self.margin_points, self.margin_points, color=colour, alpha=0.14, linewidth=0)
-        ax.axvline(0, color=style.INK, linewidth=1, alpha=0.6)
+        ax.axvline(0, color=INK, linewidth=1, alpha=0.6)
         for row, y in zip(self.rows, ys, strict=True):
             value, low, high = (100 * row[key] for key in ("value", "low", "high"))
             span = [[value - low], [high - value]]
@@ -436,7 +440,7 @@ class CosineDisplay(Display):
 
     def draw(self, ax: Axes) -> None:
         """Draw a strip of ticks per row and its median."""
-        floor, colour = 1e-9, style.look("torch-fp32").colour
+        floor, colour = 1e-9, look_of("torch-fp32").colour
         log_axis(ax.xaxis)
         ys = rows_axis(ax, list(self.cosines))
         for values, y in zip(self.cosines.values(), ys, strict=True):
@@ -445,7 +449,7 @@ class CosineDisplay(Display):
             ticks = np.quantile(lost, np.linspace(0, 1, 200))
             ax.vlines(ticks, y - 0.22, y + 0.22, color=colour, linewidth=0.9, alpha=0.45)
             middle = float(np.median(lost))
-            ax.plot(middle, y, marker="D", color=style.INK, markersize=5.5, clip_on=False)
+            ax.plot(middle, y, marker="D", color=INK, markersize=5.5, clip_on=False)
             write_near(ax, fmt_number(middle), (middle, y), (0, 15), ha="center")
         ax.set_xlim(floor, 2)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
@@ -491,8 +495,8 @@ class ParityDisplay(Display):
 
     def draw(self, ax: Axes) -> None:
         """Draw two marks per pair on a logarithmic axis."""
-        floor, blue = 1e-9, style.look("torch-fp32").colour
-        orange = style.look("onnxruntime-fp32").colour
+        floor, blue = 1e-9, look_of("torch-fp32").colour
+        orange = look_of("onnxruntime-fp32").colour
         log_axis(ax.xaxis)
         ys = rows_axis(ax, [row["pair"] for row in self.rows])
         for row, y in zip(self.rows, ys, strict=True):
@@ -503,7 +507,7 @@ class ParityDisplay(Display):
             ):
                 ax.plot(max(value, floor), y + shift, color=colour, marker=marker, clip_on=False)
         for name, size in _ROUND_OFF.items():
-            ax.axvline(size, color=style.INK, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
+            ax.axvline(size, color=INK, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
             write_near(
                 ax,
                 name,
@@ -511,7 +515,7 @@ class ParityDisplay(Display):
                 (0, 3),
                 xycoords=("data", "axes fraction"),
                 ha={"fp16": "right", "bf16": "left"}.get(name, "center"),
-                color=style.MUTED,
+                color=MUTED,
             )
         ax.set_xlim(floor, 1)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])

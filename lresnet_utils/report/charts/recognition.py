@@ -18,8 +18,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import ndtr, ndtri
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    FAINT,
+    INK,
+    WIDTH_IN,
     Display,
     ends_of,
     grid,
@@ -27,6 +29,7 @@ from lresnet_utils.report.charts.display import (
     legend_below,
     listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     percent_axis,
@@ -141,7 +144,7 @@ class RocDisplay(Display):
             lowest = min(lowest, float(y[0]))
         if self.band is not None:
             fmr, low, high = self.band
-            colour = style.look(next(iter(self.curves))).colour
+            colour = look_of(next(iter(self.curves))).colour
             ax.fill_between(fmr, low, high, step="post", linewidth=0, alpha=0.16, color=colour)
             lowest = min(lowest, float(low[0]))
         log_axis(ax.xaxis, percent=True)
@@ -159,7 +162,7 @@ def _widest_first(curves: Mapping[str, tuple]) -> Iterator[tuple[str, tuple, dic
     """Yield each curve with how it is drawn: all stay visible, those that coincide too."""
     widths = np.linspace(6.6, 1.5, len(curves)) if len(curves) > 1 else [2.0]
     for (name, curve), width in zip(curves.items(), widths, strict=True):
-        look = style.look(name)
+        look = look_of(name)
         dash = "-" if width > 1.5 else look.dash
         yield name, curve, {"color": look.colour, "linewidth": width, "linestyle": dash}
 
@@ -231,7 +234,7 @@ class ThresholdDisplay(Display):
         """Draw accuracy above, error rates below, and the chosen threshold through both."""
         top, bottom = ax
         accuracy, fmr, fnmr = self.at_chosen()
-        top.plot(self.thresholds, self.accuracy, color=style.INK)
+        top.plot(self.thresholds, self.accuracy, color=INK)
         top.set_ylim(min(0.5, float(np.min(self.accuracy))), 1.03)
         percent_axis(top.yaxis)
         name_y(
@@ -243,9 +246,9 @@ class ThresholdDisplay(Display):
             ),
         )
         curves = (
-            (tr("false match rate"), self.fmr, fmr, style.look("onnxruntime-fp32").colour, "-"),
-            (tr("false non-match rate"), self.fnmr, fnmr, style.look("torch-fp32").colour, _DASHED),
-            (tr("all errors"), 1 - np.asarray(self.accuracy), 1 - accuracy, style.INK, _DOTTED),
+            (tr("false match rate"), self.fmr, fmr, look_of("onnxruntime-fp32").colour, "-"),
+            (tr("false non-match rate"), self.fnmr, fnmr, look_of("torch-fp32").colour, _DASHED),
+            (tr("all errors"), 1 - np.asarray(self.accuracy), 1 - accuracy, INK, _DOTTED),
         )
         handles = []
         for name, rates, chosen, colour, dash in curves:
@@ -267,7 +270,7 @@ class ThresholdDisplay(Display):
         name_x(bottom, tr("threshold on the squared distance (no unit, 0 to 4)"))
         legend_below(bottom, handles, columns=1)
         for panel in ax:
-            panel.axvline(self.chosen, color=style.INK, linewidth=1, alpha=0.6)
+            panel.axvline(self.chosen, color=INK, linewidth=1, alpha=0.6)
             grid(panel, "y")
             panel.set_xlim(float(np.min(self.thresholds)), float(np.max(self.thresholds)))
 
@@ -350,7 +353,7 @@ class DetDisplay(Display):
             )
         if self.band is not None and len(self.band[0]):
             ends = (np.clip(np.asarray(v, float), least_y / 10, 1 - _LEAST) for v in self.band)
-            colour = style.look(next(iter(self.curves))).colour
+            colour = look_of(next(iter(self.curves))).colour
             ax.fill_between(*map(ndtri, ends), step="post", linewidth=0, alpha=0.16, color=colour)
         for axis, least in ((ax.xaxis, least_x), (ax.yaxis, least_y)):
             ticks = [tick for tick in _TICKS if tick >= least]
@@ -360,7 +363,7 @@ class DetDisplay(Display):
         ax.set_xlim(ndtri(least_x), ndtri(0.6))
         ax.set_ylim(ndtri(least_y), ndtri(0.6))
         ends = ndtri([max(least_x, least_y), 0.6])
-        ax.plot(ends, ends, color=style.INK, alpha=0.5, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.plot(ends, ends, color=INK, alpha=0.5, linewidth=0.9, linestyle=(0, (1, 2)))
         grid(ax, "both")
         name_y(ax, tr("false non-match rate (%, probit)"))
         name_x(ax, tr("false match rate (%, probit)"))
@@ -424,7 +427,7 @@ class ScoreHistogramDisplay(Display):
 
     def draw(self, ax: Axes) -> None:
         """Draw both histograms with their names above them, and the threshold."""
-        blue, orange = style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour
+        blue, orange = look_of("torch-fp32").colour, look_of("onnxruntime-fp32").colour
         same, top = np.asarray(self.same, bool), 0.01
         for members, name, align, look in (
             (same, tr("same person"), "center", {"color": blue}),
@@ -454,7 +457,7 @@ class ScoreHistogramDisplay(Display):
             top = max(top, float(share[peak]))
         ax.set_ylim(0, top * 1.48)
         ax.set_xlim(0, 4)
-        ax.axvline(self.threshold, color=style.INK, linewidth=1.2)
+        ax.axvline(self.threshold, color=INK, linewidth=1.2)
         far_right = self.threshold > 2.8
         write_near(
             ax,
@@ -517,7 +520,7 @@ class FoldDisplay(Display):
         names = list(self.accuracy)
         offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * min(0.2, 0.66 / len(names))
         for name, offset in zip(names, offsets, strict=True):
-            look = style.look(name)
+            look = look_of(name)
             mark = {"marker": look.marker, "linestyle": "none", "markersize": 4.5}
             for panel, values in ((top, self.accuracy[name]), (bottom, self.thresholds[name])):
                 places = np.arange(1, len(values) + 1) + offset
@@ -528,7 +531,7 @@ class FoldDisplay(Display):
             panel.margins(y=0.12)
             panel.set_xlim(0.4, folds + 0.6)
             for edge in np.arange(1, folds) + 0.5:
-                panel.axvline(edge, color=style.FAINT, linewidth=0.5)
+                panel.axvline(edge, color=FAINT, linewidth=0.5)
         bottom.set_xticks(np.arange(1, folds + 1))
         percent_axis(top.yaxis)
         name_y(top, tr("accuracy (%)"))
@@ -595,7 +598,7 @@ class RobustnessDisplay(Display):
 
     def size_in(self) -> tuple[float, float]:
         """One line per variant and target."""
-        return style.WIDTH_IN, 1.0 + len(self.variants) * (0.16 + 0.15 * len(self.targets))
+        return WIDTH_IN, 1.0 + len(self.variants) * (0.16 + 0.15 * len(self.targets))
 
     def draw(self, ax: Axes) -> None:
         """Draw one block per variant, targets one above the other."""
@@ -612,7 +615,7 @@ class RobustnessDisplay(Display):
                 xends=(row["low"], row["high"]),
             )
         for edge in np.arange(1, len(ys)) - 0.5:
-            ax.axhline(edge, color=style.FAINT, linewidth=0.7)
+            ax.axhline(edge, color=FAINT, linewidth=0.7)
         ax.set_ylim(len(ys) - 0.5, -0.5)
         percent_axis(ax.xaxis)
         name_x(ax, tr("accuracy (%)"))

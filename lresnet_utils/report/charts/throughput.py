@@ -8,8 +8,12 @@ from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    INK,
+    MUTED,
+    PAPER,
+    SMALL_PT,
+    WIDTH_IN,
     Display,
     end_labels,
     ends_of,
@@ -19,6 +23,7 @@ from lresnet_utils.report.charts.display import (
     legend_below,
     listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     percent_axis,
@@ -97,8 +102,8 @@ class ThroughputDisplay(Display):
     def size_in(self) -> tuple[float, float]:
         """One row per target when there is one batch size."""
         if len(self.batch_sizes) > 1:
-            return style.WIDTH_IN, 3.3
-        return style.WIDTH_IN, 0.75 + _ROW_IN * (len(self.rows) + len(self._reference_rows()))
+            return WIDTH_IN, 3.3
+        return WIDTH_IN, 0.75 + _ROW_IN * (len(self.rows) + len(self._reference_rows()))
 
     def _reference_rows(self) -> list[tuple[str, float]]:
         """Return label and value of the references at the only batch size."""
@@ -122,7 +127,7 @@ class ThroughputDisplay(Display):
             text = fmt_interval(row["value"], *ends)
             write_beside(ax, max(row["value"], row["high"] or 0), y, text)
         for (_, value), y in zip(references, ys[len(self.rows) :], strict=True):
-            ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=style.MUTED)
+            ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=MUTED)
             write_beside(ax, value, y, fmt_number(value))
         values = [*_every_end(self.rows), *(value for _, value in references)]
         end = {"logarithmic": positive_axis(ax.xaxis, ax.set_xlim, values, 1.5)}
@@ -136,7 +141,7 @@ class ThroughputDisplay(Display):
         place = {size: i for i, size in enumerate(sizes)}
         ends, handles = [], []
         for target, rows in _by_target(self.rows).items():
-            look = style.look(target)
+            look = look_of(target)
             x, y = [place[row["batch_size"]] for row in rows], [row["value"] for row in rows]
             ax.plot(x, y, color=look.colour, linestyle=look.dash)
             for row, at in zip(rows, x, strict=True):
@@ -146,12 +151,12 @@ class ThroughputDisplay(Display):
             handles += ax.plot(
                 [place[size] for size in ref["batch_size"]],
                 ref["values"],
-                color=style.MUTED,
+                color=MUTED,
                 linestyle=(0, (2, 2)),
                 linewidth=1.2,
                 marker="so^v"[len(handles) % 4],
                 markersize=4.5,
-                markerfacecolor=style.PAPER,
+                markerfacecolor=PAPER,
                 label=recorded(ref["label"]),
             )
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
@@ -237,7 +242,7 @@ class LatencyDisplay(Display):
             for row in self.rows
         ]
         for row, y in zip(self.rows, rows_axis(ax, labels), strict=True):
-            colour = style.look(row["target"]).colour
+            colour = look_of(row["target"]).colour
             known = {name: row[name] for name in _PERCENTILES if row.get(name) is not None}
             ax.plot(list(known.values()), [y] * len(known), color=colour, linewidth=1.5)
             for name, value in known.items():
@@ -250,7 +255,7 @@ class LatencyDisplay(Display):
         end = {"logarithmic": positive_axis(ax.xaxis, ax.set_xlim, values, 1.35)}
         end["size"] = "" if several else tr(" of {batch_size}", **self.rows[0])
         name_x(ax, tr("milliseconds per batch{size}{logarithmic}", **end))
-        marks = [handle(name, color=style.INK, **mark) for name, mark in _PERCENTILES.items()]
+        marks = [handle(name, color=INK, **mark) for name, mark in _PERCENTILES.items()]
         legend_below(ax, marks, columns=3)
 
 
@@ -298,7 +303,7 @@ class StageDisplay(Display):
     def size_in(self) -> tuple[float, float]:
         """One bar per stage, one gap per target."""
         bars = sum(key in stages for stages in self.stages.values() for key in _STAGES)
-        return style.WIDTH_IN, 0.55 + 0.2 * (bars + 1.5 * len(self.stages))
+        return WIDTH_IN, 0.55 + 0.2 * (bars + 1.5 * len(self.stages))
 
     def draw(self, ax: Axes) -> None:
         """Draw five bars per target, under the target's name."""
@@ -311,7 +316,7 @@ class StageDisplay(Display):
                 if key not in stages:
                     continue
                 value, whole = stages[key]["ms_per_image"], key == "e2e"
-                colour = style.look(target).colour
+                colour = look_of(target).colour
                 ax.barh(y, value, height=0.72, color=colour, alpha=1.0 if whole else 0.5)
                 text = fmt_number(value)
                 if whole and "images_per_second" in stages[key]:
@@ -371,7 +376,7 @@ class AccuracySpeedDisplay(Display):
         for target, rows in targets.items():
             x = [row["throughput_ips"]["value"] for row in rows]
             y = [row["accuracy"]["value"] for row in rows]
-            ax.plot(x, y, color=style.look(target).colour, linewidth=1, alpha=0.5)
+            ax.plot(x, y, color=look_of(target).colour, linewidth=1, alpha=0.5)
             for row, *at in zip(rows, x, y, strict=True):
                 ends = {"xends": row["throughput_ips"], "yends": row["accuracy"]}
                 spans = {name: ends_of(estimate)[1:] for name, estimate in ends.items()}
@@ -400,9 +405,9 @@ class AccuracySpeedDisplay(Display):
                     str(row["batch_size"]),
                     transform=ax.transAxes,
                     ha="center",
-                    color=style.look(target).colour,
+                    color=look_of(target).colour,
                     fontweight="bold",
-                    fontsize=style.SMALL_PT,
+                    fontsize=SMALL_PT,
                 )
         legend_below(ax, [target_handle(target) for target in targets])
 
@@ -509,7 +514,7 @@ class RooflineDisplay(Display):
             ax.plot(
                 [left, ridges[name], right],
                 [left * self.gb_per_s / 1000, tops, tops],
-                color=style.INK if own else style.MUTED,
+                color=INK if own else MUTED,
                 linewidth=1.8 if own else 1.0,
                 linestyle="-" if own else (0, (4, 2)),
             )
@@ -519,7 +524,7 @@ class RooflineDisplay(Display):
             write_near(
                 ax, text, (right, tops), (0, -11 if close else 3), ha="right", fontweight=weight
             )
-        colour, handles = style.look(self.target).colour, {}
+        colour, handles = look_of(self.target).colour, {}
         longest = max(point["ms"] for point in self.points)
         for point in self.points:
             kind, marker = point["kind"], _MARKERS.get(point["kind"], _OTHER)
