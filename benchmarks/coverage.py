@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    INK,
+    chart_style,
     legend_below,
+    look_of,
     name_x,
     percent_axis,
     rows_axis,
@@ -152,13 +154,13 @@ class CoverageChart:
         return "Share of simulated sets whose interval holds the truth. " + "; ".join(parts) + "."
 
     def plot(self) -> CoverageChart:
-        with style.chart_style():
+        with chart_style():
             self.figure_ = Figure(figsize=(6.4, 1.1 + 0.27 * len(self.rows)), layout="constrained")
             ax = self.figure_.subplots()
             names = [f"{row['statistic']}, {row['design']}" for row in self.rows]
             ys = rows_axis(ax, names)
-            ax.axvspan(0.93, 0.97, color=style.INK, alpha=0.12, linewidth=0, label="93 to 97 %")
-            colours = style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour
+            ax.axvspan(0.93, 0.97, color=INK, alpha=0.12, linewidth=0, label="93 to 97 %")
+            colours = look_of("torch-fp32").colour, look_of("onnxruntime-fp32").colour
             for key, colour, marker, label in (
                 ("coverage", colours[0], "o", "people as clusters"),
                 ("naive", colours[1], "D", "naive: Wilson over pairs"),

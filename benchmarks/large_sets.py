@@ -34,8 +34,7 @@ from lresnet_utils.cluster.records import Pixels
 from lresnet_utils.data.face_set import PICTURE
 from lresnet_utils.machine.disk import read_json, write_json, write_text
 from lresnet_utils.machine.facts import machine
-from lresnet_utils.report.charts import style
-from lresnet_utils.report.charts.display import standalone_svg
+from lresnet_utils.report.charts.display import INK, chart_style, look_of, standalone_svg
 from lresnet_utils.run import resolve
 from lresnet_utils.targets.base import Session
 from lresnet_utils.targets.embed import embed
@@ -192,11 +191,11 @@ class LargeSetsChart:
         return "Embedding synthetic records with a stub. " + "; ".join(parts) + "."
 
     def plot(self) -> LargeSetsChart:
-        with style.chart_style():
+        with chart_style():
             self.figure_ = Figure(figsize=(6.4, 5.6), layout="constrained")
             memory, rate = self.figure_.subplots(2, 1)
             long = [row for row in self.rows if row["n"] >= 100_000]
-            colours = [style.look(name).colour for name in ("torch-fp32", "onnxruntime-fp32")]
+            colours = [look_of(name).colour for name in ("torch-fp32", "onnxruntime-fp32")]
             for row, colour, marker in zip(long, colours, "oD", strict=False):
                 kind = 2 if row["workers"] else 1
                 label = f"largest of {row['workers']} workers" if row["workers"] else "one process"
@@ -210,7 +209,7 @@ class LargeSetsChart:
             workers, ips = zip(*few, strict=True)
             rate.plot(workers, ips, color=colours[1], marker="D", label="measured")
             ideal = [SLEEPING_IPS * n for n in workers]
-            rate.plot(workers, ideal, color=style.INK, linestyle=":", label="what sleeping allows")
+            rate.plot(workers, ideal, color=INK, linestyle=":", label="what sleeping allows")
             rate.set_ylim(0)
             rate.set_xticks(workers)
             rate.set_xlabel("workers, target sleeps")

@@ -8,15 +8,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lresnet_utils.report.charts import style
-from lresnet_utils.report.charts.display import Display, grid, legend_below
+from lresnet_utils.report.charts.display import (
+    INK,
+    MUTED,
+    PAPER,
+    Display,
+    grid,
+    legend_below,
+    look_of,
+)
 from lresnet_utils.text.numbers import fmt_number
 
 _ORDER = ("fp32", "bf16", "int8")
-_OURS = style.look("torch-fp32").colour
+_OURS = look_of("torch-fp32").colour
 _MARKERS = ("o", "D", "s", "^")
 
 
@@ -79,19 +85,21 @@ class PeersDisplay(Display):
         """One row per side."""
         return 2.1 + 2.1 * len(self.networks), 1.05 + 0.3 * len(self.names)
 
-    def make_axes(self, figure: Figure) -> np.ndarray:
-        """Return one panel per network, all with the same rows."""
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
-        return figure.subplots(1, len(self.networks), sharey=True, squeeze=False)[0]
+    @property
+    def panels(self) -> dict[str, Any]:
+        """One per network, all with the same rows."""
+        return {"ncols": len(self.networks), "sharey": True}
 
     def draw(self, ax: np.ndarray) -> None:
         """Draw every panel, each with its own scale from zero."""
+        ax = np.atleast_1d(ax)
+        ax[0].figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
         places = {name: place for place, name in enumerate(self.names)}
         for panel, network in zip(ax, self.networks, strict=True):
             for row in self.rows:
                 if row["network"] == network:
                     self._mark(panel, row, places[row["name"]] + self._lift(row["batch_size"]))
-            panel.set_title(network, loc="left", color=style.INK)
+            panel.set_title(network, loc="left", color=INK)
             panel.set_xlim(left=0)
             panel.locator_params(axis="x", nbins=4)
             grid(panel, "x")
@@ -99,8 +107,8 @@ class PeersDisplay(Display):
         ax[0].set_yticks(list(places.values()), list(places))
         ax[0].set_ylim(len(places) - 0.4, -0.6)
         for name, label in zip(places, ax[0].get_yticklabels(), strict=True):
-            label.set_color(_OURS if self._ours(name) else style.INK)
-        ax[-1].set_xlabel("images per second", loc="right", color=style.MUTED)
+            label.set_color(_OURS if self._ours(name) else INK)
+        ax[-1].set_xlabel("images per second", loc="right", color=MUTED)
         legend_below(ax[0], [self._handle(size) for size in self.batch_sizes], columns=4)
 
     def _ours(self, name: str) -> bool:
@@ -112,7 +120,7 @@ class PeersDisplay(Display):
         return 0.28 * (sizes.index(batch_size) - (len(sizes) - 1) / 2)
 
     def _mark(self, ax: Axes, row: Mapping[str, Any], place: float) -> None:
-        colour = _OURS if row["side"] == "ours" else style.MUTED
+        colour = _OURS if row["side"] == "ours" else MUTED
         if row["low"] is not None:
             ax.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.4)
         ax.plot(row["value"], place, color=colour, **self._look(row["batch_size"]))
@@ -120,10 +128,10 @@ class PeersDisplay(Display):
     def _look(self, batch_size: int) -> dict[str, Any]:
         """Return a filled mark for the largest batch size, hollow ones for the others."""
         sizes = self.batch_sizes
-        hollow = {} if batch_size == sizes[-1] else {"markerfacecolor": style.PAPER}
+        hollow = {} if batch_size == sizes[-1] else {"markerfacecolor": PAPER}
         marker = _MARKERS[(len(sizes) - 1 - sizes.index(batch_size)) % len(_MARKERS)]
         return {"marker": marker, "markersize": 5.5, "linestyle": "none"} | hollow
 
     def _handle(self, batch_size: int) -> Line2D:
         look = self._look(batch_size)
-        return Line2D([], [], color=style.INK, label=f"batch size {batch_size}", **look)
+        return Line2D([], [], color=INK, label=f"batch size {batch_size}", **look)

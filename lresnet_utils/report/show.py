@@ -128,8 +128,14 @@ def table(
     columns: Sequence[Column],
     caption: str,
     filters: Sequence[str] = (),
+    /,
+    **values: Any,
 ) -> None:
-    """Show a table as the output of the running cell; see :func:`table_html`."""
+    """Show a table as the output of the running cell; see :func:`table_html`.
+
+    The caption is put into the language spoken, like the text of :func:`say`.
+    """
+    caption = tr(caption, **values)
     show_html(table_html(rows, columns, caption, filters), caption)
 
 
@@ -139,19 +145,25 @@ def properties(rows: Sequence[tuple[str, str]], caption: str) -> None:
     table([{"name": name, "value": value} for name, value in rows], columns, caption)
 
 
-def say(text: str) -> None:
+def say(text: str, /, **values: Any) -> None:
     """Show a paragraph as the output of the running cell.
 
     Parameters
     ----------
     text : str
-        Plain text, such as a display's ``describe()``; it is escaped.
+        In English: it is put into the language spoken, as :func:`~lresnet_utils.text.language.tr`
+        does, and escaped. What is in that language already, or is no text of the package, such as
+        a display's ``describe()``, stays as it is.
+    **values
+        For its placeholders.
     """
+    text = tr(text, **values)
     show_html(f'<p class="lr-say">{escape(text)}</p>', text)
 
 
-def note(text: str, kind: str = "info") -> None:
-    """Show a note that stands out; `kind` is ``"info"`` or ``"warning"``."""
+def note(text: str, kind: str = "info", /, **values: Any) -> None:
+    """Show a note that stands out, like :func:`say`; `kind` is ``"info"`` or ``"warning"``."""
+    text = tr(text, **values)
     show_html(note_html(text, kind), text)
 
 
@@ -198,7 +210,7 @@ def files(record: Mapping[str, Any]) -> None:
     if links:
         chain(tr("Files of this stage"), links)
     else:
-        say(tr("This stage made no file whose hash was recorded."))
+        say("This stage made no file whose hash was recorded.")
 
 
 def chain(

@@ -7,8 +7,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.builds import OperatorDisplay
+from lresnet_utils.report.charts.display import INK
 from lresnet_utils.report.charts.recognition import ScoreHistogramDisplay
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
 from lresnet_utils.report.show import (
@@ -71,7 +71,7 @@ def test_a_chart_is_one_accessible_svg_that_loads_nothing():
 def test_a_chart_takes_the_colours_and_the_font_of_its_page():
     html = figure_html(throughput())
     assert "currentColor" in html
-    assert style.INK not in html
+    assert INK not in html
     assert "DejaVu" not in html
     assert "system-ui" in html
 

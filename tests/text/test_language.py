@@ -21,10 +21,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "text/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
 SHOWN = {"tr": (0,), "translatable": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
+SHOWN |= {"say": (0,), "note": (0,), "table": (2,), "properties": (1,)}
 # Functions that put a text before the reader as it is.
 SHOWING = {
-    *("say", "note", "note_html", "table", "table_html", "properties"),
-    *("name_x", "name_y", "write_near", "write_beside", "facts"),
+    *("note_html", "table_html", "name_x", "name_y", "write_near", "write_beside", "facts"),
 }
 SHOWN_BY_NAME = {"Column": ("label", "unit")}
 SHOWN_FIELDS = {"title", "reading"}

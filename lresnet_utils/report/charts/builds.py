@@ -11,20 +11,24 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from lresnet_utils.errors import DataError
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    INK,
+    MUTED,
+    PAPER,
+    WIDTH_IN,
     Display,
     ends_of,
     grid,
+    handle,
     legend_below,
+    listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     rows_axis,
-    target_handle,
     write_near,
 )
 from lresnet_utils.text.language import recorded, tr, translatable
@@ -52,60 +56,43 @@ class OperatorDisplay(Display):
     before: Mapping[str, int]
     after: Mapping[str, int]
 
-    @property
-    def operators(self) -> list[str]:
-        """Operators of both graphs, most nodes first, then by name."""
-        return sorted(
-            {*self.before, *self.after},
-            key=lambda op: (-max(self.before.get(op, 0), self.after.get(op, 0)), op),
-        )
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Return each operator with its nodes before and after, most nodes first, then by name."""
+        both = [
+            (op, self.before.get(op, 0), self.after.get(op, 0))
+            for op in {*self.before, *self.after}
+        ]
+        return sorted(both, key=lambda row: (-max(row[1:]), row[0]))
 
     def describe(self) -> str:
         """Say the totals and every count that changed."""
         changed = [
-            tr(
-                "{op} {before} to {after}",
-                op=op,
-                before=self.before.get(op, 0),
-                after=self.after.get(op, 0),
-            )
-            for op in self.operators
-            if self.before.get(op, 0) != self.after.get(op, 0)
+            tr("{op} {before} to {after}", op=op, before=before, after=after)
+            for op, before, after in self.counts()
+            if before != after
         ]
         text = tr(
             "Nodes by operator: {before} before, {after} after simplification. ",
             before=sum(self.before.values()),
             after=sum(self.after.values()),
         )
-        return text + (
-            tr("Changed: ") + tr(", ").join(changed) + tr(".")
-            if changed
-            else tr("No count changed.")
-        )
+        if not changed:
+            return text + tr("No count changed.")
+        return text + tr("Changed: ") + tr(", ").join(changed) + tr(".")
 
     def size_in(self) -> tuple[float, float]:
         """One row per operator."""
-        return style.WIDTH_IN, 0.95 + 0.29 * len(self.operators)
+        return WIDTH_IN, 0.95 + 0.29 * len(self.counts())
 
     def draw(self, ax: Axes) -> None:
         """Draw two bars per operator with their counts."""
-        colour = style.look("torch-fp32").colour
-        for op, y in zip(self.operators, rows_axis(ax, self.operators), strict=True):
-            for counts, shift, fill in (
-                (self.before, -0.19, style.MUTED[0]),
-                (self.after, 0.19, colour),
-            ):
-                ax.barh(
-                    y + shift, counts.get(op, 0), 0.36, color=fill, alpha=0.4 if shift < 0 else 1
-                )
-            before, after = self.before.get(op, 0), self.after.get(op, 0)
-            write_near(
-                ax,
-                str(before) if before == after else f"{before} → {after}",
-                (max(before, after), y),
-                (5, 0),
-                va="center",
-            )
+        colour, rows = look_of("torch-fp32").colour, self.counts()
+        ys = rows_axis(ax, [op for op, _, _ in rows])
+        for (_, before, after), y in zip(rows, ys, strict=True):
+            ax.barh(y - 0.19, before, 0.36, color=MUTED[0], alpha=0.4)
+            ax.barh(y + 0.19, after, 0.36, color=colour)
+            text = str(before) if before == after else f"{before} → {after}"
+            write_near(ax, text, (max(before, after), y), (5, 0), va="center")
         ax.set_xlim(0, 1.18 * max([*self.before.values(), *self.after.values(), 1]))
         ax.grid(visible=False)
         name_x(ax, tr("nodes in the graph"))
@@ -113,9 +100,6 @@ class OperatorDisplay(Display):
         bars[0].set_label(tr("before ({n} nodes)", n=sum(self.before.values())))
         bars[1].set_label(tr("after ({n} nodes)", n=sum(self.after.values())))
         legend_below(ax, bars)
-
-
-_ROW_IN = 0.44
 
 
 @dataclass
@@ -133,6 +117,7 @@ class RewriteDisplay(Display):
     """
 
     title: ClassVar[str] = "What each rewrite buys"
+    height_in: ClassVar = (0.75, 0.44)
     steps: Sequence[Mapping[str, Any]]
     target: str
     batch_size: int
@@ -151,73 +136,62 @@ class RewriteDisplay(Display):
 
     def describe(self) -> str:
         """Say the rate of every graph, its ratio to the one before, and what was kept."""
-        parts = [self._words(step) for step in self.steps]
-        return (
-            tr(
-                "Throughput of {target} at batch {batch_size} in images per second, rewrites added "
-                "one after the other. ",
-                target=self.target,
-                batch_size=self.batch_size,
-            )
-            + tr("; ").join(parts)
-            + tr(".")
+        parts = []
+        for step in self.steps:
+            if step["failure"]:
+                parts.append(tr("{rewrite}: dropped, not measured ({failure})", **step))
+                continue
+            rate = fmt_interval(*ends_of(step["throughput_ips"]))
+            text = tr("{name}: {value}", name=step["rewrite"], value=rate)
+            if step["ratio"] is not None:
+                verdict = tr("kept") if step["kept"] else tr("dropped")
+                ratio = _ratio(step)
+                text = tr(
+                    "{text}, ratio {ratio}, {verdict}", text=text, ratio=ratio, verdict=verdict
+                )
+            parts.append(text)
+        beginning = tr(
+            "Throughput of {target} at batch {batch_size} in images per second, rewrites added "
+            "one after the other. ",
+            target=self.target,
+            batch_size=self.batch_size,
         )
-
-    def _words(self, step: Mapping[str, Any]) -> str:
-        if step["failure"]:
-            return tr(
-                "{rewrite}: dropped, not measured ({failure})",
-                rewrite=step["rewrite"],
-                failure=step["failure"],
-            )
-        text = tr(
-            "{name}: {value}",
-            name=step["rewrite"],
-            value=fmt_interval(*ends_of(step["throughput_ips"])),
-        )
-        if step["ratio"] is None:
-            return text
-        verdict = tr("kept") if step["kept"] else tr("dropped")
-        return tr(
-            "{text}, ratio {ratio}, {verdict}",
-            text=text,
-            ratio=_ratio(step["ratio"]),
-            verdict=verdict,
-        )
-
-    def size_in(self) -> tuple[float, float]:
-        """One row of two lines per graph."""
-        return style.WIDTH_IN, 0.75 + _ROW_IN * len(self.steps)
+        return listed(beginning, parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw one mark per graph, and a bar from the rate of the graph before."""
-        before = None
-        ys = rows_axis(ax, [_step_label(step) for step in self.steps])
-        for step, y in zip(self.steps, ys, strict=True):
+        labels = []
+        for step in self.steps:
+            name, places = recorded(step["rewrite"]), step["applied"]
+            if places is not None:
+                told = tr("1 place") if places == 1 else tr("{applied} places", applied=places)
+                verdict = tr("kept") if step["kept"] else tr("dropped")
+                name += f"\n{told}{tr(', ')}{verdict}"
+            labels.append(name)
+        look, before = look_of(self.target), None
+        for step, y in zip(self.steps, rows_axis(ax, labels), strict=True):
+            # Figures stand right of the axes, where no mark can cross them.
+            figures = tr("not measured\n(see below)")
+            if not step["failure"]:
+                figures = fmt_interval(*ends_of(step["throughput_ips"]))
+                figures += "" if step["ratio"] is None else f"\n× {_ratio(step)}"
+            place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+            write_near(ax, figures, (1, y), (6, 0), **place)
             if step["failure"]:
-                _beside_axes(ax, y, tr("not measured\n(see below)"))
                 continue
-            now = step["throughput_ips"]
-            _beside_axes(ax, y, self._figures(step))
+            value = step["throughput_ips"]["value"]
             if before is not None:
-                self._bar(ax, before, (now["value"], y))
-            self._mark(ax, step, y)
-            before = now["value"], y
+                last, above = before
+                ax.barh(y, value - last, height=0.5, left=last, color=look.colour, alpha=0.35)
+                ax.plot([last, last], [above, y + 0.25], color=MUTED, linewidth=0.8)
+            _cross(ax, step["throughput_ips"], y, look.colour, look.marker, full=step["kept"])
+            before = value, y
         _fit(ax, [s["throughput_ips"] for s in self.steps if not s["failure"]])
         name_x(ax, tr("images per second at batch size {batch_size}", batch_size=self.batch_size))
 
-    def _figures(self, step: Mapping[str, Any]) -> str:
-        rate = fmt_interval(*ends_of(step["throughput_ips"]))
-        return rate if step["ratio"] is None else f"{rate}\n× {_ratio(step['ratio'])}"
 
-    def _bar(self, ax: Axes, before: tuple[float, float], now: tuple[float, float]) -> None:
-        colour = style.look(self.target).colour
-        ax.barh(now[1], now[0] - before[0], height=0.5, left=before[0], color=colour, alpha=0.35)
-        ax.plot([before[0]] * 2, [before[1], now[1] + 0.25], color=style.MUTED, linewidth=0.8)
-
-    def _mark(self, ax: Axes, step: Mapping[str, Any], y: float) -> None:
-        look, (value, low, high) = style.look(self.target), ends_of(step["throughput_ips"])
-        _cross(ax, (value, y), look.colour, look.marker, xends=(low, high), full=step["kept"])
+def _ratio(step: Mapping[str, Any]) -> str:
+    return fmt_interval(*ends_of(step["ratio"]), lambda value: f"{value:.2f}")
 
 
 @dataclass
@@ -238,6 +212,7 @@ class TradeOffDisplay(Display):
     """
 
     title: ClassVar[str] = "Accuracy against speed of the int8 builds tried"
+    height_in: ClassVar = (3.7, 0.0)
     tried: Sequence[Mapping[str, Any]]
     target: str
     batch_size: int
@@ -257,125 +232,90 @@ class TradeOffDisplay(Display):
 
     def describe(self) -> str:
         """Say loss, speed and verdict of every recipe."""
-        parts = []
-        for number, entry in enumerate(self.tried, 1):
-            chosen = tr(", chosen") if entry["chosen"] else ""
-            parts.append(
-                tr(
-                    "{number}. {title}: loses {worst_loss_points} points at worst, {value} "
-                    "images per second, {verdict}{chosen}",
-                    number=number,
-                    title=entry["title"],
-                    worst_loss_points=fmt_number(round(entry["worst_loss_points"], 2) + 0.0),
-                    value=fmt_interval(*ends_of(entry["throughput_ips"])),
-                    verdict=tr(_VERDICTS[self._verdict(entry)][1]),
-                    chosen=chosen,
-                )
-            )
-        return (
+        parts = [
             tr(
-                "Accuracy lost against speed of {target} at batch {batch_size}; the budget is "
-                "{budget_points:g} percentage points. ",
-                target=self.target,
-                batch_size=self.batch_size,
-                budget_points=self.budget_points,
+                "{number}. {title}: loses {worst_loss_points} points at worst, {value} "
+                "images per second, {verdict}{chosen}",
+                number=number,
+                title=entry["title"],
+                worst_loss_points=fmt_number(round(entry["worst_loss_points"], 2) + 0.0),
+                value=fmt_interval(*ends_of(entry["throughput_ips"])),
+                verdict=tr(_VERDICTS[self.verdict(entry)][1]),
+                chosen=tr(", chosen") if entry["chosen"] else "",
             )
-            + tr("; ").join(parts)
-            + tr(".")
+            for number, entry in enumerate(self.tried, 1)
+        ]
+        beginning = tr(
+            "Accuracy lost against speed of {target} at batch {batch_size}; the budget is "
+            "{budget_points:g} percentage points. ",
+            target=self.target,
+            batch_size=self.batch_size,
+            budget_points=self.budget_points,
         )
+        return listed(beginning, parts)
 
-    def _verdict(self, entry: Mapping[str, Any]) -> str:
+    def verdict(self, entry: Mapping[str, Any]) -> str:
+        """Return "within" the budget, or why a recipe is outside: "over" it, or "differs"."""
         if entry["within_budget"]:
             return "within"
         # As the judge of the search: a rounding of the last digit is no loss.
         over = entry["worst_loss_points"] > self.budget_points + 1e-9
         return "over" if over else "differs"
 
-    def size_in(self) -> tuple[float, float]:
-        """Room for the legend of shapes."""
-        return style.WIDTH_IN, 3.7
-
     def draw(self, ax: Axes) -> None:
         """Draw the budget, the families of recipes, and one mark per recipe."""
-        colour = style.look(self.target).colour
-        ax.axhline(self.budget_points, color=style.INK, linewidth=1, linestyle=_BUDGET_DASH)
-        for family in self._families():
-            ends = [(e["throughput_ips"]["value"], e["worst_loss_points"]) for e in family]
+        colour = look_of(self.target).colour
+        places = [(e["throughput_ips"]["value"], e["worst_loss_points"]) for e in self.tried]
+        budget = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 2))}
+        ax.axhline(self.budget_points, **budget)
+        # Recipes that differ only in how many layers are kept, fewest first.
+        families: dict[tuple[str, str], list[tuple[int, tuple[float, float]]]] = {}
+        for entry, place in zip(self.tried, places, strict=True):
+            recipe = entry["recipe"]
+            family = families.setdefault((recipe["activations"], recipe["rest"]), [])
+            family.append((len(recipe["kept"]), place))
+        for family in families.values():
+            ends = [place for _, place in sorted(family, key=lambda member: member[0])]
             ax.plot(*zip(*ends, strict=True), color=colour, linewidth=0.9, alpha=0.55)
-        for entry in self.tried:
-            self._mark(ax, entry, colour)
-        losses = [entry["worst_loss_points"] for entry in self.tried] + [self.budget_points, 0.0]
+        words = tr("budget: {budget_points:g} percentage points", budget_points=self.budget_points)
+        handles = {"budget": handle(words, **budget)}
+        for entry, (_, loss) in zip(self.tried, places, strict=True):
+            verdict = self.verdict(entry)
+            marker, words = _VERDICTS[verdict]
+            full = verdict == "within"
+            _cross(ax, entry["throughput_ips"], loss, colour, marker, full=full)
+            face = colour if full else PAPER
+            look = {"color": colour, "marker": marker, "markerfacecolor": face}
+            handles[verdict] = handle(tr(words), **look)
+            if entry["chosen"]:
+                ring = {"marker": "o", "markersize": 14, "markeredgewidth": 1.3}
+                at = entry["throughput_ips"]["value"], loss
+                ax.plot(*at, color=INK, markerfacecolor="none", linestyle="none", **ring)
+        losses = [loss for _, loss in places] + [self.budget_points, 0.0]
         room = max(max(losses) - min(losses), 0.1)
         # Less loss is better, and better is up.
         ax.set_ylim(max(losses) + 0.14 * room, min(losses) - 0.2 * room)
         _fit(ax, [entry["throughput_ips"] for entry in self.tried])
-        self._number(ax)
+        # Each recipe's number stands beside its mark; marks at one place share a label.
+        labels: list[tuple[tuple[float, float], list[str]]] = []
+        for number, place in enumerate(places, 1):
+            here = ax.transData.transform(place)
+            for other, names in labels:
+                if max(abs(ax.transData.transform(other) - here)) < _CLOSE_PX:
+                    names.append(str(number))
+                    break
+            else:
+                labels.append((place, [str(number)]))
+        for place, names in labels:
+            write_near(ax, tr(", ").join(names), place, (6, 8), fontweight="bold")
         grid(ax, "y")
         name_y(ax, tr("worst loss of accuracy (percentage points)"))
         name_x(ax, tr("images per second at batch size {batch_size}", batch_size=self.batch_size))
-        legend_below(ax, self._legend(), columns=1)
-
-    def _families(self) -> list[list[Mapping[str, Any]]]:
-        """Return recipes that differ only in how many layers are kept, fewest first."""
-        groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for entry in self.tried:
-            key = entry["recipe"]["activations"], entry["recipe"]["rest"]
-            groups.setdefault(key, []).append(entry)
-        return [sorted(group, key=lambda e: len(e["recipe"]["kept"])) for group in groups.values()]
-
-    def _mark(self, ax: Axes, entry: Mapping[str, Any], colour: str) -> None:
-        value, low, high = ends_of(entry["throughput_ips"])
-        at, verdict = (value, entry["worst_loss_points"]), self._verdict(entry)
-        marker = _VERDICTS[verdict][0]
-        _cross(ax, at, colour, marker, xends=(low, high), full=verdict == "within")
-        if entry["chosen"]:
-            ring = {"marker": "o", "markersize": 14, "markeredgewidth": 1.3}
-            ax.plot(*at, color=style.INK, markerfacecolor="none", linestyle="none", **ring)
-
-    def _number(self, ax: Axes) -> None:
-        """Write each recipe's number beside its mark; marks at one place share a label."""
-        to_points = ax.transData.transform
-        labels: list[tuple[tuple[float, float], list[str]]] = []
-        for number, entry in enumerate(self.tried, 1):
-            at = entry["throughput_ips"]["value"], entry["worst_loss_points"]
-            here = to_points(at)
-            near = [
-                names for place, names in labels if max(abs(to_points(place) - here)) < _CLOSE_PX
-            ]
-            if near:
-                near[0].append(str(number))
-            else:
-                labels.append((at, [str(number)]))
-        for at, names in labels:
-            write_near(ax, tr(", ").join(names), at, (6, 8), fontweight="bold")
-
-    def _legend(self) -> list[Line2D]:
-        colour = style.look(self.target).colour
-        words = tr("budget: {budget_points:g} percentage points", budget_points=self.budget_points)
-        handles = [
-            Line2D([], [], color=style.INK, linewidth=1, linestyle=_BUDGET_DASH, label=words)
-        ]
-        for verdict in dict.fromkeys(self._verdict(entry) for entry in self.tried):
-            marker, words = _VERDICTS[verdict]
-            words = tr(words)
-            face = colour if verdict == "within" else style.PAPER
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color=colour,
-                    marker=marker,
-                    linestyle="none",
-                    label=words,
-                    markerfacecolor=face,
-                )
-            )
-        return handles
+        legend_below(ax, list(handles.values()), columns=1)
 
 
 # Marks nearer than this share a label: about the size of a digit.
 _CLOSE_PX = 14
-_BUDGET_DASH = (0, (4, 2))
 _VERDICTS = {
     "within": ("o", translatable("within the budget")),
     "differs": (
@@ -384,21 +324,6 @@ _VERDICTS = {
     ),
     "over": ("X", translatable("outside: loses more than the budget")),
 }
-
-
-def _step_label(step: Mapping[str, Any]) -> str:
-    name = recorded(step["rewrite"])
-    if step["applied"] is None:
-        return name
-    places = (
-        tr("1 place") if step["applied"] == 1 else tr("{applied} places", applied=step["applied"])
-    )
-    return f"{name}\n{places}{tr(', ')}{tr('kept') if step['kept'] else tr('dropped')}"
-
-
-def _beside_axes(ax: Axes, y: float, text: str) -> None:
-    """Write figures right of the axes, where no mark can cross them."""
-    write_near(ax, text, (1, y), (6, 0), xycoords=("axes fraction", "data"), va="center")
 
 
 def _fit(ax: Axes, rates: Sequence[Mapping[str, Any]]) -> None:
@@ -410,24 +335,14 @@ def _fit(ax: Axes, rates: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cross(
-    ax: Axes,
-    at: tuple[float, float],
-    colour: str,
-    marker: str,
-    *,
-    xends: tuple[float | None, float | None],
-    full: bool,
+    ax: Axes, rate: Mapping[str, Any], y: float, colour: str, marker: str, *, full: bool
 ) -> None:
-    """Draw a mark with an interval of speed, hollow where it was not taken."""
-    low, high = xends
-    span = None if low is None or high is None else [[at[0] - low], [high - at[0]]]
-    face = colour if full else style.PAPER
+    """Draw a mark with its interval of speed, hollow where it was not taken."""
+    value, low, high = ends_of(rate)
+    span = None if low is None or high is None else [[value - low], [high - value]]
+    face = colour if full else PAPER
     mark = {"marker": marker, "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.4}
-    ax.errorbar(*at, xerr=span, color=colour, linestyle="none", elinewidth=1.4, **mark)
-
-
-def _ratio(ratio: Mapping[str, Any]) -> str:
-    return fmt_interval(*ends_of(ratio), lambda value: f"{value:.2f}")
+    ax.errorbar(value, y, xerr=span, color=colour, linestyle="none", elinewidth=1.4, **mark)
 
 
 # Charts of what lies between two reports: accuracy differences, and cosines of embeddings.
@@ -446,6 +361,7 @@ class DifferenceDisplay(Display):
     """
 
     title: ClassVar[str] = "Difference in accuracy"
+    height_in: ClassVar = (0.95, 0.36)
     rows: Sequence[Mapping[str, Any]]
     margin_points: float
 
@@ -464,36 +380,26 @@ class DifferenceDisplay(Display):
         parts = [
             tr(
                 "{cell}: {value} points [{low}, {high}]",
-                cell=_flat(row["cell"]),
+                cell=row["cell"].replace("\n", " "),
                 value=fmt_points(row["value"]),
                 low=fmt_points(row["low"]),
                 high=fmt_points(row["high"]),
             )
             for row in self.rows
         ]
-        return tr("Difference in accuracy, B minus A. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair of cells."""
-        return style.WIDTH_IN, 0.95 + 0.36 * len(self.rows)
+        return listed(tr("Difference in accuracy, B minus A. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw the band, zero, and one interval per row."""
         ys = rows_axis(ax, [row["cell"] for row in self.rows])
-        colour = style.look("torch-fp32").colour
+        colour = look_of("torch-fp32").colour
         ax.axvspan(-self.margin_points, self.margin_points, color=colour, alpha=0.14, linewidth=0)
-        ax.axvline(0, color=style.INK, linewidth=1, alpha=0.6)
+        ax.axvline(0, color=INK, linewidth=1, alpha=0.6)
         for row, y in zip(self.rows, ys, strict=True):
             value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-            ax.errorbar(
-                value,
-                y,
-                xerr=[[value - low], [high - value]],
-                color=colour,
-                marker="o",
-                elinewidth=1.6,
-                markersize=5.5,
-            )
+            span = [[value - low], [high - value]]
+            mark = {"marker": "o", "elinewidth": 1.6, "markersize": 5.5}
+            ax.errorbar(value, y, xerr=span, color=colour, **mark)
         ends = [100 * row[key] for row in self.rows for key in ("low", "high")]
         reach = 1.15 * max(self.margin_points, *map(abs, ends))
         ax.set_xlim(-reach, reach)
@@ -511,6 +417,7 @@ class CosineDisplay(Display):
     """
 
     title: ClassVar[str] = "Agreement of the embeddings"
+    height_in: ClassVar = (1.05, 0.5)
     reading: ClassVar[str] = (
         "One minus the cosine between both embeddings of a face, each face a tick; further left "
         "is closer. The large mark is the median. What is 10⁻⁹ or less stands on the left edge."
@@ -522,22 +429,18 @@ class CosineDisplay(Display):
         parts = [
             tr(
                 "{name}: smallest cosine {least:.7f}, median {median:.7f} over {n} faces",
-                name=_flat(name),
+                name=name.replace("\n", " "),
                 least=np.min(values),
                 median=np.median(values),
                 n=fmt_count(len(values)),
             )
             for name, values in self.cosines.items()
         ]
-        return tr("Agreement of the embeddings of A and B. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair of cells."""
-        return style.WIDTH_IN, 1.05 + 0.5 * len(self.cosines)
+        return listed(tr("Agreement of the embeddings of A and B. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw a strip of ticks per row and its median."""
-        floor, colour = 1e-9, style.look("torch-fp32").colour
+        floor, colour = 1e-9, look_of("torch-fp32").colour
         log_axis(ax.xaxis)
         ys = rows_axis(ax, list(self.cosines))
         for values, y in zip(self.cosines.values(), ys, strict=True):
@@ -546,15 +449,11 @@ class CosineDisplay(Display):
             ticks = np.quantile(lost, np.linspace(0, 1, 200))
             ax.vlines(ticks, y - 0.22, y + 0.22, color=colour, linewidth=0.9, alpha=0.45)
             middle = float(np.median(lost))
-            ax.plot(middle, y, marker="D", color=style.INK, markersize=5.5, clip_on=False)
+            ax.plot(middle, y, marker="D", color=INK, markersize=5.5, clip_on=False)
             write_near(ax, fmt_number(middle), (middle, y), (0, 15), ha="center")
         ax.set_xlim(floor, 2)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
         name_x(ax, tr("1 − cosine (no unit, logarithmic)"))
-
-
-def _flat(label: str) -> str:
-    return label.replace("\n", " ")
 
 
 # Unit round-off 2^-p of each format with p significant bits (Higham 2002, section 2.1).
@@ -572,6 +471,7 @@ class ParityDisplay(Display):
     """
 
     title: ClassVar[str] = "Agreement of the embeddings"
+    height_in: ClassVar = (1.35, 0.36)
     reading: ClassVar[str] = (
         "Further left is closer. A mark on the left edge is 10⁻⁹ or less. Dotted lines: the size "
         "of one rounding error in each number format."
@@ -591,29 +491,23 @@ class ParityDisplay(Display):
             )
             for row in self.rows
         ]
-        return tr("Agreement of unit embeddings. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per pair."""
-        return style.WIDTH_IN, 1.35 + 0.36 * len(self.rows)
+        return listed(tr("Agreement of unit embeddings. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw two marks per pair on a logarithmic axis."""
-        floor, colours = (
-            1e-9,
-            (style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour),
-        )
+        floor, blue = 1e-9, look_of("torch-fp32").colour
+        orange = look_of("onnxruntime-fp32").colour
         log_axis(ax.xaxis)
         ys = rows_axis(ax, [row["pair"] for row in self.rows])
         for row, y in zip(self.rows, ys, strict=True):
             # Rounding can put a cosine a hair above one.
             for value, shift, colour, marker in (
-                (row["max_abs_difference"], -0.13, colours[0], "o"),
-                (max(0.0, 1 - row["min_cosine"]), 0.13, colours[1], "D"),
+                (row["max_abs_difference"], -0.13, blue, "o"),
+                (max(0.0, 1 - row["min_cosine"]), 0.13, orange, "D"),
             ):
                 ax.plot(max(value, floor), y + shift, color=colour, marker=marker, clip_on=False)
         for name, size in _ROUND_OFF.items():
-            ax.axvline(size, color=style.INK, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
+            ax.axvline(size, color=INK, alpha=0.55, linewidth=1, linestyle=(0, (1, 2)))
             write_near(
                 ax,
                 name,
@@ -621,18 +515,15 @@ class ParityDisplay(Display):
                 (0, 3),
                 xycoords=("data", "axes fraction"),
                 ha={"fp16": "right", "bf16": "left"}.get(name, "center"),
-                color=style.MUTED,
+                color=MUTED,
             )
         ax.set_xlim(floor, 1)
         ax.set_xticks([10.0**power for power in range(-9, 1, 3)])
         ax.tick_params(axis="y", pad=11)
         name_x(ax, tr("difference (no unit, logarithmic)"))
-        handles = [
-            target_handle("torch-fp32", label=tr("largest difference of a component")),
-            target_handle("onnxruntime-fp32", label=tr("1 − smallest cosine")),
-        ]
-        handles[1].set_marker("D")
-        legend_below(ax, handles)
+        largest, cosine = tr("largest difference of a component"), tr("1 − smallest cosine")
+        marks = [handle(largest, color=blue, marker="o"), handle(cosine, color=orange, marker="D")]
+        legend_below(ax, marks)
 
 
 _JPEG_QUALITY = 88

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -14,19 +14,22 @@ from typing import Any, ClassVar
 import ipywidgets
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.special import ndtr, ndtri
 
 from lresnet_utils.errors import EvaluationError
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    FAINT,
+    INK,
+    WIDTH_IN,
     Display,
     ends_of,
     grid,
     interval_mark,
     legend_below,
+    listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     percent_axis,
@@ -67,6 +70,7 @@ class RocDisplay(Display):
     """
 
     title: ClassVar[str] = "ROC curve"
+    height_in: ClassVar = (3.0, 0.19)
     curves: Mapping[str, tuple[np.ndarray, np.ndarray, float, float]]
     n_impostor: int
     n_genuine: int
@@ -114,36 +118,33 @@ class RocDisplay(Display):
     def describe(self) -> str:
         """Say AUC and EER of every target, and the best match rate at the finest FMR."""
         finest = 1 / self.n_impostor
-        parts = []
-        for name, (fmr, tmr, auc, eer) in self.curves.items():
-            start = _measurable(fmr, tmr, self.n_impostor)[1][0]
-            parts.append(
-                tr(
-                    "{name}: AUC {auc:.5f}, equal error rate {eer}, true match rate {start} at a "
-                    "false match rate of {finest}",
-                    name=name,
-                    auc=auc,
-                    eer=fmt_percent(eer),
-                    start=fmt_percent(start),
-                    finest=fmt_percent(finest, _digits(finest)),
-                )
+        digits = max(2, int(np.ceil(-np.log10(finest * 100))) + 1)
+        parts = [
+            tr(
+                "{name}: AUC {auc:.5f}, equal error rate {eer}, true match rate {start} at a "
+                "false match rate of {finest}",
+                name=name,
+                auc=auc,
+                eer=fmt_percent(eer),
+                start=fmt_percent(_measurable(fmr, tmr, self.n_impostor)[1][0]),
+                finest=fmt_percent(finest, digits),
             )
-        return (
-            (
-                tr("ROC curves of 1 target. ")
-                if len(parts) == 1
-                else tr("ROC curves of {n} targets. ", n=len(parts))
-            )
-            + tr("; ").join(parts)
-            + tr(".")
-        )
+            for name, (fmr, tmr, auc, eer) in self.curves.items()
+        ]
+        several = tr("ROC curves of {n} targets. ", n=len(parts))
+        return listed(tr("ROC curves of 1 target. ") if len(parts) == 1 else several, parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw the curves and say AUC and EER of each below."""
-        lowest = self._draw_curves(ax)
+        lowest = 1.0
+        for name, (fmr, tmr, auc, eer), look in _widest_first(self.curves):
+            x, y = _measurable(fmr, tmr, self.n_impostor)
+            label = tr("{name}: AUC {auc:.5f}, EER {eer}", name=name, auc=auc, eer=fmt_percent(eer))
+            ax.plot(x, y, drawstyle="steps-post", label=label, **look)
+            lowest = min(lowest, float(y[0]))
         if self.band is not None:
             fmr, low, high = self.band
-            colour = style.look(next(iter(self.curves))).colour
+            colour = look_of(next(iter(self.curves))).colour
             ax.fill_between(fmr, low, high, step="post", linewidth=0, alpha=0.16, color=colour)
             lowest = min(lowest, float(low[0]))
         log_axis(ax.xaxis, percent=True)
@@ -156,33 +157,14 @@ class RocDisplay(Display):
         name_x(ax, tr("false match rate (%, logarithmic)"))
         legend_below(ax, ax.get_lines(), columns=1)
 
-    def _draw_curves(self, ax: Axes) -> float:
-        """Draw the curves, widest first, so that coinciding ones all stay visible."""
-        widths = np.linspace(6.6, 1.5, len(self.curves)) if len(self.curves) > 1 else [2.0]
-        lowest = 1.0
-        for (name, (fmr, tmr, auc, eer)), width in zip(self.curves.items(), widths, strict=True):
-            look = style.look(name)
-            x, y = _measurable(fmr, tmr, self.n_impostor)
-            ax.plot(
-                x,
-                y,
-                drawstyle="steps-post",
-                color=look.colour,
-                linewidth=width,
-                linestyle="-" if width > 1.5 else look.dash,
-                label=tr(
-                    "{name}: AUC {auc:.5f}, EER {eer}",
-                    name=name,
-                    auc=auc,
-                    eer=fmt_percent(eer),
-                ),
-            )
-            lowest = min(lowest, float(y[0]))
-        return lowest
 
-    def size_in(self) -> tuple[float, float]:
-        """Make room for one legend line per target."""
-        return style.WIDTH_IN, 3.0 + 0.19 * len(self.curves)
+def _widest_first(curves: Mapping[str, tuple]) -> Iterator[tuple[str, tuple, dict[str, Any]]]:
+    """Yield each curve with how it is drawn: all stay visible, those that coincide too."""
+    widths = np.linspace(6.6, 1.5, len(curves)) if len(curves) > 1 else [2.0]
+    for (name, curve), width in zip(curves.items(), widths, strict=True):
+        look = look_of(name)
+        dash = "-" if width > 1.5 else look.dash
+        yield name, curve, {"color": look.colour, "linewidth": width, "linestyle": dash}
 
 
 def _measurable(fmr, tmr, n_impostor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,10 +179,6 @@ def _measurable(fmr, tmr, n_impostor: int) -> tuple[np.ndarray, np.ndarray]:
     start = at_finest[-1] if len(at_finest) else 0.0
     x, y = np.append(finest, x[keep]), np.append(start, y[keep])
     return (x, y) if x[-1] >= 1 else (np.append(x, 1.0), np.append(y, y[-1]))
-
-
-def _digits(share: float) -> int:
-    return max(2, int(np.ceil(-np.log10(share * 100))) + 1)
 
 
 @dataclass
@@ -220,6 +198,8 @@ class ThresholdDisplay(Display):
     """
 
     title: ClassVar[str] = "Accuracy and errors by threshold"
+    height_in: ClassVar = (4.7, 0.0)
+    panels: ClassVar = {"nrows": 2, "sharex": True, "height_ratios": (1, 1.45)}
     reading: ClassVar[str] = (
         "A pair is called the same person when its distance is below the threshold. The lower "
         "panel is logarithmic; a rate that ends has reached zero observed errors."
@@ -250,19 +230,11 @@ class ThresholdDisplay(Display):
             fnmr=fmt_percent(fnmr),
         )
 
-    def size_in(self) -> tuple[float, float]:
-        """Make room for two panels."""
-        return style.WIDTH_IN, 4.7
-
-    def make_axes(self, figure: Figure) -> Sequence[Axes]:
-        """Return the accuracy panel and the error panel."""
-        return figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.45))
-
     def draw(self, ax: Sequence[Axes]) -> None:
         """Draw accuracy above, error rates below, and the chosen threshold through both."""
         top, bottom = ax
-        accuracy = self.at_chosen()[0]
-        top.plot(self.thresholds, self.accuracy, color=style.INK)
+        accuracy, fmr, fnmr = self.at_chosen()
+        top.plot(self.thresholds, self.accuracy, color=INK)
         top.set_ylim(min(0.5, float(np.min(self.accuracy))), 1.03)
         percent_axis(top.yaxis)
         name_y(
@@ -273,22 +245,14 @@ class ThresholdDisplay(Display):
                 chosen=self.chosen,
             ),
         )
-        self._draw_errors(bottom)
-        for panel in ax:
-            panel.axvline(self.chosen, color=style.INK, linewidth=1, alpha=0.6)
-            grid(panel, "y")
-            panel.set_xlim(float(np.min(self.thresholds)), float(np.max(self.thresholds)))
-
-    def _draw_errors(self, ax: Axes) -> None:
-        accuracy, fmr, fnmr = self.at_chosen()
         curves = (
-            (tr("false match rate"), self.fmr, fmr, style.look("onnxruntime-fp32").colour, "-"),
-            (tr("false non-match rate"), self.fnmr, fnmr, style.look("torch-fp32").colour, _DASHED),
-            (tr("all errors"), 1 - np.asarray(self.accuracy), 1 - accuracy, style.INK, _DOTTED),
+            (tr("false match rate"), self.fmr, fmr, look_of("onnxruntime-fp32").colour, "-"),
+            (tr("false non-match rate"), self.fnmr, fnmr, look_of("torch-fp32").colour, _DASHED),
+            (tr("all errors"), 1 - np.asarray(self.accuracy), 1 - accuracy, INK, _DOTTED),
         )
         handles = []
         for name, rates, chosen, colour, dash in curves:
-            handles += ax.plot(
+            handles += bottom.plot(
                 self.thresholds,
                 np.where(np.asarray(rates) > 0, rates, np.nan),
                 color=colour,
@@ -300,11 +264,15 @@ class ThresholdDisplay(Display):
                     threshold=self.chosen,
                 ),
             )
-        log_axis(ax.yaxis, percent=True)
-        ax.set_ylim(top=1.3)
-        name_y(ax, tr("share of pairs (%, logarithmic)"))
-        name_x(ax, tr("threshold on the squared distance (no unit, 0 to 4)"))
-        legend_below(ax, handles, columns=1)
+        log_axis(bottom.yaxis, percent=True)
+        bottom.set_ylim(top=1.3)
+        name_y(bottom, tr("share of pairs (%, logarithmic)"))
+        name_x(bottom, tr("threshold on the squared distance (no unit, 0 to 4)"))
+        legend_below(bottom, handles, columns=1)
+        for panel in ax:
+            panel.axvline(self.chosen, color=INK, linewidth=1, alpha=0.6)
+            grid(panel, "y")
+            panel.set_xlim(float(np.min(self.thresholds)), float(np.max(self.thresholds)))
 
 
 # The DET curve: both errors on probit axes.
@@ -331,6 +299,7 @@ class DetDisplay(Display):
     """
 
     title: ClassVar[str] = "DET curve"
+    height_in: ClassVar = (3.2, 0.19)
     curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]
     n_genuine: int
     n_impostor: int
@@ -365,69 +334,40 @@ class DetDisplay(Display):
             tr("{name}: equal error rate {eer}", name=name, eer=fmt_percent(eer))
             for name, (_, _, eer) in self.curves.items()
         ]
-        return (
-            (
-                tr("DET curves of 1 target. ")
-                if len(parts) == 1
-                else tr("DET curves of {n} targets. ", n=len(parts))
-            )
-            + tr("; ").join(parts)
-            + tr(".")
-        )
-
-    def size_in(self) -> tuple[float, float]:
-        """Make room for one legend line per target."""
-        return style.WIDTH_IN, 3.2 + 0.19 * len(self.curves)
+        several = tr("DET curves of {n} targets. ", n=len(parts))
+        return listed(tr("DET curves of 1 target. ") if len(parts) == 1 else several, parts)
 
     def draw(self, ax: Axes) -> None:
-        """Draw the curves, widest first, so that coinciding ones all stay visible."""
+        """Draw the curves, and where both errors are equal."""
         least_x, least_y = 0.5 / self.n_impostor, 0.5 / self.n_genuine
-        widths = np.linspace(6.6, 1.5, len(self.curves)) if len(self.curves) > 1 else [2.0]
-        for (name, (fmr, fnmr, eer)), width in zip(self.curves.items(), widths, strict=True):
-            look = style.look(name)
-            x, y = _steps(fmr, fnmr)
+        for name, (fmr, fnmr, eer), look in _widest_first(self.curves):
+            # Horizontal and vertical lines: rates change one at a time.
+            x = np.repeat(np.asarray(fmr, float), 2)[1:]
+            y = np.repeat(np.asarray(fnmr, float), 2)[:-1]
             seen = (x >= 2 * least_x * 0.999) & (y >= 2 * least_y * 0.999)
             ax.plot(
                 ndtri(np.where(seen, np.clip(x, _LEAST, 1 - _LEAST), np.nan)),
                 ndtri(np.clip(y, _LEAST, 1 - _LEAST)),
-                color=look.colour,
-                linewidth=width,
-                linestyle="-" if width > 1.5 else look.dash,
                 label=tr("{name}: EER {eer}", name=name, eer=fmt_percent(eer)),
+                **look,
             )
-        self._draw_band(ax, least_y)
+        if self.band is not None and len(self.band[0]):
+            ends = (np.clip(np.asarray(v, float), least_y / 10, 1 - _LEAST) for v in self.band)
+            colour = look_of(next(iter(self.curves))).colour
+            ax.fill_between(*map(ndtri, ends), step="post", linewidth=0, alpha=0.16, color=colour)
         for axis, least in ((ax.xaxis, least_x), (ax.yaxis, least_y)):
             ticks = [tick for tick in _TICKS if tick >= least]
             axis.set_major_locator(FixedLocator(ndtri(ticks)))
-            axis.set_major_formatter(FuncFormatter(_percent))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * ndtr(value):.3g}"))
             axis.set_minor_locator(NullLocator())
         ax.set_xlim(ndtri(least_x), ndtri(0.6))
         ax.set_ylim(ndtri(least_y), ndtri(0.6))
         ends = ndtri([max(least_x, least_y), 0.6])
-        ax.plot(ends, ends, color=style.INK, alpha=0.5, linewidth=0.9, linestyle=(0, (1, 2)))
+        ax.plot(ends, ends, color=INK, alpha=0.5, linewidth=0.9, linestyle=(0, (1, 2)))
         grid(ax, "both")
         name_y(ax, tr("false non-match rate (%, probit)"))
         name_x(ax, tr("false match rate (%, probit)"))
         legend_below(ax, ax.get_lines()[:-1], columns=1)
-
-    def _draw_band(self, ax: Axes, least: float) -> None:
-        if self.band is None or not len(self.band[0]):
-            return
-        fmr, low, high = (np.clip(np.asarray(v, float), least / 10, 1 - _LEAST) for v in self.band)
-        colour = style.look(next(iter(self.curves))).colour
-        ax.fill_between(
-            ndtri(fmr), ndtri(low), ndtri(high), step="post", linewidth=0, alpha=0.16, color=colour
-        )
-
-
-def _steps(fmr: np.ndarray, fnmr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the curve as horizontal and vertical lines: rates change one at a time."""
-    fmr, fnmr = np.asarray(fmr, float), np.asarray(fnmr, float)
-    return np.repeat(fmr, 2)[1:], np.repeat(fnmr, 2)[:-1]
-
-
-def _percent(value: float, _position: int | None = None) -> str:
-    return f"{100 * ndtr(value):.3g}"
 
 
 @dataclass
@@ -479,29 +419,45 @@ class ScoreHistogramDisplay(Display):
             "let in.",
             whose=whose,
             threshold=self.threshold,
-            missed=n["missed"],
-            genuine=fmt_count(n["genuine"]),
-            let_in=n["let_in"],
-            impostor=fmt_count(n["impostor"]),
+            **n | {name: fmt_count(n[name]) for name in ("genuine", "impostor")},
         )
-        return text + (
-            tr(" {left_out} pairs without a distance are left out.", left_out=n["left_out"])
-            * bool(n["left_out"])
-        )
+        if n["left_out"]:
+            text += tr(" {left_out} pairs without a distance are left out.", **n)
+        return text
 
     def draw(self, ax: Axes) -> None:
         """Draw both histograms with their names above them, and the threshold."""
-        blue, orange = style.look("torch-fp32").colour, style.look("onnxruntime-fp32").colour
-        same = np.asarray(self.same, bool)
-        top = max(
-            self._draw_class(ax, same, tr("same person"), "center", color=blue),
-            self._draw_class(
-                ax, ~same, tr("different people"), "left", color=orange, linestyle=(0, (4, 1.3))
-            ),
-        )
-        ax.set_ylim(0, max(top, 0.01) * 1.48)
+        blue, orange = look_of("torch-fp32").colour, look_of("onnxruntime-fp32").colour
+        same, top = np.asarray(self.same, bool), 0.01
+        for members, name, align, look in (
+            (same, tr("same person"), "center", {"color": blue}),
+            (~same, tr("different people"), "left", {"color": orange, "linestyle": (0, (4, 1.3))}),
+        ):
+            values = np.asarray(self.distances, float)[members]
+            values = values[~np.isnan(values)]
+            if not len(values):
+                continue
+            counts, edges = np.histogram(np.clip(values, 0, 4), 80, (0, 4))
+            share = counts / len(values)
+            ax.stairs(share, edges, fill=True, color=look["color"], alpha=0.3)
+            ax.stairs(share, edges, linewidth=1.5, **look)
+            peak = int(np.argmax(share))
+            # Near the left edge a centred name would run into the axis.
+            left = max(edges[peak], 0.45) if align == "center" else edges[peak]
+            # Above its own peak a name cannot be taken for the other histogram's.
+            write_near(
+                ax,
+                tr("{name}\n{n} pairs", name=name, n=fmt_count(len(values))),
+                (left, share[peak]),
+                (0, 5),
+                ha=align,
+                va="bottom",
+                linespacing=1.3,
+            )
+            top = max(top, float(share[peak]))
+        ax.set_ylim(0, top * 1.48)
         ax.set_xlim(0, 4)
-        ax.axvline(self.threshold, color=style.INK, linewidth=1.2)
+        ax.axvline(self.threshold, color=INK, linewidth=1.2)
         far_right = self.threshold > 2.8
         write_near(
             ax,
@@ -517,32 +473,6 @@ class ScoreHistogramDisplay(Display):
         name_y(ax, tr("share of the class's pairs per 0.05 of distance (%)"))
         name_x(ax, tr("squared distance between the two faces (no unit, 0 to 4)"))
 
-    def _draw_class(
-        self, ax: Axes, members: np.ndarray, name: str, align: str, **look: Any
-    ) -> float:
-        """Draw one class's histogram and return its highest share."""
-        values = np.asarray(self.distances, float)[members]
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return 0.0
-        counts, edges = np.histogram(np.clip(values, 0, 4), 80, (0, 4))
-        share = counts / len(values)
-        ax.stairs(share, edges, fill=True, color=look["color"], alpha=0.3)
-        ax.stairs(share, edges, linewidth=1.5, **look)
-        peak = int(np.argmax(share))
-        # Above its own peak a name cannot be taken for the other histogram's.
-        write_near(
-            ax,
-            tr("{name}\n{n} pairs", name=name, n=fmt_count(len(values))),
-            # Near the left edge a centred name would run into the axis.
-            (max(edges[peak], 0.45) if align == "center" else edges[peak], share[peak]),
-            (0, 5),
-            ha=align,
-            va="bottom",
-            linespacing=1.3,
-        )
-        return float(share[peak])
-
 
 @dataclass
 class FoldDisplay(Display):
@@ -557,6 +487,8 @@ class FoldDisplay(Display):
     """
 
     title: ClassVar[str] = "Fold by fold"
+    height_in: ClassVar = (4.0, 0.0)
+    panels: ClassVar = {"nrows": 2, "sharex": True}
     reading: ClassVar[str] = (
         "Each fold is judged with the threshold that was best on the other folds; the spread "
         "between folds shows how far one data set's accuracy can be trusted."
@@ -566,35 +498,21 @@ class FoldDisplay(Display):
 
     def describe(self) -> str:
         """Say the range of accuracy and threshold over the folds, per target."""
-        parts = []
-        for name, values in self.accuracy.items():
-            cut = self.thresholds[name]
-            parts.append(
-                tr(
-                    "{name}: accuracy {low} to {high} (mean {mean}), threshold "
-                    "{cut_low:.2f} to {cut_high:.2f}",
-                    name=name,
-                    low=fmt_percent(np.min(values)),
-                    high=fmt_percent(np.max(values)),
-                    mean=fmt_percent(np.mean(values)),
-                    cut_low=np.min(cut),
-                    cut_high=np.max(cut),
-                )
+        parts = [
+            tr(
+                "{name}: accuracy {low} to {high} (mean {mean}), threshold "
+                "{cut_low:.2f} to {cut_high:.2f}",
+                name=name,
+                low=fmt_percent(np.min(values)),
+                high=fmt_percent(np.max(values)),
+                mean=fmt_percent(np.mean(values)),
+                cut_low=np.min(self.thresholds[name]),
+                cut_high=np.max(self.thresholds[name]),
             )
+            for name, values in self.accuracy.items()
+        ]
         folds = len(next(iter(self.accuracy.values())))
-        return (
-            tr("Accuracy and threshold over {folds} folds. ", folds=folds)
-            + tr("; ").join(parts)
-            + tr(".")
-        )
-
-    def size_in(self) -> tuple[float, float]:
-        """Make room for two panels."""
-        return style.WIDTH_IN, 4.0
-
-    def make_axes(self, figure: Figure) -> Sequence[Axes]:
-        """Return the accuracy panel and the threshold panel."""
-        return figure.subplots(2, 1, sharex=True)
+        return listed(tr("Accuracy and threshold over {folds} folds. ", folds=folds), parts)
 
     def draw(self, ax: Sequence[Axes]) -> None:
         """Draw one marker per fold and target, side by side within a fold."""
@@ -602,24 +520,18 @@ class FoldDisplay(Display):
         names = list(self.accuracy)
         offsets = (np.arange(len(names)) - (len(names) - 1) / 2) * min(0.2, 0.66 / len(names))
         for name, offset in zip(names, offsets, strict=True):
-            look = style.look(name)
+            look = look_of(name)
+            mark = {"marker": look.marker, "linestyle": "none", "markersize": 4.5}
             for panel, values in ((top, self.accuracy[name]), (bottom, self.thresholds[name])):
-                folds = np.arange(1, len(values) + 1)
-                panel.plot(
-                    folds + offset,
-                    values,
-                    color=look.colour,
-                    marker=look.marker,
-                    linestyle="none",
-                    markersize=4.5,
-                )
+                places = np.arange(1, len(values) + 1) + offset
+                panel.plot(places, values, color=look.colour, **mark)
         folds = len(next(iter(self.accuracy.values())))
         for panel in ax:
             grid(panel, "y")
             panel.margins(y=0.12)
             panel.set_xlim(0.4, folds + 0.6)
             for edge in np.arange(1, folds) + 0.5:
-                panel.axvline(edge, color=style.FAINT, linewidth=0.5)
+                panel.axvline(edge, color=FAINT, linewidth=0.5)
         bottom.set_xticks(np.arange(1, folds + 1))
         percent_axis(top.yaxis)
         name_y(top, tr("accuracy (%)"))
@@ -667,19 +579,17 @@ class RobustnessDisplay(Display):
     def describe(self) -> str:
         """Say the accuracy of every variant and target."""
         parts = [
-            f"{self._label(row['variant'])}, {row['target']}: "
+            f"{self.variants[row['variant']]}, {row['target']}: "
             + fmt_interval(row["accuracy"], row["low"], row["high"], fmt_percent)
             for row in self.rows
         ]
-        return tr("Accuracy by kind of face image. ") + tr("; ").join(parts) + tr(".")
-
-    def _label(self, variant: str) -> str:
-        return recorded((self.labels or {}).get(variant, variant))
+        return listed(tr("Accuracy by kind of face image. "), parts)
 
     @property
-    def variants(self) -> list[str]:
-        """Variants in the order of the rows."""
-        return list(dict.fromkeys(row["variant"] for row in self.rows))
+    def variants(self) -> dict[str, str]:
+        """Variants in the order of the rows, and what each is called."""
+        labels = self.labels or {}
+        return {v: recorded(labels.get(v, v)) for v in (row["variant"] for row in self.rows)}
 
     @property
     def targets(self) -> list[str]:
@@ -688,13 +598,12 @@ class RobustnessDisplay(Display):
 
     def size_in(self) -> tuple[float, float]:
         """One line per variant and target."""
-        return style.WIDTH_IN, 1.0 + len(self.variants) * (0.16 + 0.15 * len(self.targets))
+        return WIDTH_IN, 1.0 + len(self.variants) * (0.16 + 0.15 * len(self.targets))
 
     def draw(self, ax: Axes) -> None:
         """Draw one block per variant, targets one above the other."""
-        ys = dict(
-            zip(self.variants, rows_axis(ax, [self._label(v) for v in self.variants]), strict=True)
-        )
+        places = rows_axis(ax, list(self.variants.values()))
+        ys = dict(zip(self.variants, places, strict=True))
         step = 0.78 / len(self.targets)
         for row in self.rows:
             slot = self.targets.index(row["target"]) - (len(self.targets) - 1) / 2
@@ -706,7 +615,7 @@ class RobustnessDisplay(Display):
                 xends=(row["low"], row["high"]),
             )
         for edge in np.arange(1, len(ys)) - 0.5:
-            ax.axhline(edge, color=style.FAINT, linewidth=0.7)
+            ax.axhline(edge, color=FAINT, linewidth=0.7)
         ax.set_ylim(len(ys) - 0.5, -0.5)
         percent_axis(ax.xaxis)
         name_x(ax, tr("accuracy (%)"))
@@ -717,14 +626,12 @@ _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _STEP = 0.01
 
 
-def threshold_explorer(
-    scores: Mapping[str, tuple[np.ndarray, np.ndarray]], start: float | Mapping[str, float]
-) -> ThresholdExplorer:
-    """Return a slider for the threshold with the rates and the histogram that follow from it.
+class ThresholdExplorer:
+    """A slider for the threshold with the rates and the histogram that follow from it.
 
-    In a live notebook it is a row of widgets. A published page gets a slider of its own (see
-    :mod:`lresnet_utils.report.charts.recognition`); where neither can run, the same cell shows
-    the table and the figure at `start`.
+    The last line of a cell shows it: in a live notebook as a row of widgets. A published page gets
+    a slider of its own (:func:`explorer_html`); where neither can run, the same cell shows the
+    table and the figure at `start`.
 
     Parameters
     ----------
@@ -733,12 +640,6 @@ def threshold_explorer(
         a face could not be embedded, and True for genuine pairs.
     start : float or dict
         The threshold to begin with, one for all or one per target.
-    """
-    return ThresholdExplorer(scores, start)
-
-
-class ThresholdExplorer:
-    """What :func:`threshold_explorer` returns; the last line of a cell shows it.
 
     Attributes
     ----------
@@ -818,6 +719,13 @@ class ThresholdExplorer:
             "text/html": explorer_html(self.scores, self.start, self.static_html()),
             "text/plain": tr("Threshold explorer"),
         }
+
+
+def threshold_explorer(
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]], start: float | Mapping[str, float]
+) -> ThresholdExplorer:
+    """Return a slider for the threshold: what :class:`ThresholdExplorer` makes of the same."""
+    return ThresholdExplorer(scores, start)
 
 
 def rates_at(distances: np.ndarray, same: np.ndarray, threshold: float) -> dict[str, Any]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from lresnet_utils.report.charts import style
 from lresnet_utils.report.charts.display import (
+    INK,
+    MUTED,
+    PAPER,
+    SMALL_PT,
+    WIDTH_IN,
     Display,
     end_labels,
     ends_of,
     grid,
+    handle,
     interval_mark,
     legend_below,
+    listed,
     log_axis,
+    look_of,
     name_x,
     name_y,
     percent_axis,
@@ -63,9 +69,7 @@ class ThroughputDisplay(Display):
             tr("{name}: {value}", name=recorded(ref["label"]), value=recorded(ref["source"]))
             for ref in self.references
         ]
-        return text + (
-            tr(" Grey, without intervals: ") + tr("; ").join(sources) + tr(".") if sources else ""
-        )
+        return text + listed(tr(" Grey, without intervals: "), sources) if sources else text
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -93,13 +97,13 @@ class ThroughputDisplay(Display):
                 )
                 for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             ]
-        return tr("Throughput in images per second. ") + tr("; ").join(parts) + tr(".")
+        return listed(tr("Throughput in images per second. "), parts)
 
     def size_in(self) -> tuple[float, float]:
         """One row per target when there is one batch size."""
         if len(self.batch_sizes) > 1:
-            return style.WIDTH_IN, 3.3
-        return style.WIDTH_IN, 0.75 + _ROW_IN * (len(self.rows) + len(self._reference_rows()))
+            return WIDTH_IN, 3.3
+        return WIDTH_IN, 0.75 + _ROW_IN * (len(self.rows) + len(self._reference_rows()))
 
     def _reference_rows(self) -> list[tuple[str, float]]:
         """Return label and value of the references at the only batch size."""
@@ -114,10 +118,7 @@ class ThroughputDisplay(Display):
         """Draw lines over several batch sizes, or one row per target for a single one."""
         if len(self.batch_sizes) > 1:
             self._draw_lines(ax)
-        else:
-            self._draw_rows(ax)
-
-    def _draw_rows(self, ax: Axes) -> None:
+            return
         references = self._reference_rows()
         ys = rows_axis(ax, [row["target"] for row in self.rows] + [name for name, _ in references])
         for row, y in zip(self.rows, ys, strict=False):
@@ -126,17 +127,12 @@ class ThroughputDisplay(Display):
             text = fmt_interval(row["value"], *ends)
             write_beside(ax, max(row["value"], row["high"] or 0), y, text)
         for (_, value), y in zip(references, ys[len(self.rows) :], strict=True):
-            ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=style.MUTED)
+            ax.plot(value, y, marker="|", markersize=11, markeredgewidth=2, color=MUTED)
             write_beside(ax, value, y, fmt_number(value))
-        logarithmic = positive_axis(ax.xaxis, ax.set_xlim, self._all_values(references), 1.5)
-        name_x(
-            ax,
-            tr(
-                "images per second at batch size {batch_sizes}{logarithmic}",
-                batch_sizes=self.batch_sizes[0],
-                logarithmic=logarithmic,
-            ),
-        )
+        values = [*_every_end(self.rows), *(value for _, value in references)]
+        end = {"logarithmic": positive_axis(ax.xaxis, ax.set_xlim, values, 1.5)}
+        end["batch_sizes"] = self.batch_sizes[0]
+        name_x(ax, tr("images per second at batch size {batch_sizes}{logarithmic}", **end))
 
     def _draw_lines(self, ax: Axes) -> None:
         sizes = sorted(
@@ -144,32 +140,28 @@ class ThroughputDisplay(Display):
         )
         place = {size: i for i, size in enumerate(sizes)}
         ends, handles = [], []
-        for target in dict.fromkeys(row["target"] for row in self.rows):
-            rows = sorted(
-                (row for row in self.rows if row["target"] == target), key=lambda r: r["batch_size"]
-            )
-            look = style.look(target)
+        for target, rows in _by_target(self.rows).items():
+            look = look_of(target)
             x, y = [place[row["batch_size"]] for row in rows], [row["value"] for row in rows]
             ax.plot(x, y, color=look.colour, linestyle=look.dash)
             for row, at in zip(rows, x, strict=True):
                 interval_mark(ax, at, row["value"], target, yends=(row["low"], row["high"]))
             ends.append((x[-1], y[-1], target, target))
         for ref in self.references:
-            x = [place[size] for size in ref["batch_size"]]
             handles += ax.plot(
-                x,
+                [place[size] for size in ref["batch_size"]],
                 ref["values"],
-                color=style.MUTED,
+                color=MUTED,
                 linestyle=(0, (2, 2)),
                 linewidth=1.2,
                 marker="so^v"[len(handles) % 4],
                 markersize=4.5,
-                markerfacecolor=style.PAPER,
+                markerfacecolor=PAPER,
                 label=recorded(ref["label"]),
             )
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         ax.set_xlim(-0.25, len(sizes) - 0.75)
-        values = self._all_values([("", v) for ref in self.references for v in ref["values"]])
+        values = [*_every_end(self.rows), *(v for ref in self.references for v in ref["values"])]
         logarithmic = positive_axis(ax.yaxis, ax.set_ylim, values, 1.15)
         grid(ax, "y")
         name_y(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
@@ -178,9 +170,17 @@ class ThroughputDisplay(Display):
         if handles:
             legend_below(ax, handles, columns=1)
 
-    def _all_values(self, references: Sequence[tuple[str, float]]) -> list[float]:
-        ends = [row[key] for row in self.rows for key in ("value", "low", "high")]
-        return [v for v in ends if v is not None] + [value for _, value in references]
+
+def _every_end(estimates: Iterable[Mapping[str, Any]]) -> list[float]:
+    return [end for found in estimates for end in ends_of(found) if end is not None]
+
+
+def _by_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return each target's rows, batch sizes ascending."""
+    found: dict[str, list[Mapping[str, Any]]] = {row["target"]: [] for row in rows}
+    for row in sorted(rows, key=lambda row: row["batch_size"]):
+        found[row["target"]].append(row)
+    return found
 
 
 _PERCENTILES = {
@@ -202,6 +202,7 @@ class LatencyDisplay(Display):
     """
 
     title: ClassVar[str] = "Latency of one batch"
+    height_in: ClassVar = (1.0, 0.36)
     reading: ClassVar[str] = (
         "Lower is better. The number is the median (p50). A percentile is given only when enough "
         "batches were timed for it."
@@ -214,7 +215,7 @@ class LatencyDisplay(Display):
         for row in self.rows:
             known = [
                 tr("{name} {value} ms", name=name, value=fmt_number(row[name]))
-                for name in ("p50", "p90", "p99")
+                for name in _PERCENTILES
                 if row.get(name) is not None
             ]
             known += [
@@ -230,11 +231,7 @@ class LatencyDisplay(Display):
                 )
                 + tr(", ").join(known)
             )
-        return tr("Latency percentiles. ") + tr("; ").join(parts) + tr(".")
-
-    def size_in(self) -> tuple[float, float]:
-        """One row per target and batch size."""
-        return style.WIDTH_IN, 1.0 + 0.36 * len(self.rows)
+        return listed(tr("Latency percentiles. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw median and tails on one line per row."""
@@ -245,33 +242,21 @@ class LatencyDisplay(Display):
             for row in self.rows
         ]
         for row, y in zip(self.rows, rows_axis(ax, labels), strict=True):
-            self._draw_row(ax, row, y)
+            colour = look_of(row["target"]).colour
+            known = {name: row[name] for name in _PERCENTILES if row.get(name) is not None}
+            ax.plot(list(known.values()), [y] * len(known), color=colour, linewidth=1.5)
+            for name, value in known.items():
+                ax.plot(value, y, color=colour, linestyle="none", **_PERCENTILES[name])
+            words = [fmt_number(known["p50"])] if "p50" in known else []
+            refused = list(row.get("refused") or {})
+            words += [tr("(no {refused})", refused=tr(", ").join(refused))] if refused else []
+            write_beside(ax, max(known.values(), default=0), y, " ".join(words))
         values = [row[n] for row in self.rows for n in _PERCENTILES if row.get(n) is not None]
-        logarithmic = positive_axis(ax.xaxis, ax.set_xlim, values, 1.35)
-        size = "" if several else tr(" of {batch_size}", batch_size=self.rows[0]["batch_size"])
-        name_x(
-            ax, tr("milliseconds per batch{size}{logarithmic}", size=size, logarithmic=logarithmic)
-        )
-        legend_below(
-            ax,
-            [
-                Line2D([], [], color=style.INK, linestyle="none", label=label, **mark)
-                for label, mark in _PERCENTILES.items()
-            ],
-            columns=3,
-        )
-
-    @staticmethod
-    def _draw_row(ax: Axes, row: Mapping[str, Any], y: float) -> None:
-        colour = style.look(row["target"]).colour
-        known = {name: row[name] for name in _PERCENTILES if row.get(name) is not None}
-        ax.plot(list(known.values()), [y] * len(known), color=colour, linewidth=1.5)
-        for name, value in known.items():
-            ax.plot(value, y, color=colour, linestyle="none", **_PERCENTILES[name])
-        words = [fmt_number(known["p50"])] if "p50" in known else []
-        refused = list(row.get("refused") or {})
-        words += [tr("(no {refused})", refused=tr(", ").join(refused))] if refused else []
-        write_beside(ax, max(known.values(), default=0), y, " ".join(words))
+        end = {"logarithmic": positive_axis(ax.xaxis, ax.set_xlim, values, 1.35)}
+        end["size"] = "" if several else tr(" of {batch_size}", **self.rows[0])
+        name_x(ax, tr("milliseconds per batch{size}{logarithmic}", **end))
+        marks = [handle(name, color=INK, **mark) for name, mark in _PERCENTILES.items()]
+        legend_below(ax, marks, columns=3)
 
 
 # Where the time goes, and what accuracy costs in speed.
@@ -313,39 +298,26 @@ class StageDisplay(Display):
                 if key in stages
             )
             parts.append(tr("{name}: {value}", name=target, value=times))
-        return tr("Milliseconds per image by pipeline stage. ") + tr("; ").join(parts) + tr(".")
+        return listed(tr("Milliseconds per image by pipeline stage. "), parts)
 
     def size_in(self) -> tuple[float, float]:
         """One bar per stage, one gap per target."""
-        bars = sum(len([k for k in _STAGES if k in stages]) for stages in self.stages.values())
-        return style.WIDTH_IN, 0.55 + 0.2 * (bars + 1.5 * len(self.stages))
+        bars = sum(key in stages for stages in self.stages.values() for key in _STAGES)
+        return WIDTH_IN, 0.55 + 0.2 * (bars + 1.5 * len(self.stages))
 
     def draw(self, ax: Axes) -> None:
         """Draw five bars per target, under the target's name."""
         y, ticks, labels = 0.0, [], []
         for target, stages in self.stages.items():
-            write_near(
-                ax,
-                target,
-                (0, y),
-                (3, 0),
-                xycoords=("axes fraction", "data"),
-                fontweight="bold",
-                va="center",
-            )
+            head = {"xycoords": ("axes fraction", "data"), "fontweight": "bold", "va": "center"}
+            write_near(ax, target, (0, y), (3, 0), **head)
             y += 1
             for key, words in _STAGES.items():
                 if key not in stages:
                     continue
-                value = stages[key]["ms_per_image"]
-                whole = key == "e2e"
-                ax.barh(
-                    y,
-                    value,
-                    height=0.72,
-                    color=style.look(target).colour,
-                    alpha=1.0 if whole else 0.5,
-                )
+                value, whole = stages[key]["ms_per_image"], key == "e2e"
+                colour = look_of(target).colour
+                ax.barh(y, value, height=0.72, color=colour, alpha=1.0 if whole else 0.5)
                 text = fmt_number(value)
                 if whole and "images_per_second" in stages[key]:
                     text += f"  ({fmt_rate(stages[key]['images_per_second'])})"
@@ -386,43 +358,32 @@ class AccuracySpeedDisplay(Display):
 
     def describe(self) -> str:
         """Say accuracy and throughput of every cell."""
-        parts = []
-        for row in self.rows:
-            accuracy, rate = row["accuracy"], row["throughput_ips"]
-            written = fmt_interval(*ends_of(accuracy), fmt_percent)
-            parts.append(
-                tr(
-                    "{target} at batch {batch_size}: accuracy {written}, {value} images per second",
-                    target=row["target"],
-                    batch_size=row["batch_size"],
-                    written=written,
-                    value=fmt_interval(*ends_of(rate)),
-                )
+        parts = [
+            tr(
+                "{target} at batch {batch_size}: accuracy {written}, {value} images per second",
+                target=row["target"],
+                batch_size=row["batch_size"],
+                written=fmt_interval(*ends_of(row["accuracy"]), fmt_percent),
+                value=fmt_interval(*ends_of(row["throughput_ips"])),
             )
-        return tr("Accuracy against throughput. ") + tr("; ").join(parts) + tr(".")
+            for row in self.rows
+        ]
+        return listed(tr("Accuracy against throughput. "), parts)
 
     def draw(self, ax: Axes) -> None:
         """Draw one cross per cell; cells of one target are joined in order of batch size."""
-        targets = list(dict.fromkeys(row["target"] for row in self.rows))
-        for target in targets:
-            rows = sorted(
-                (r for r in self.rows if r["target"] == target), key=lambda r: r["batch_size"]
-            )
+        targets = _by_target(self.rows)
+        for target, rows in targets.items():
             x = [row["throughput_ips"]["value"] for row in rows]
             y = [row["accuracy"]["value"] for row in rows]
-            ax.plot(x, y, color=style.look(target).colour, linewidth=1, alpha=0.5)
-            for row, at, height in zip(rows, x, y, strict=True):
-                interval_mark(
-                    ax,
-                    at,
-                    height,
-                    target,
-                    xends=ends_of(row["throughput_ips"])[1:],
-                    yends=ends_of(row["accuracy"])[1:],
-                )
-        rates = [v for row in self.rows for v in ends_of(row["throughput_ips"]) if v is not None]
+            ax.plot(x, y, color=look_of(target).colour, linewidth=1, alpha=0.5)
+            for row, *at in zip(rows, x, y, strict=True):
+                ends = {"xends": row["throughput_ips"], "yends": row["accuracy"]}
+                spans = {name: ends_of(estimate)[1:] for name, estimate in ends.items()}
+                interval_mark(ax, *at, target, **spans)
+        rates = _every_end(row["throughput_ips"] for row in self.rows)
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, rates, 1.1)
-        heights = [v for row in self.rows for v in ends_of(row["accuracy"]) if v is not None]
+        heights = _every_end(row["accuracy"] for row in self.rows)
         room = max(max(heights) - min(heights), 0.002)
         lines = self._lines_of_batches(ax)
         above = 0.18 + 0.09 * max(line for line, _ in lines.values())
@@ -431,7 +392,23 @@ class AccuracySpeedDisplay(Display):
         grid(ax, "y")
         name_y(ax, tr("accuracy (%)"))
         name_x(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
-        self._name_batches(ax, lines)
+        # Each batch size stands above its cross, on its target's line.
+        to_axes = ax.transData + ax.transAxes.inverted()
+        for target, (line, places) in lines.items():
+            rows = [row for row in self.rows if row["target"] == target]
+            for row, x in zip(rows, places, strict=True):
+                top = max(filter(None, ends_of(row["accuracy"])))
+                height = to_axes.transform((ax.get_xlim()[0], top))[1]
+                ax.text(
+                    x,
+                    height + 0.02 + _LINE_GAP * line,
+                    str(row["batch_size"]),
+                    transform=ax.transAxes,
+                    ha="center",
+                    color=look_of(target).colour,
+                    fontweight="bold",
+                    fontsize=SMALL_PT,
+                )
         legend_below(ax, [target_handle(target) for target in targets])
 
     def _lines_of_batches(self, ax: Axes) -> dict[str, tuple[int, Sequence[float]]]:
@@ -452,24 +429,6 @@ class AccuracySpeedDisplay(Display):
             ends[line : line + 1] = [max(places)]
             lines[target] = line, places
         return lines
-
-    def _name_batches(self, ax: Axes, lines: Mapping[str, tuple[int, Sequence[float]]]) -> None:
-        """Write each batch size above its cross, on its target's line."""
-        to_axes = ax.transData + ax.transAxes.inverted()
-        for target, (line, places) in lines.items():
-            rows = [row for row in self.rows if row["target"] == target]
-            for row, x in zip(rows, places, strict=True):
-                top = max(filter(None, ends_of(row["accuracy"])))
-                ax.text(
-                    x,
-                    to_axes.transform((ax.get_xlim()[0], top))[1] + 0.02 + _LINE_GAP * line,
-                    str(row["batch_size"]),
-                    transform=ax.transAxes,
-                    ha="center",
-                    color=style.look(target).colour,
-                    fontweight="bold",
-                    fontsize=style.SMALL_PT,
-                )
 
 
 # The roofline: what a layer could reach, by its arithmetic per byte, and what it reached.
@@ -503,6 +462,7 @@ class RooflineDisplay(Display):
     """
 
     title: ClassVar[str] = "Roofline"
+    height_in: ClassVar = (3.7, 0.0)
     reading: ClassVar[str] = (
         "Each mark is a layer at its measured rate, its area its time. Right of the slope only "
         "arithmetic limits a layer, under it memory does. The roofs are measured: the fastest "
@@ -541,73 +501,46 @@ class RooflineDisplay(Display):
             layers=layers,
         )
 
-    def size_in(self) -> tuple[float, float]:
-        """Room for the legend."""
-        return style.WIDTH_IN, 3.7
-
     def draw(self, ax: Axes) -> None:
         """Draw the roofs in grey, the target's own one stronger, and a mark per layer."""
-        left, right = self._span()
         log_axis(ax.xaxis, between=(1, 3))
         log_axis(ax.yaxis, between=(1, 3))
+        ridges = {name: tops * 1000 / self.gb_per_s for name, tops in self.roofs.items()}
+        intensities = [point["intensity"] for point in self.points]
+        left, right = min(intensities) / 1.6, max([*intensities, *ridges.values()]) * 5
         for name, tops in self.roofs.items():
-            self._draw_roof(ax, name, tops, left, right)
-        look = style.look(self.target)
+            # The slope of memory up to a ceiling, and the ceiling.
+            own = name == self.precision
+            ax.plot(
+                [left, ridges[name], right],
+                [left * self.gb_per_s / 1000, tops, tops],
+                color=INK if own else MUTED,
+                linewidth=1.8 if own else 1.0,
+                linestyle="-" if own else (0, (4, 2)),
+            )
+            close = any(tops < other < tops * _TOO_CLOSE for other in self.roofs.values())
+            weight = "bold" if own else "normal"
+            text = f"{name} {fmt_number(tops)}"
+            write_near(
+                ax, text, (right, tops), (0, -11 if close else 3), ha="right", fontweight=weight
+            )
+        colour, handles = look_of(self.target).colour, {}
         longest = max(point["ms"] for point in self.points)
         for point in self.points:
+            kind, marker = point["kind"], _MARKERS.get(point["kind"], _OTHER)
             ax.scatter(
                 point["intensity"],
                 point["tops"],
                 s=max(_LEAST_AREA, _AREA * point["ms"] / longest),
-                marker=_MARKERS.get(point["kind"], _OTHER),
-                color=look.colour,
+                marker=marker,
+                color=colour,
                 alpha=0.6,
             )
+            handles[kind] = handle(recorded(kind), color=colour, marker=marker)
         rates = [point["tops"] for point in self.points]
         ax.set_xlim(left, right)
         ax.set_ylim(min(rates) / 1.8, max([*self.roofs.values(), *rates]) * 1.8)
         grid(ax, "y")
         name_y(ax, tr("{target}: 10¹² operations per second (logarithmic)", target=self.target))
         name_x(ax, tr("operations per byte (logarithmic)"))
-        legend_below(ax, self._handles(), columns=3)
-
-    def _span(self) -> tuple[float, float]:
-        intensities = [point["intensity"] for point in self.points]
-        ridges = [tops * 1000 / self.gb_per_s for tops in self.roofs.values()]
-        return min(intensities) / 1.6, max([*intensities, *ridges]) * 5
-
-    def _draw_roof(self, ax: Axes, name: str, tops: float, left: float, right: float) -> None:
-        """Draw the slope of memory up to a ceiling, and the ceiling."""
-        ridge = tops * 1000 / self.gb_per_s
-        own = name == self.precision
-        ax.plot(
-            [left, ridge, right],
-            [left * self.gb_per_s / 1000, tops, tops],
-            color=style.INK if own else style.MUTED,
-            linewidth=1.8 if own else 1.0,
-            linestyle="-" if own else (0, (4, 2)),
-        )
-        close = [t for t in self.roofs.values() if tops < t < tops * _TOO_CLOSE]
-        write_near(
-            ax,
-            f"{name} {fmt_number(tops)}",
-            (right, tops),
-            (0, -11 if close else 3),
-            ha="right",
-            fontweight="bold" if own else "normal",
-        )
-
-    def _handles(self) -> list[Line2D]:
-        look = style.look(self.target)
-        kinds = dict.fromkeys(point["kind"] for point in self.points)
-        return [
-            Line2D(
-                [],
-                [],
-                color=look.colour,
-                marker=_MARKERS.get(kind, _OTHER),
-                linestyle="none",
-                label=recorded(kind),
-            )
-            for kind in kinds
-        ]
+        legend_below(ax, list(handles.values()), columns=3)

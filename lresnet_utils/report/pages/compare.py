@@ -99,7 +99,7 @@ def verdict(comparison: Comparison) -> None:
     note(recorded(summary(cells)), "info" if fine else "warning")
     if len(cells) == 1:
         _facts(cells[0].record)
-    say(tr("The rule: {rule}", rule=record["rule"]))
+    say("The rule: {rule}", rule=record["rule"])
     rows = []
     for side in "ab":
         own = record[side]
@@ -121,7 +121,7 @@ def verdict(comparison: Comparison) -> None:
         Column("started", "Started", "UTC"),
         Column("file", "Read from"),
     ]
-    table(rows, columns, tr("What is compared"))
+    table(rows, columns, "What is compared")
 
 
 def _facts(cell: Mapping[str, Any]) -> None:
@@ -182,12 +182,12 @@ def accuracy(comparison: Comparison) -> None:
         Column("mcnemar_p", "McNemar's p", "exact", lambda p: fmt_number(p, 2)),
         Column("speed", "Speed of B", "in A's, 95 % interval", ".2f"),
     ]
-    table(rows, columns, tr("B against A, cell by cell"))
+    table(rows, columns, "B against A, cell by cell")
     drawn = [{"cell": _label(cell)} | cell.record["difference"] for cell in comparison.cells]
     show(DifferenceDisplay(drawn, comparison.record["settings"]["margin_points"]))
-    say(tr("How the intervals were made: {interval}.", interval=drawn[0]["interval"]))
+    say("How the intervals were made: {interval}.", interval=drawn[0]["interval"])
     for row in comparison.record["left_out"]:
-        note(tr("{cell} is left out: {reason}.", cell=row["cell"], reason=row["reason"]))
+        note("{cell} is left out: {reason}.", cell=row["cell"], reason=row["reason"])
 
 
 def changed_sides(comparison: Comparison) -> None:
@@ -195,18 +195,15 @@ def changed_sides(comparison: Comparison) -> None:
     cells = [c.record for c in comparison.cells if c.record["lost"] or c.record["gained"]]
     if not cells:
         same = all(cell.record["identical_scores"] for cell in comparison.cells)
-        say(
-            tr("None: every distance is the same to the last bit.")
-            if same
-            else tr("None: no pair is decided differently.")
-        )
+        if same:
+            say("None: every distance is the same to the last bit.")
+        else:
+            say("None: no pair is decided differently.")
         return
     say(
-        tr(
-            "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is "
-            "right; gained: only B is. The clearest come first; pairs and images are numbered "
-            "from 0."
-        )
+        "Each side decides a pair at its own threshold of the pair's fold. Lost: only A is "
+        "right; gained: only B is. The clearest come first; pairs and images are numbered "
+        "from 0."
     )
     for record in cells:
         for kind, name in (("lost", tr("Pairs lost")), ("gained", tr("Pairs gained"))):
@@ -225,7 +222,7 @@ def changed_sides(comparison: Comparison) -> None:
                 html += f'<p class="lr-say">{escape(text)}</p>'
             show_html(html, title)
     if comparison.record["pairs"]["credit"]:
-        say(tr("Faces: {credit}.", credit=comparison.record["pairs"]["credit"]))
+        say("Faces: {credit}.", credit=comparison.record["pairs"]["credit"])
 
 
 def _card(row: Mapping[str, Any], comparison: Comparison) -> str:
@@ -287,7 +284,7 @@ def embeddings(comparison: Comparison) -> None:
     cells = [cell for cell in comparison.cells if cell.cosines is not None]
     if not cells:
         refused = comparison.cells[0].record["embeddings"]["refused"]
-        say(tr("Not compared: {refused}.", refused=refused))
+        say("Not compared: {refused}.", refused=refused)
         return
     rows = [{"cell": pair_name(c.record)} | c.record["embeddings"] for c in cells]
     columns = [
@@ -298,7 +295,7 @@ def embeddings(comparison: Comparison) -> None:
         Column("mean", "Mean", "cosine", ".7f"),
         Column("n", "Faces"),
     ]
-    table(rows, columns, tr("Cosine between both embeddings of each face"))
+    table(rows, columns, "Cosine between both embeddings of each face")
     show(CosineDisplay({_label(cell): cell.cosines for cell in cells}))
 
 
@@ -315,11 +312,12 @@ def speed(comparison: Comparison) -> None:
         Column("b", "B", "images/s, 95 % interval", ".1f"),
         Column("ratio", "B in A's", "95 % interval", ".2f"),
     ]
-    table(rows, columns, tr("Throughput"))
+    table(rows, columns, "Throughput")
     methods = {speed.get("interval") for _, speed in found} - {None}
     if methods:
         told = tr("; ").join(map(recorded, sorted(methods)))
-        say(tr("The ratio's interval: {methods}.", methods=told))
+        say("The ratio's interval: {methods}.", methods=told)
     if comparison.record["machines"]:
         text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
-        note(text + recorded(comparison.record["machines"]), "warning")
+        text += recorded(comparison.record["machines"])
+        note(text, "warning")

@@ -52,11 +52,11 @@ def builds(record: dict[str, Any]) -> None:
         Column("options", "Options"),
         Column("versions", "Versions"),
     ]
-    table(rows, columns, tr("Builds, one per target"))
+    table(rows, columns, "Builds, one per target")
     note_problems(record["targets"])
     for name, entry in ok_targets(record["targets"]).items():
         if entry.get("note"):
-            note(tr("{name}: {value}", name=name, value=entry["note"]))
+            note("{name}: {value}", name=name, value=entry["note"])
     build_times(record)
 
 
@@ -77,7 +77,7 @@ def build_times(record: dict[str, Any]) -> None:
         Column("bytes", "Size", "", fmt_bytes),
         Column("sha256", "SHA-256", "", short_hash),
     ]
-    table(rows, columns, tr("The builds as made this time: timed once, so without interval"))
+    table(rows, columns, "The builds as made this time: timed once, so without interval")
 
 
 def rewrites(record: dict[str, Any]) -> None:
@@ -85,11 +85,11 @@ def rewrites(record: dict[str, Any]) -> None:
     searches = _searches(record, "graph")
     for name, found in searches.items():
         kept = join_words(found["rewrites"]) if found["rewrites"] else tr("no rewrite")
-        say(tr("{name} is built with {kept}.", name=name, kept=kept))
+        say("{name} is built with {kept}.", name=name, kept=kept)
         if not found["steps"]:
-            say(tr("No graph of it was timed (build.prepare, build.search_seconds)."))
+            say("No graph of it was timed (build.prepare, build.search_seconds).")
     if not searches:
-        say(tr("No target of this run has its graph chosen by measurement."))
+        say("No target of this run has its graph chosen by measurement.")
     rewrite_times(record)
     counts = record["operators"]
     if not counts:
@@ -103,12 +103,10 @@ def rewrites(record: dict[str, Any]) -> None:
     rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
     columns = [Column("operator", "Operator")]
     columns += [Column(graph, recorded(graph), "nodes") for graph in counts]
-    table(rows, columns, tr("Operators before and after rewriting"))
+    table(rows, columns, "Operators before and after rewriting")
     say(
-        tr(
-            "Nodes of each operator in the simplified graph and in the one each target was built "
-            "from (int8: before it is quantised). Counts have no interval."
-        )
+        "Nodes of each operator in the simplified graph and in the one each target was built "
+        "from (int8: before it is quantised). Counts have no interval."
     )
 
 
@@ -125,14 +123,13 @@ def rewrite_times(record: dict[str, Any]) -> None:
                 text = tr("{name}, {rewrite}: not measured. {failure}", name=name, **step)
                 note(text, "warning")
     if timed:
-        say(
-            tr(
-                "All graphs of a target were timed in turns on the same batch. A rewrite is "
-                "dropped when its ratio is surely below 1, that is, when its whole interval is; "
-                "the graphs below it in the chart still have it, the build does not. "
-            )
-            + tr(CHOSEN_BY)
+        text = tr(
+            "All graphs of a target were timed in turns on the same batch. A rewrite is "
+            "dropped when its ratio is surely below 1, that is, when its whole interval is; "
+            "the graphs below it in the chart still have it, the build does not. "
         )
+        text += tr(CHOSEN_BY)
+        say(text)
 
 
 def _searches(record: Mapping[str, Any], what: str) -> dict[str, dict[str, Any]]:
@@ -193,17 +190,16 @@ def ways(record: dict[str, Any]) -> None:
         table(rows, columns, title)
         say(_measured(name, found, candidates))
     if searches:
-        say(
-            tr(
-                "Ratios are to the default, over repeats taken in turns; the fastest on average is "
-                "chosen if it is at least {worth:.0%} faster, proven or not. Intervals: 95 %, "
-                "Student t over repeats, for ratios over their logarithms. ",
-                worth=WORTH_IT - 1,
-            )
-            + tr(CHOSEN_BY)
+        text = tr(
+            "Ratios are to the default, over repeats taken in turns; the fastest on average is "
+            "chosen if it is at least {worth:.0%} faster, proven or not. Intervals: 95 %, "
+            "Student t over repeats, for ratios over their logarithms. ",
+            worth=WORTH_IT - 1,
         )
+        text += tr(CHOSEN_BY)
+        say(text)
     else:
-        say(tr("No target of this run has more than one way of running, or none was searched."))
+        say("No target of this run has more than one way of running, or none was searched.")
 
 
 # About int8: what was tried, what it cost, what it bought.
@@ -221,7 +217,7 @@ def eight_bits(record: dict[str, Any]) -> None:
         if found["sensitivity"]:
             _sensitivity(name, found)
     if not searches:
-        say(tr("No int8 build is among this run's results."))
+        say("No int8 build is among this run's results.")
 
 
 def recipe_times(record: dict[str, Any]) -> None:
@@ -242,40 +238,34 @@ def _calibration(name: str, found: Mapping[str, Any]) -> None:
         tr("Labels were used.") if used["labels_used"] else tr("No label and no pair was read.")
     )
     say(
-        tr(
-            "{name}: the ranges are taken from {n_images} preprocessed faces of this run "
-            "({shares}), {choice}. {labels}",
-            name=name,
-            n_images=fmt_count(used["n_images"]),
-            shares=shares,
-            choice=used["choice"],
-            labels=labels,
-        )
+        "{name}: the ranges are taken from {n_images} preprocessed faces of this run "
+        "({shares}), {choice}. {labels}",
+        name=name,
+        n_images=fmt_count(used["n_images"]),
+        shares=shares,
+        choice=used["choice"],
+        labels=labels,
     )
     if budget["points"] is None:
         note(
-            tr(
-                "{name} is not judged: {refused}. The fastest recipe is taken, and its accuracy, "
-                "cosine and flips are not shown.",
-                name=name,
-                refused=budget["refused"],
-            ),
+            "{name} is not judged: {refused}. The fastest recipe is taken, and its accuracy, "
+            "cosine and flips are not shown.",
             "warning",
+            name=name,
+            refused=budget["refused"],
         )
         return
     say(
-        tr(
-            "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
-            "pictures in each variant ({variants}), one view per picture. Within the budget: no "
-            "variant loses more than {points:g} percentage points, and on none do the decisions "
-            "differ significantly (exact McNemar test, p < 0.05, either way). The fastest within "
-            "it is chosen.",
-            compared_with=budget["compared_with"],
-            n_pairs=fmt_count(budget["n_pairs"]),
-            n_images=fmt_count(budget["n_images"]),
-            variants=join_words([tr(_label(variant)) for variant in budget["variants"]]),
-            points=budget["points"],
-        )
+        "Each recipe is compared with {compared_with}, on {n_pairs} pairs of {n_images} "
+        "pictures in each variant ({variants}), one view per picture. Within the budget: no "
+        "variant loses more than {points:g} percentage points, and on none do the decisions "
+        "differ significantly (exact McNemar test, p < 0.05, either way). The fastest within "
+        "it is chosen.",
+        compared_with=budget["compared_with"],
+        n_pairs=fmt_count(budget["n_pairs"]),
+        n_images=fmt_count(budget["n_images"]),
+        variants=join_words([tr(_label(variant)) for variant in budget["variants"]]),
+        points=budget["points"],
     )
 
 
@@ -301,7 +291,7 @@ def _recipes(name: str, found: Mapping[str, Any]) -> None:
                 "budget": _JUDGED[entry["within_budget"]],
             }
         rows.append(row)
-    table(rows, columns, tr("{name}, the recipes that were tried", name=name))
+    table(rows, columns, "{name}, the recipes that were tried", name=name)
 
 
 @timings()
@@ -317,24 +307,24 @@ def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
         Column("throughput_ips", "Throughput", "images/s, 95 % interval", ".1f"),
         Column("ratio", "Ratio", "to fp32, 95 % interval", ".2f"),
     ]
-    table(rows, columns, tr("{name}, the speed of the recipes", name=name))
-    say(
-        tr(
-            "{name}: {found}. Timed in turns at batch size {batch_size}, {n} repeats each, run the "
-            "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
-            "simplified. ",
-            name=name,
-            found=measured(found),
-            batch_size=found["batch_size"],
-            n=tried[0]["throughput_ips"]["n"],
-        )
-        + tr(CHOSEN_BY)
+    table(rows, columns, "{name}, the speed of the recipes", name=name)
+    text = tr(
+        "{name}: {found}. Timed in turns at batch size {batch_size}, {n} repeats each, run the "
+        "default way. The ratio is to the fp32 build of the same runtime, from the graph as "
+        "simplified. ",
+        name=name,
+        found=measured(found),
+        batch_size=found["batch_size"],
+        n=tried[0]["throughput_ips"]["n"],
     )
+    text += tr(CHOSEN_BY)
+    say(text)
     chosen = next(entry for entry in tried if entry["chosen"])
     if chosen["ratio"]["low"] <= 1:
         note(
-            tr("{name}: the build chosen is not surely faster than the fp32 build.", name=name),
+            "{name}: the build chosen is not surely faster than the fp32 build.",
             "warning",
+            name=name,
         )
 
 
@@ -360,12 +350,10 @@ def _decisions(name: str, found: Mapping[str, Any]) -> None:
         Column("mcnemar_p", "p", "McNemar", ".2g"),
         Column("min_cosine", "Least cosine", "to fp32", ".4f"),
     ]
-    table(rows, columns, tr("{name}, the decisions on each variant", name=name))
+    table(rows, columns, "{name}, the decisions on each variant", name=name)
     say(
-        tr(
-            "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
-            "difference is; the accuracies, means over folds, have no interval of their own here."
-        )
+        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
+        "difference is; the accuracies, means over folds, have no interval of their own here."
     )
 
 
@@ -381,9 +369,7 @@ def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
     caption = tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows))
     table(rows, columns, caption)
     say(
-        tr(
-            "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
-            "ranks the layers, so without interval.",
-            batch_size=found["batch_size"],
-        )
+        "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
+        "ranks the layers, so without interval.",
+        batch_size=found["batch_size"],
     )

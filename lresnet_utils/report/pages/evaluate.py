@@ -63,10 +63,7 @@ def accuracy(evaluation: Evaluation) -> None:
     """Show the guide's two numbers per target, with intervals, or why there are none; the gates."""
     record, judged = evaluation.record, judged_targets(evaluation)
     if not record["trained"]:
-        note(
-            tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
-            "warning",
-        )
+        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
     rows = [
         {
             "target": name,
@@ -93,10 +90,8 @@ def accuracy(evaluation: Evaluation) -> None:
         table(rows, columns, caption)
         if any(row["threshold"].get("low") is None for row in rows):
             say(
-                tr(
-                    "A threshold without an interval is one that no bootstrap draw moves: the "
-                    "classes hardly overlap, and other thresholds would do as well."
-                )
+                "A threshold without an interval is one that no bootstrap draw moves: the "
+                "classes hardly overlap, and other thresholds would do as well."
             )
         say(_about_intervals(rows[0]["accuracy"]))
         _exact(rows)
@@ -147,11 +142,12 @@ def _exact(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         exact = row["accuracy"]["exact"]
         if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
-            text = tr(
+            note(
                 "{target}: the guide's steps of 0.01 are too coarse for these distances, half of "
                 "which lie within {steps} steps. Thresholds between the distances give {accuracy}, "
                 "{wrong} pairs wrong (McNemar's exact p = {p}); the best over all pairs is "
                 "{threshold}.",
+                "warning",
                 target=row["target"],
                 steps=fmt_number(exact["steps"]),
                 accuracy=fmt_interval(*ends_of(exact), fmt_percent),
@@ -159,7 +155,6 @@ def _exact(rows: list[dict[str, Any]]) -> None:
                 p=fmt_number(exact["mcnemar_p"], 2),
                 threshold=fmt_number(exact["threshold"], 4),
             )
-            note(text, "warning")
 
 
 def _wrong(accuracy: dict) -> str:
@@ -196,13 +191,11 @@ def figures(evaluation: Evaluation, run: RunFolder) -> None:
     paths = write_figures(batch / "figures", displays)
     names = join_words([path.name for path in paths])
     say(
-        tr(
-            "In {name}/figures: {names}. In {name}/scores, per target and kind of image: the "
-            "scores as .npz, as .csv (label, score, images, identities, fold) and as .txt, the "
-            "four columns that bob reads.",
-            name=batch.name,
-            names=names,
-        )
+        "In {name}/figures: {names}. In {name}/scores, per target and kind of image: the "
+        "scores as .npz, as .csv (label, score, images, identities, fold) and as .txt, the "
+        "four columns that bob reads.",
+        name=batch.name,
+        names=names,
     )
 
 
@@ -238,7 +231,7 @@ def operating_points(evaluation: Evaluation) -> None:
         Column("threshold", "Threshold", "squared L2", ".4f"),
     ]
     if rows:
-        table(rows, columns, tr("True accept rate at a false accept rate (TAR@FAR)"))
+        table(rows, columns, "True accept rate at a false accept rate (TAR@FAR)")
         fold = next(iter(judged_targets(evaluation).values()))["fold_resolution"]
         text = tr(
             "A TAR without an interval rests on so few impostor pairs that the true threshold "
@@ -247,7 +240,8 @@ def operating_points(evaluation: Evaluation) -> None:
         )
         if fold["far"]:
             text += tr(" and resolves no FAR below {far:.2g}", far=fold["far"])
-        say(text + tr(", so no TAR is given per fold."))
+        text += tr(", so no TAR is given per fold.")
+        say(text)
 
 
 def costs(evaluation: Evaluation) -> None:
@@ -271,10 +265,8 @@ def costs(evaluation: Evaluation) -> None:
         caption = tr("AUC, d′, and the least cost when a miss and a false accept cost the same")
         table(rows, columns, caption)
         say(
-            tr(
-                "The cost has no interval: its threshold is the best one for these very pairs, "
-                "so it is a lower bound. d′ only describes these scores."
-            )
+            "The cost has no interval: its threshold is the best one for these very pairs, "
+            "so it is a lower bound. d′ only describes these scores."
         )
 
 
@@ -305,7 +297,7 @@ def every_pair(evaluation: Evaluation) -> None:
         impostor=fmt_count(first["n_impostor"]),
     )
     table(rows, columns, caption)
-    say(tr("Interval: {why}.", why=first["eer"]["interval_reason"]))
+    say("Interval: {why}.", why=first["eer"]["interval_reason"])
 
 
 def folds(evaluation: Evaluation) -> None:
@@ -379,7 +371,7 @@ def robustness(evaluation: Evaluation) -> None:
     if len(display.variants) > 1:
         show(display)
     elif display.rows:
-        say(tr("The degraded variants are evaluated at the largest batch size of a run."))
+        say("The degraded variants are evaluated at the largest batch size of a run.")
     variants = {v: s for (t, v), s in evaluation.scored.items() if t == reference}
     if len(variants) < 2:
         return
@@ -412,7 +404,7 @@ def parity(evaluation: Evaluation) -> None:
         if name != reference and "min_cosine" in entry["parity"]
     ]
     if not rows:
-        say(tr("No other target has embeddings to compare with {reference}.", reference=reference))
+        say("No other target has embeddings to compare with {reference}.", reference=reference)
         return
     columns = [
         Column("target", "Target"),
@@ -422,7 +414,7 @@ def parity(evaluation: Evaluation) -> None:
         Column("flipped_pairs", "Pairs that changed sides"),
         Column("mcnemar_p", "McNemar's p", "exact", ".2f"),
     ]
-    table(rows, columns, tr("Agreement with {reference}, pair by pair", reference=reference))
+    table(rows, columns, "Agreement with {reference}, pair by pair", reference=reference)
     show(ParityDisplay(rows))
 
 
@@ -449,10 +441,10 @@ def channel_order(evaluation: Evaluation) -> None:
     _inputs(evaluation.record.get("input_test"))
     test = evaluation.record["channel_test"]
     if test is None:
-        say(tr("The channel order is tested at the largest batch size of a run, if at all."))
+        say("The channel order is tested at the largest batch size of a run, if at all.")
         return
     if "refused" in test:
-        say(tr("The channel order cannot be told: {refused}.", refused=test["refused"]))
+        say("The channel order cannot be told: {refused}.", refused=test["refused"])
         return
     used, other = test["used_order"].upper(), test["other_order"].upper()
     rows = [
@@ -465,14 +457,12 @@ def channel_order(evaluation: Evaluation) -> None:
         Column("errors", "Wrong pairs"),
         Column("n", "Pairs"),
     ]
-    table(rows, columns, tr("Both channel orders through {target}", target=test["target"]))
+    table(rows, columns, "Both channel orders through {target}", target=test["target"])
     note(sentence(test), "warning" if test["right"] == "other" else "info")
     say(
-        tr(
-            "Interval of the difference: {interval}. Both accuracies rest on the same pairs, so "
-            "the difference carries the interval and not each of them.",
-            interval=test["difference"]["interval"],
-        )
+        "Interval of the difference: {interval}. Both accuracies rest on the same pairs, so "
+        "the difference carries the interval and not each of them.",
+        interval=test["difference"]["interval"],
     )
 
 
@@ -497,14 +487,14 @@ def _inputs(test: dict[str, Any] | None) -> None:
     table(rows, columns, title)
     if test["right"] == "other":
         points = fmt_interval(*ends_of(test["difference"]), fmt_points)
-        text = tr(
+        note(
             "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
+            "warning",
             points=points,
             **test,
         )
-        note(text, "warning")
     else:
-        say(tr("No other way is better than {used}, as far as the sample can tell.", **test))
+        say("No other way is better than {used}, as far as the sample can tell.", **test)
 
 
 def sentence(test: dict[str, Any]) -> str:
@@ -563,9 +553,9 @@ def transfer(evaluation: Evaluation) -> None:
         Column("fnmr", "FNMR", "95 % interval", fmt_percent),
     ]
     if rows:
-        table(rows, columns, tr("At a threshold that these pairs had no part in choosing"))
+        table(rows, columns, "At a threshold that these pairs had no part in choosing")
     elif judged_targets(evaluation):
-        say(tr("No threshold was fixed beforehand (fixed_thresholds), so none is judged here."))
+        say("No threshold was fixed beforehand (fixed_thresholds), so none is judged here.")
 
 
 def failures(evaluation: Evaluation) -> None:
@@ -584,7 +574,7 @@ def failures(evaluation: Evaluation) -> None:
     ]
     if not rows:
         return
-    table(rows, columns, tr("Failures to acquire and generalised rates, ISO/IEC 19795-1"))
+    table(rows, columns, "Failures to acquire and generalised rates, ISO/IEC 19795-1")
     lost = [
         {"target": name, "image": tr("image {image}", image=image["image"])}
         | {"reason": image["reason"], "pairs": len(image["pairs"])}
@@ -599,9 +589,11 @@ def failures(evaluation: Evaluation) -> None:
     ]
     listed = tr("Every image was embedded.")
     if lost:
-        table(lost, columns, tr("Images without an embedding"))
+        table(lost, columns, "Images without an embedding")
         listed = tr("At most 20 images are listed per target.")
-    say(tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ") + listed)
+    text = tr("Rates at each target's mean threshold, chosen on these pairs: no interval. ")
+    text += listed
+    say(text)
 
 
 _ODDITIES = (
@@ -614,7 +606,7 @@ _ODDITIES = (
 def set_health(evaluation: Evaluation) -> None:
     """Show what is odd about the pairs, and what that does to the numbers."""
     if evaluation.record["set_health"]:
-        table(evaluation.record["set_health"], _ODDITIES, tr("The set of pairs itself"))
+        table(evaluation.record["set_health"], _ODDITIES, "The set of pairs itself")
 
 
 # What others published, and further sets.
@@ -624,15 +616,13 @@ def published(evaluation: Evaluation) -> None:
     """Say how each published accuracy of this network and set compares with the measured one."""
     rows = say_published(judged_targets(evaluation))
     if not rows:
-        say(tr("Nothing published is known of this network on these sets."))
+        say("Nothing published is known of this network on these sets.")
         return
     sources = dict.fromkeys(f"{r['network']} ({r['trained_on']}): {r['source']}" for r in rows)
     say(
-        tr(
-            "Published figures were not measured here and belong to the weights of their authors, "
-            "with the training set in brackets. {sources}.",
-            sources="; ".join(sources),
-        )
+        "Published figures were not measured here and belong to the weights of their authors, "
+        "with the training set in brackets. {sources}.",
+        sources="; ".join(sources),
     )
 
 
@@ -640,10 +630,10 @@ def further_sets(evaluation: Evaluation) -> None:
     """Show accuracy, errors and agreement on every further set."""
     known = evaluation.record["sets"]
     if not known:
-        say(tr("No further set here; they are evaluated at the largest batch size of a run."))
+        say("No further set here; they are evaluated at the largest batch size of a run.")
         return
     targets = judged_targets(evaluation)
-    table(list(set_rows(targets, known)), SET_COLUMNS, tr("Further sets"))
+    table(list(set_rows(targets, known)), SET_COLUMNS, "Further sets")
     for name, entry in targets.items():
         note_problems({f"{name}, {known[key]['name']},": own for key, own in entry["sets"].items()})
     odd = [
@@ -653,7 +643,7 @@ def further_sets(evaluation: Evaluation) -> None:
         if not finding["harmless"]
     ]
     if odd:
-        table(odd, [Column("set", "Set"), *_ODDITIES], tr("What is odd about these sets"))
+        table(odd, [Column("set", "Set"), *_ODDITIES], "What is odd about these sets")
 
 
 def say_published(entries: Entries) -> list[dict[str, Any]]:
@@ -684,7 +674,7 @@ def say_published(entries: Entries) -> list[dict[str, Any]]:
             text = inside if row["inside"] else outside
             what |= {end: fmt_percent(row[end]) for end in ("measured", "low", "high")}
             what["n"] = fmt_count(row["n"])
-        say(tr(text, **what))
+        say(text, **what)
     return [row for _, row in found]
 
 
@@ -731,8 +721,6 @@ def chains(evaluation: Evaluation, run: RunFolder) -> None:
         label = tr("{target}, from the checkpoint to the scores", target=target)
         chain(label, chain_of(links, scores))
     say(
-        tr(
-            "Each hash was taken when the file was written. lresnet report RUN --check takes them "
-            "again and names every file that is no longer the one recorded."
-        )
+        "Each hash was taken when the file was written. lresnet report RUN --check takes them "
+        "again and names every file that is no longer the one recorded."
     )

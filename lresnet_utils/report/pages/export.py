@@ -45,11 +45,9 @@ def network(record: dict[str, Any]) -> None:
     net, pixels = record["network"], record["input"]
     if record["onnx"] is None:
         note(
-            tr(
-                "The network, {architecture}, is not on this machine: its results were recorded "
-                "elsewhere, so there is no graph to export or to compare.",
-                architecture=net["architecture"],
-            )
+            "The network, {architecture}, is not on this machine: its results were recorded "
+            "elsewhere, so there is no graph to export or to compare.",
+            architecture=net["architecture"],
         )
         return
     embedding = tr("{embedding_size} numbers", embedding_size=net["embedding_size"])
@@ -80,7 +78,7 @@ def network(record: dict[str, Any]) -> None:
         order, scale = (tr(SAID_BY[who[key]]) for key in ("channel_order", "normalisation"))
         text = tr("order by {order}, scale by {scale}", order=order, scale=scale)
         rows.append((tr("Input told by"), text))
-    properties(rows, tr("The exported network"))
+    properties(rows, "The exported network")
     if "foreign" in record:
         _foreign(record["foreign"])
     # Name what else the weights file holds.
@@ -88,20 +86,16 @@ def network(record: dict[str, Any]) -> None:
     shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
     if more > 0:
         say(
-            tr(
-                "The file holds more than the network. Left out: {shown} and {more} others.",
-                shown=shown,
-                more=more,
-            )
+            "The file holds more than the network. Left out: {shown} and {more} others.",
+            shown=shown,
+            more=more,
         )
     elif names:
-        say(tr("The file holds more than the network. Left out: {shown}.", shown=shown))
+        say("The file holds more than the network. Left out: {shown}.", shown=shown)
     if not net["trained"]:
         note(
-            tr(
-                "These weights are random (seeded). Speed and the agreement of runtimes can be "
-                "measured with them; accuracy cannot, so it is neither evaluated nor shown."
-            ),
+            "These weights are random (seeded). Speed and the agreement of runtimes can be "
+            "measured with them; accuracy cannot, so it is neither evaluated nor shown.",
             "warning",
         )
 
@@ -123,15 +117,13 @@ def _foreign(foreign: dict[str, Any]) -> None:
             (tr("Pixels"), pixels),
             (tr("Changed"), ", ".join(changes) or tr("nothing")),
         ],
-        tr("The given graph"),
+        "The given graph",
     )
     say(
-        tr(
-            "The graph that everything here is built from was compared with {compared_with}: on "
-            "random pixels unit embeddings differ by at most {difference:.1e}.",
-            compared_with=foreign["compared_with"],
-            difference=foreign["max_abs_difference"],
-        )
+        "The graph that everything here is built from was compared with {compared_with}: on "
+        "random pixels unit embeddings differ by at most {difference:.1e}.",
+        compared_with=foreign["compared_with"],
+        difference=foreign["max_abs_difference"],
     )
 
 
@@ -152,14 +144,12 @@ def graphs(record: dict[str, Any]) -> None:
         Column("opset", "Opset"),
         Column("sha256", "SHA-256", "", short_hash),
     ]
-    table(rows, columns, tr("The graphs: 1 multiply-add counts as 2 FLOP"))
+    table(rows, columns, "The graphs: 1 multiply-add counts as 2 FLOP")
     say(
-        tr(
-            "onnxsim took {nodes_before} nodes to {nodes_after}. On {checks} batches of random "
-            "pixels the unit embeddings of the two graphs differ by at most "
-            "{max_abs_difference:.1e}.",
-            **record["simplify"],
-        )
+        "onnxsim took {nodes_before} nodes to {nodes_after}. On {checks} batches of random "
+        "pixels the unit embeddings of the two graphs differ by at most "
+        "{max_abs_difference:.1e}.",
+        **record["simplify"],
     )
     show(OperatorDisplay(record["onnx"]["operators"], record["simplified"]["operators"]))
 
@@ -190,7 +180,7 @@ def parity(record: dict[str, Any]) -> None:
         Column("n", "Faces"),
     ]
     origin = record["parity"][0]["a"]
-    table(rows, columns, tr("Agreement of the graphs with {origin}, on real faces", origin=origin))
+    table(rows, columns, "Agreement of the graphs with {origin}, on real faces", origin=origin)
     show(ParityDisplay(rows))
     worst = max(row["max_abs_difference"] for row in rows)
     within = worst <= PARITY_LIMIT

@@ -64,12 +64,10 @@ def _figures(record: dict[str, Any]) -> None:
         else tr("One view per face: the mirrored view is off in this run.")
     )
     say(
-        tr(
-            "{views} Each distinct face is embedded once, however many pairs it is in. These "
-            "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
-            "has one.",
-            views=views,
-        )
+        "{views} Each distinct face is embedded once, however many pairs it is in. These "
+        "rates come from one pass over the set, so they have no interval; 6_perf repeats and "
+        "has one.",
+        views=views,
     )
 
 
@@ -86,7 +84,7 @@ def failures(record: dict[str, Any]) -> None:
         Column("n_images", "Distinct faces"),
         Column("n_failed", "Failures to acquire"),
     ]
-    table(rows, columns, tr("Faces embedded, and failures to acquire"))
+    table(rows, columns, "Faces embedded, and failures to acquire")
     for row in rows:
         for image, reason in sorted(row["failures"].items(), key=lambda item: int(item[0]))[:5]:
             text = tr(

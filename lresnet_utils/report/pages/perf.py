@@ -51,7 +51,7 @@ def speed(record: dict[str, Any]) -> None:
         *(Column(p, tr("Latency {p}", p=p), "ms per batch", ".2f") for p in _PERCENTILES),
         Column("n", "Batches timed"),
     ]
-    table(rows, columns, tr("Speed at batch size {batch_size}", batch_size=record["batch_size"]))
+    table(rows, columns, "Speed at batch size {batch_size}", batch_size=record["batch_size"])
     note_problems(record["targets"])
     # Say once what too few batches are for; anything else is said as it is.
     reasons = {why for row in rows for why in row["refused"].values()}
@@ -60,9 +60,9 @@ def speed(record: dict[str, Any]) -> None:
         needs = tr(", ").join(
             tr("{p} needs {n}", p=p, n=MINIMUM_N[int(p[1:])]) for p in _PERCENTILES
         )
-        note(tr("Percentiles are missing where too few batches were timed: {needs}.", needs=needs))
+        note("Percentiles are missing where too few batches were timed: {needs}.", needs=needs)
     for why in sorted(reasons - counted):
-        note(tr("A percentile is missing: {why}.", why=why))
+        note("A percentile is missing: {why}.", why=why)
     for name, entry in ok_targets(record["targets"]).items():
         if "tool" in entry:
             clock = tr(
@@ -79,9 +79,10 @@ def speed(record: dict[str, Any]) -> None:
 def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
-        none = tr("No target ran in this process, so the machine's ceilings are not measured.")
-        refused = record.get("limits_refused")
-        note(recorded(refused) if refused else none)
+        if record.get("limits_refused"):
+            note(recorded(record["limits_refused"]))
+        else:
+            note("No target ran in this process, so the machine's ceilings are not measured.")
         return
     rows, beyond = [], []
     for name, entry in ok_targets(record["targets"]).items():
@@ -107,32 +108,28 @@ def ceiling(record: dict[str, Any]) -> None:
     sizes = []
     for precision, found in record["ceilings"].items():
         if "refused" in found:
-            note(tr("There is no {precision} ceiling: {refused}.", precision=precision, **found))
+            note("There is no {precision} ceiling: {refused}.", precision=precision, **found)
         if "tops" in found:
             size = tr("{precision} {size} × {size}, best of {n}", precision=precision, **found)
             sizes.append(size)
     if beyond:
         note(
-            tr(
-                "{beyond}: above 100 %, since the runtime's own kernels are faster than every "
-                "plain matrix product that was tried.",
-                beyond=join_words(beyond),
-            )
+            "{beyond}: above 100 %, since the runtime's own kernels are faster than every "
+            "plain matrix product that was tried.",
+            beyond=join_words(beyond),
         )
     memory = record["memory_bandwidth"]
     say(
-        tr(
-            "A ceiling is the best repeat of a plain matrix product ({sizes}), by the fastest "
-            "library at hand, measured right after the targets. The network has "
-            "{flops_per_image} × 10⁹ operations per image (convolutions and matrix products of "
-            "the simplified graph). Memory moves {gb_per_s} × 10⁹ bytes per second (best of {n} "
-            "triads over three arrays of {array_bytes}).",
-            sizes=tr("; ").join(sizes),
-            flops_per_image=fmt_number(record["flops_per_image"] / 1e9, 4),
-            gb_per_s=fmt_number(memory["gb_per_s"]),
-            n=memory["n"],
-            array_bytes=fmt_bytes(memory["array_bytes"]),
-        )
+        "A ceiling is the best repeat of a plain matrix product ({sizes}), by the fastest "
+        "library at hand, measured right after the targets. The network has "
+        "{flops_per_image} × 10⁹ operations per image (convolutions and matrix products of "
+        "the simplified graph). Memory moves {gb_per_s} × 10⁹ bytes per second (best of {n} "
+        "triads over three arrays of {array_bytes}).",
+        sizes=tr("; ").join(sizes),
+        flops_per_image=fmt_number(record["flops_per_image"] / 1e9, 4),
+        gb_per_s=fmt_number(memory["gb_per_s"]),
+        n=memory["n"],
+        array_bytes=fmt_bytes(memory["array_bytes"]),
     )
 
 
@@ -140,7 +137,7 @@ def layers(record: dict[str, Any]) -> None:
     """Chart the layers of the fastest OpenVINO build under the roofs; tell its time by kind."""
     found = record.get("layers", {"refused": "no target ran in this process"})
     if "refused" in found:
-        note(tr("No layers to show: {refused}.", refused=found["refused"]))
+        note("No layers to show: {refused}.", refused=found["refused"])
         return
     target, points = found["target"], roofline_points(found["layers"])
     roofs = {name: own["tops"] for name, own in record["ceilings"].items() if "tops" in own}
@@ -155,36 +152,30 @@ def layers(record: dict[str, Any]) -> None:
         Column("flops_share", "Share of arithmetic", "", fmt_percent),
         Column("tops", "Speed", "10¹² operations/s", ".3f"),
     ]
-    table(rows, columns, tr("Where the time goes: {target}, layer by layer", target=target))
+    table(rows, columns, "Where the time goes: {target}, layer by layer", target=target)
     say(
-        tr(
-            "Means over {batches} batches on one stream of all cores, without intervals, since "
-            "OpenVINO tells means alone. The layers add up to {total:.1f} of {wall_ms:.1f} ms per "
-            "batch. Activations that OpenVINO fused into a convolution are in its time.",
-            batches=found["batches"],
-            total=sum(row["ms"] for row in rows),
-            wall_ms=found["wall_ms"],
-        )
+        "Means over {batches} batches on one stream of all cores, without intervals, since "
+        "OpenVINO tells means alone. The layers add up to {total:.1f} of {wall_ms:.1f} ms per "
+        "batch. Activations that OpenVINO fused into a convolution are in its time.",
+        batches=found["batches"],
+        total=sum(row["ms"] for row in rows),
+        wall_ms=found["wall_ms"],
     )
 
 
 def method(record: dict[str, Any]) -> None:
     """Say what the clock covers and whether the machine was quiet."""
     say(
-        tr(
-            "The clock covers {clock}. After {warmup} warm-up batches each target ran {repeats} "
-            "repeats of at least {seconds} s, the targets taking turns so that a drift of the "
-            "machine meets all alike. The interval is Student's t over the repeats.",
-            clock=record["clock"],
-            **record["settings"],
-        )
+        "The clock covers {clock}. After {warmup} warm-up batches each target ran {repeats} "
+        "repeats of at least {seconds} s, the targets taking turns so that a drift of the "
+        "machine meets all alike. The interval is Student's t over the repeats.",
+        clock=record["clock"],
+        **record["settings"],
     )
     say(
-        tr(
-            "Machine: {cpu}, {cores} cores, {memory_gib} GiB. Its load average over the minute "
-            "before timing was {load_average}; this run's own earlier stages count in it.",
-            **record["machine"],
-        )
+        "Machine: {cpu}, {cores} cores, {memory_gib} GiB. Its load average over the minute "
+        "before timing was {load_average}; this run's own earlier stages count in it.",
+        **record["machine"],
     )
     if record.get("load"):
         disturbance(record["load"], record["batch_size"])
@@ -193,12 +184,11 @@ def method(record: dict[str, Any]) -> None:
 def disturbance(load: Mapping[str, Any], batch_size: int) -> None:
     """Say what share of the machine others had while a batch size was timed; warn if much."""
     if "refused" in load:
-        text = tr(
+        say(
             "What else ran while batch size {batch_size} was timed is not known: {reason}.",
             batch_size=batch_size,
             reason=load["refused"],
         )
-        say(text)
         return
     text = tr(
         "While batch size {batch_size} was timed ({seconds} s), of {cores} cores this process kept "
@@ -216,7 +206,8 @@ def disturbance(load: Mapping[str, Any], batch_size: int) -> None:
             "The machine was busy, so rates may be too low and latencies too high: measure again "
             "with nothing else running. "
         )
-        note(busy + text, "warning")
+        text = busy + text
+        note(text, "warning")
     else:
         say(text)
 
@@ -245,5 +236,5 @@ def search(run: RunFolder, batch_size: int) -> None:
 def _earlier(run: RunFolder, stage: str, batch_size: int) -> dict[str, Any] | None:
     if run.stage(stage, batch_size).is_file():
         return run.record(stage, batch_size)
-    say(tr("Stage {stage} was not run for this batch size.", stage=stage))
+    say("Stage {stage} was not run for this batch size.", stage=stage)
     return None

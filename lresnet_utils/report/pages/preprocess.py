@@ -47,7 +47,7 @@ def contents(faces: FaceSet) -> None:
             (tr("SHA-256 of the set"), short_hash(faces.sha256)),
             (tr("Credit"), faces.credit or tr("not stated by the file")),
         ],
-        tr("The verification set"),
+        "The verification set",
     )
 
 
@@ -84,16 +84,17 @@ def further_sets(run: RunFolder) -> None:
         Column("failed", "Failures to acquire"),
     ]
     if rows:
-        table(rows, columns, tr("Further sets"))
+        table(rows, columns, "Further sets")
     else:
-        say(tr("This run has one set; `dataset.more` in a params file names further ones."))
+        say("This run has one set; `dataset.more` in a params file names further ones.")
     terms(own.get("licence") for own in (record, *record["sets"].values()))
 
 
 def terms(licences: Iterator[Mapping[str, Any] | None]) -> None:
     """Show what may be done with the weights and sets, where their names tell what they are."""
     for item in {item["file"]: item for item in licences if item}.values():
-        note(f"{item['file']} ({item['title']}): {item['licence']} [{item['source']}]")
+        text = f"{item['file']} ({item['title']}): {item['licence']} [{item['source']}]"
+        note(text)
 
 
 def samples(faces: FaceSet, count: int = 6) -> None:
@@ -115,19 +116,15 @@ def failures(faces: FaceSet) -> None:
     """Say how many images cannot be used, and which."""
     if not faces.failures:
         say(
-            tr(
-                "None: all {n_images} distinct images were decoded, with the right size.",
-                n_images=faces.n_images,
-            )
+            "None: all {n_images} distinct images were decoded, with the right size.",
+            n_images=faces.n_images,
         )
         return
     note(
-        tr(
-            "{n} of {n_images} distinct images cannot be used.",
-            n=len(faces.failures),
-            n_images=faces.n_images,
-        ),
+        "{n} of {n_images} distinct images cannot be used.",
         "warning",
+        n=len(faces.failures),
+        n_images=faces.n_images,
     )
     rows = faces.record["failures"][:_SHOWN_FAILURES]
     more = len(faces.failures) - len(rows)
@@ -150,39 +147,37 @@ def doubts(record: Mapping[str, Any]) -> None:
     if passed_over and passed_over["reasons"]:
         rows = [row | {"examples": ", ".join(row["examples"])} for row in passed_over["reasons"]]
         columns = [Column("reason", "Reason"), Column("n", "Files"), Column("examples", "Such as")]
-        table(rows, columns, tr("What of the folder was passed over"))
+        table(rows, columns, "What of the folder was passed over")
     elif passed_over:
-        say(tr("Nothing of the folder was passed over."))
+        say("Nothing of the folder was passed over.")
     equal = record.get("equal_files")
     if equal:
-        text = tr(
+        note(
             "Pictures that are there in two files or more: {n}, under two people: {n_of_two}, "
             "such as {example}. Pairs take each for one picture, of the first of these people.",
+            "warning" if equal["n_of_two_people"] else "info",
             n=equal["n_pictures"],
             n_of_two=equal["n_of_two_people"],
             example=equal["examples"][0],
         )
-        note(text, "warning" if equal["n_of_two_people"] else "info")
     if record.get("n_several_faces"):
         note(
-            tr(
-                "Pictures in which several faces were found: {n}, such as {examples}. Of a picture "
-                "of LFW the face in the middle is taken, elsewhere the largest, weighed against "
-                "its distance from the middle.",
-                n=record["n_several_faces"],
-                examples=", ".join(record["several_faces"]),
-            )
+            "Pictures in which several faces were found: {n}, such as {examples}. Of a picture "
+            "of LFW the face in the middle is taken, elsewhere the largest, weighed against "
+            "its distance from the middle.",
+            n=record["n_several_faces"],
+            examples=", ".join(record["several_faces"]),
         )
     found = record.get("alignment")
     if found and found["n"]:
-        text = tr(
+        note(
             "Of {n_looked} faces that were looked at, aligning once more would move half by "
             "{median_px:.1f} pixels and {median_degrees:.1f} degrees or more, and {n_off} by more "
             "than {limit_px:g} pixels; in {n_no_face} no face was found.",
+            "warning" if looks_off(found) else "info",
             n_looked=found["n"] + found["n_no_face"],
             **found,
         )
-        note(text, "warning" if looks_off(found) else "info")
     elif found:
         n = found["n_no_face"]
-        note(tr("In none of {n} pictures that were looked at was a face found.", n=n), "warning")
+        note("In none of {n} pictures that were looked at was a face found.", "warning", n=n)

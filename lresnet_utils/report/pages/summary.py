@@ -246,7 +246,7 @@ def accuracy_and_speed(results: Results) -> None:
     if rows:
         show(AccuracySpeedDisplay(rows))
     else:
-        say(tr("No cell has both an accuracy and a speed."))
+        say("No cell has both an accuracy and a speed.")
 
 
 def speed(results: Results, baselines: list[str]) -> None:
@@ -266,11 +266,9 @@ def speed(results: Results, baselines: list[str]) -> None:
     show(ThroughputDisplay([cell | cell["throughput_ips"] for cell in working], [*lines.values()]))
     if lines:
         say(
-            tr(
-                "The dashed lines are published figures of the guide, for IR-SE100 on the devices "
-                "they name; they were not measured in this run, and this run may use another "
-                "network."
-            )
+            "The dashed lines are published figures of the guide, for IR-SE100 on the devices "
+            "they name; they were not measured in this run, and this run may use another "
+            "network."
         )
     told = [cell for cell in working if cell["latency_ms"].get("p50") is not None]
     if told:
@@ -292,15 +290,12 @@ def cells(run: RunFolder, results: Results) -> None:
         Column("e2e", "End to end", "images/s", ".1f"),
     ]
     filters = ["target", "batch_size", "status", "gates"]
-    table(rows, columns, tr("Every batch size and target"), filters)
+    table(rows, columns, "Every batch size and target", filters)
     if any(cell.get("accuracy_refused") == SEEDED for cell in results.cells):
-        note(
-            tr("The weights are random (seeded): accuracy is neither evaluated nor shown."),
-            "warning",
-        )
+        note("The weights are random (seeded): accuracy is neither evaluated nor shown.", "warning")
     remarks = {(c["target"], c["note"]) for c in results.ok() if c["note"]}
     for target, remark in sorted(remarks):
-        note(tr("{name}: {value}", name=target, value=remark))
+        note("{name}: {value}", name=target, value=remark)
     problem = tr("{target}, batch size {batch_size},")
     note_problems({problem.format_map(c): c for c in results.cells})
 
@@ -361,7 +356,7 @@ def recognition(run: RunFolder, results: Results) -> None:
     if display:
         show(display)
     else:
-        say(tr("No pair was scored in this run, so there is no curve."))
+        say("No pair was scored in this run, so there is no curve.")
     labels = {v["name"]: v["label"] for v in results.dataset.get("variants", [])}
     shown = RobustnessDisplay.from_entries({cell["target"]: cell for cell in largest}, labels)
     if len(shown.variants) > 1:
@@ -375,7 +370,7 @@ def recognition(run: RunFolder, results: Results) -> None:
     with_sets = {cell["target"]: cell for cell in largest if cell["sets"]}
     if with_sets:
         rows = list(set_rows(with_sets, results.dataset.get("sets", {})))
-        table(rows, SET_COLUMNS, tr("Further sets"))
+        table(rows, SET_COLUMNS, "Further sets")
     say_published({cell["target"]: cell for cell in largest if cell["accuracy"]})
 
 
@@ -397,12 +392,12 @@ def tuning(results: Results, baselines: list[str]) -> None:
     if compared:
         _before_and_after(compared)
     else:
-        say(tr("No build of this run was chosen by measurement, so there is no before and after."))
+        say("No build of this run was chosen by measurement, so there is no before and after.")
     for cell in results.ok():
         if cell["tuning_refused"] not in (None, NO_SEARCH):
             name = tr("{name} at batch size {batch_size}", name=cell["target"], **cell)
             why = cell["tuning_refused"]
-            note(tr("{cell}: no before and after, {why}.", cell=name, why=why))
+            note("{cell}: no before and after, {why}.", cell=name, why=why)
     if "guide" in baselines:
         guide_chip(load_guide())
 
@@ -420,12 +415,10 @@ def _before_and_after(cells: list[Cell]) -> None:
     caption = tr("Before and after tuning, on this machine, measured by the Compile pages")
     table(rows, columns, caption)
     say(
-        tr(
-            "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
-            "the same runtime. After: the graph and the way of running that were chosen. Both "
-            "were timed in turns; the ratio is the repeats' geometric mean, its interval "
-            "Student's t on their logarithms."
-        )
+        "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
+        "the same runtime. After: the graph and the way of running that were chosen. Both "
+        "were timed in turns; the ratio is the repeats' geometric mean, its interval "
+        "Student's t on their logarithms."
     )
     times = sorted(row["measured_at"][:16].replace("T", " ") for row in rows)
     first, last = times[0], times[-1]
@@ -441,7 +434,8 @@ def _before_and_after(cells: list[Cell]) -> None:
             earlier=earlier,
             n=len(rows),
         )
-    say(text + tr(".") + tr(" ") + tr(CHOSEN_BY))
+    text += tr(".") + tr(" ") + tr(CHOSEN_BY)
+    say(text)
 
 
 # The run itself: its pages, what made it, where, and from what.
@@ -466,7 +460,7 @@ def pages(results: Results) -> None:
         columns.append(Column("reason", "Reason"))
     if rows:
         rows.append({"notebook": tr("All pages in one file"), "page": SINGLE})
-        table(rows, columns, tr("The notebooks of this run"))
+        table(rows, columns, "The notebooks of this run")
 
 
 def provenance(results: Results) -> None:
@@ -482,9 +476,9 @@ def provenance(results: Results) -> None:
         if "notebooks" in about:
             rows.append((tr("Notebooks"), about["notebooks"]["from"]))
         rows += [("Python", about["python"]), *about["packages"].items()]
-        properties(rows, tr("What made this report"))
+        properties(rows, "What made this report")
     else:
-        note(tr("The notebooks were run one by one, so no provenance was recorded."))
+        note("The notebooks were run one by one, so no provenance was recorded.")
     terms(results.licences)
 
 
@@ -509,7 +503,7 @@ def machine(results: Results) -> None:
                 (tr("System"), found["os"]),
                 (tr("Load average at the start"), "–" if load is None else f"{load}"),
             ],
-            tr("The machine"),
+            "The machine",
         )
     for row in results.timing:
         if row["load"] is not None:
@@ -520,15 +514,13 @@ def custody(results: Results) -> None:
     """Show what the run started from, and how many files it has hashes of."""
     given = [link for link in results.custody if link["bytes"] is None]
     if not given:
-        say(tr("No file of this run has a recorded hash."))
+        say("No file of this run has a recorded hash.")
         return
     chain(tr("What the run started from"), given, opened=True)
     say(
-        tr(
-            "results.json has the SHA-256, the tools and the options of {n} files; the Evaluate "
-            "pages show them as chains, from the checkpoint and the faces to the scores.",
-            n=len(results.custody),
-        )
+        "results.json has the SHA-256, the tools and the options of {n} files; the Evaluate "
+        "pages show them as chains, from the checkpoint and the faces to the scores.",
+        n=len(results.custody),
     )
 
 
@@ -543,7 +535,7 @@ def guide(results: Results, baselines: list[str]) -> None:
     """Show the guide's own tables where this run is about the guide's network."""
     params = results.run["params"] or {"model": {"architecture": None}}
     if "guide" not in baselines or params["model"]["architecture"] != "ir_se100":
-        say(tr("Left out here: the guide's tables are about IR-SE100, and this run is not."))
+        say("Left out here: the guide's tables are about IR-SE100, and this run is not.")
         return
     found = load_guide()
     guide_accuracy(found)
@@ -583,15 +575,13 @@ def guide_accuracy(guide: Guide) -> None:
     ]
     _recorded([measured, published], columns, tr("Accuracy on LFW"), ("6.1", "6.2"))
     say(
-        tr(
-            "Wrong pairs and intervals are derived from the accuracy and the {n:,} pairs "
-            "({source}). Both intervals take the pairs as independent.",
-            n=counts["n"],
-            source=guide.figures["lfw_pairs"]["source"],
-        )
+        "Wrong pairs and intervals are derived from the accuracy and the {n:,} pairs "
+        "({source}). Both intervals take the pairs as independent.",
+        n=counts["n"],
+        source=guide.figures["lfw_pairs"]["source"],
     )
     source = guide.figures["published_accuracy"]["source"]
-    say(tr("Source of the published accuracy: {source}.", source=source))
+    say("Source of the published accuracy: {source}.", source=source)
     _source(guide)
 
 
@@ -641,20 +631,16 @@ def guide_throughput(guide: Guide) -> None:
     factors = join_words([str(n) for n in sorted({block.chips for block in guide.blocks})])
     clocks = join_words(sorted({block.record.throughput_clock for block in guide.blocks}))
     say(
-        tr(
-            "Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
-            "included. Clock: {clocks}.",
-            inputs=inputs,
-            clocks=clocks,
-        )
+        "Every run processed {inputs} network inputs (e2e rate x e2e time), mirrored views "
+        "included. Clock: {clocks}.",
+        inputs=inputs,
+        clocks=clocks,
     )
     note(
-        tr(
-            "The products are an extrapolation: one chip was measured and its rate multiplied by "
-            "{factors}.",
-            factors=factors,
-        ),
+        "The products are an extrapolation: one chip was measured and its rate multiplied by "
+        "{factors}.",
         "warning",
+        factors=factors,
     )
     wrong = [row for row in rows if not row["agrees"]]
     if wrong:
@@ -701,7 +687,7 @@ def guide_tuning(guide: Guide) -> None:
     ]
     _recorded(rows, columns, tr("Tuning on {device}", device=guide.npu["device"]), ("7.3",))
     unit = guide.tables["7.3"]["unit"]
-    say(tr("The rates are {unit}. {told}", unit=unit, told=_reproduced(cells)))
+    say("The rates are {unit}. {told}", unit=unit, told=_reproduced(cells))
     _source(guide)
 
 
@@ -734,18 +720,16 @@ def guide_devices(guide: Guide) -> None:
     _recorded(rows, columns, tr("GPU and NPU"), ("7.4",))
     say(_reproduced(cells))
     note(
-        tr(
-            "Unlike clocks. {device}, {precision_note}: {clock}. {npu}, {npu_note}: {npu_clock}.",
-            device=guide.gpu["device"],
-            precision_note=guide.gpu["precision_note"],
-            clock=guide.gpu["clock"],
-            npu=guide.npu["device"],
-            npu_note=guide.npu["precision_note"],
-            npu_clock=guide.block(rows[0]["batch_size"], tuned=True).record.throughput_clock,
-        ),
+        "Unlike clocks. {device}, {precision_note}: {clock}. {npu}, {npu_note}: {npu_clock}.",
         "warning",
+        device=guide.gpu["device"],
+        precision_note=guide.gpu["precision_note"],
+        clock=guide.gpu["clock"],
+        npu=guide.npu["device"],
+        npu_note=guide.npu["precision_note"],
+        npu_clock=guide.block(rows[0]["batch_size"], tuned=True).record.throughput_clock,
     )
-    say(tr("Source of the GPU's clock: {source}.", source=guide.gpu["source"]))
+    say("Source of the GPU's clock: {source}.", source=guide.gpu["source"])
     _source(guide)
 
 
@@ -753,15 +737,13 @@ def guide_findings(guide: Guide) -> None:
     """List what follows from the guide's figures: finding, evidence, consequence."""
     for number, found in enumerate(guide_figures.findings(guide), 1):
         say(
-            tr(
-                "{number}. {finding} Evidence: {evidence} So: {consequence}",
-                number=number,
-                finding=found.finding,
-                evidence=found.evidence,
-                consequence=found.consequence,
-            )
+            "{number}. {finding} Evidence: {evidence} So: {consequence}",
+            number=number,
+            finding=found.finding,
+            evidence=found.evidence,
+            consequence=found.consequence,
         )
-    say(tr("Derived from figures that the guide recorded; nothing of it was measured here."))
+    say("Derived from figures that the guide recorded; nothing of it was measured here.")
     _source(guide)
 
 
@@ -788,13 +770,11 @@ def guide_chip(guide: Guide) -> None:
     )
     table(rows, columns, caption)
     say(
-        tr(
-            "The guide's table 7.3 prints four times these rates; one chip was measured. It "
-            "reports one run each, so there is no interval. Its clock: {clock}. "
-            "Source, the guide: {source}.",
-            clock=guide.blocks[0].record.throughput_clock,
-            source=guide.source,
-        )
+        "The guide's table 7.3 prints four times these rates; one chip was measured. It "
+        "reports one run each, so there is no interval. Its clock: {clock}. "
+        "Source, the guide: {source}.",
+        clock=guide.blocks[0].record.throughput_clock,
+        source=guide.source,
     )
 
 
@@ -834,4 +814,4 @@ def _recorded(
 
 
 def _source(guide: Guide) -> None:
-    say(tr("Source, the guide: {source}.", source=guide.source))
+    say("Source, the guide: {source}.", source=guide.source)

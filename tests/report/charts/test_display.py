@@ -15,9 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import font_manager
 
-from lresnet_utils.report.charts import builds, recognition, style, throughput
-from lresnet_utils.report.charts.display import Display, inline_svg, spread
-from lresnet_utils.report.charts.style import NAME, wide_font
+from lresnet_utils.report.charts import builds, recognition, throughput
+from lresnet_utils.report.charts.display import (
+    NAME,
+    Display,
+    inline_svg,
+    look_of,
+    spread,
+    wide_font,
+)
 from lresnet_utils.report.charts.throughput import ThroughputDisplay
 from lresnet_utils.targets import TARGETS
 from lresnet_utils.text.language import speaking
@@ -133,7 +139,7 @@ TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 
 
 def lab(target, vision="normal"):
     """Return a target's colour in CIE L*a*b* (D65), as someone with that vision sees it."""
-    colour = style.look(target).colour
+    colour = look_of(target).colour
     channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     seen = np.clip(np.array(VISIONS[vision]) @ linear, 0, 1)
@@ -158,13 +164,13 @@ def test_the_demos_targets_can_be_told_apart_in_grey():
 @pytest.mark.parametrize("target", [*KNOWN, "something-new", "another", "x", "ünïcode"])
 @pytest.mark.parametrize("page", ["#ffffff", "#14171a"])
 def test_every_colour_can_be_seen_on_light_and_dark_pages(target, page):
-    assert contrast(style.look(target).colour, page) >= 3
+    assert contrast(look_of(target).colour, page) >= 3
 
 
 def test_known_targets_can_be_told_apart_without_colour():
-    assert len({style.look(target).marker for target in KNOWN}) == len(KNOWN)
-    assert len({style.look(target).dash for target in KNOWN}) == len(KNOWN)
-    assert len({style.look(target).colour for target in KNOWN}) == len(KNOWN)
+    assert len({look_of(target).marker for target in KNOWN}) == len(KNOWN)
+    assert len({look_of(target).dash for target in KNOWN}) == len(KNOWN)
+    assert len({look_of(target).colour for target in KNOWN}) == len(KNOWN)
 
 
 @given(st.floats(min_value=1e-12, max_value=1e12))
