@@ -16,7 +16,7 @@ _ROOT = Path(lresnet_utils.__file__).parent
 _INERT = frozenset(
     {
         *("errors", "ledger", "ledger.code", "ledger.hashes", "ledger.entries"),
-        *("machine.isolation", "machine.locks", "machine.processes"),
+        *("machine.isolation", "machine.locks", "machine.processes", "cluster.engine"),
     }
 )
 # Enough digits to tell versions of one file apart; records stay readable.
