@@ -20,6 +20,14 @@ MOST_LOST = 0.05
 """Share of pairs that may be lost before the rest no longer stands for the set."""
 MOST_UNTOLD = 0.05
 """Share of pairs by which another input may be better before that is made a condition."""
+MOST_SEVERAL = 0.5
+"""Share of pictures with several faces from which a low accuracy is the wrong faces' first."""
+LEAST_APART = 0.8
+"""Area under the ROC below which people are hardly told apart, by any threshold.
+
+No trained network comes near it on faces that it was meant for; random weights lie above it on
+photographs taken one after another.
+"""
 _ALPHA = 0.05
 
 
@@ -43,6 +51,8 @@ def preconditions(results: Results) -> list[Finding]:
         _finite,
         _judged,
         _both_classes,
+        # Above chance: where the faces are the wrong ones, guessing is what follows.
+        _people_apart,
         _better_than_chance,
         _grid,
         _input,
@@ -117,35 +127,68 @@ def _both_classes(results: Results, base: Cell | None) -> Finding | None:
     return _finding("both-classes", kind, evidence, base)
 
 
+def _people_apart(results: Results, base: Cell | None) -> Finding | None:
+    """People are told apart clearly, at whatever threshold.
+
+    Where they are not, the crops may show one person under many names: then pairs of two people
+    are as near as pairs of one. Where most pictures held several faces, that is the likely cause.
+    What is no better than guessing is said by that rule, unless the cause is likely.
+    """
+    auc = _auc(base)
+    if auc is None:
+        return None
+    dataset = results["dataset"]
+    several, n_images = dataset.get("n_several_faces") or 0, dataset.get("n_images") or 0
+    evidence = {"auc": auc, "target": base["target"], "n_images": n_images}
+    if not _hardly_apart(auc):
+        return _finding("people-apart", HOLDS, evidence, base)
+    if several > MOST_SEVERAL * n_images:
+        evidence["n_several_faces"] = several
+        evidence["several_faces"] = "; ".join(dataset.get("several_faces", []))
+        return Finding("people-apart", FAILS, evidence, model.names([base]), "several")
+    return _finding("people-apart", FAILS, evidence, base) if _above_chance(auc) else None
+
+
+def _hardly_apart(auc: Mapping[str, Any]) -> bool:
+    return (auc["value"] if auc["high"] is None else auc["high"]) < LEAST_APART
+
+
+def _above_chance(auc: Mapping[str, Any]) -> bool:
+    # Without an interval the value itself must do; too few people for one are no proof of anything.
+    return (auc["value"] if auc["low"] is None else auc["low"]) > 0.5
+
+
+def _auc(base: Cell | None) -> dict[str, Any] | None:
+    auc = base and base.get("auc")
+    if not auc or auc.get("value") is None or "n_genuine" not in auc:
+        return None
+    ends = {key: auc.get(key) for key in ("value", "low", "high")}
+    interval = auc.get("interval") or auc.get("interval_reason")
+    n_pairs = auc["n_genuine"] + auc["n_impostor"]
+    return ends | {"n": n_pairs, "unit": "area under the ROC", "interval": interval}
+
+
 def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
     """Recognition is better than guessing, by an interval that excludes it.
 
     The area under the ROC is asked, since it needs no threshold and no balance of classes.
     """
-    auc = base and base.get("auc")
-    if not auc or auc.get("value") is None or "n_genuine" not in auc:
+    auc = _auc(base)
+    if auc is None:
         return None
-    low = auc.get("low")
-    evidence = {
-        "auc": {key: auc.get(key) for key in ("value", "low", "high")}
-        | {"n": auc["n_genuine"] + auc["n_impostor"], "unit": "area under the ROC"}
-        | {"interval": auc.get("interval") or auc.get("interval_reason")},
-        "target": base["target"],
-    }
-    # Without an interval the value itself must do; too few people for one are no proof of anything.
-    better = (auc["value"] if low is None else low) > 0.5
-    return _finding("better-than-chance", HOLDS if better else FAILS, evidence, base)
+    kind = HOLDS if _above_chance(auc) else FAILS
+    return _finding("better-than-chance", kind, {"auc": auc, "target": base["target"]}, base)
 
 
 def _grid(results: Results, base: Cell | None) -> Finding | None:
     """The guide's thresholds are fine enough for these distances.
 
     Both accuracies rest on the same pairs, so the pairs that only one of them decides rightly
-    are compared by McNemar's exact test.
+    are compared by McNemar's exact test. Where people are hardly told apart no threshold helps.
     """
-    accuracy = (base or {}).get("accuracy") or {}
+    accuracy, auc = (base or {}).get("accuracy") or {}, _auc(base)
     exact = accuracy.get("exact")
-    if not exact:
+    if not exact or (auc and _hardly_apart(auc)):
         return None
     evidence = {
         "accuracy": model.accuracy(accuracy),
@@ -279,7 +322,9 @@ def several_faces(results: Results) -> list[Finding]:
     """Say where so many pictures held several faces that the wrong one may have been taken."""
     dataset = results["dataset"]
     n_several = dataset.get("n_several_faces") or 0
-    if n_several <= MOST_LOST * dataset.get("n_images", 0):
+    apart = _people_apart(results, base_cell(results))
+    said = apart is not None and apart.case == "several"
+    if said or n_several <= MOST_LOST * dataset.get("n_images", 0):
         return []
     evidence = {
         "n_several_faces": n_several,

@@ -486,11 +486,28 @@ _PRECONDITIONS = {
             ),
         ),
     ),
+    ("people-apart", "several"): Words(
+        "The faces are probably not those that the labels are of: {n_several_faces} of {n_images} "
+        "pictures hold several faces, and people are hardly told apart, area under the ROC "
+        "{auc_range}.",
+        "{target}: {auc}; guessing gives 0.5.",
+        "Look at the faces on the Preprocess page, and crop the pictures around whom they are of.",
+        also=(("several_faces", "evidence", "Such pictures: {several_faces}."),),
+    ),
+    ("people-apart", "fails"): Words(
+        "People are hardly told apart, by whatever threshold: area under the ROC {auc_range}.",
+        "{target}: {auc}; guessing gives 0.5, and a trained network reaches far more on faces "
+        "that it is meant for.",
+        "See on the Preprocess page whether the crops show the people that the labels name, and "
+        "not one person under many names; then check channel order, scale of the pixels and "
+        "weights.",
+    ),
     ("better-than-chance", "fails"): Words(
         "Recognition is not better than guessing, as far as these pairs can tell: area under the "
         "ROC {auc_range}.",
         "{target}: {auc}; guessing gives 0.5.",
-        "Check weights, channel order, scale of the pixels and labels before anything else.",
+        "See whether the crops show the people that the labels name; check weights, channel order "
+        "and scale of the pixels.",
     ),
     ("grid-resolves", "fails"): Words(
         "The guide's thresholds are too coarse for these distances: {accuracy_short} right by "
@@ -575,6 +592,10 @@ _HOLDING = {
     ("both-classes", "holds"): Words(
         "Each fold has genuine and impostor pairs.",
         "{n_genuine} genuine and {n_impostor} impostor pairs.",
+    ),
+    ("people-apart", "holds"): Words(
+        "People are told apart clearly.",
+        "{target}: area under the ROC {auc}; guessing gives 0.5.",
     ),
     ("better-than-chance", "holds"): Words(
         "Recognition is better than guessing.",
