@@ -6,9 +6,9 @@ import mmap
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -153,15 +153,17 @@ def embed(
     """
     known = {int(index): reason for index, reason in failures}
     usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
-    vectors = None
-    if write is None:
-        vectors = np.empty((len(images), session.embedding_size), np.float32)
-        write = _filler(vectors)
     result = _Result(len(images), session.embedding_size, known, write)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        missing = session.batch_size - len(rows)
-        return _read(images, np.pad(rows, (0, missing), mode="edge"))
+        pixels = np.asarray(images[np.pad(rows, (0, session.batch_size - len(rows)), mode="edge")])
+        if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
+            base = images.base
+            while isinstance(base, np.ndarray):
+                base = base.base
+            # Pages of a read-only map count as this process's memory until they are given back.
+            base.madvise(mmap.MADV_DONTNEED)
+        return pixels
 
     def preprocess(pixels: np.ndarray) -> list[np.ndarray]:
         plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
@@ -176,44 +178,24 @@ def embed(
     n = len(usable) * (2 if flip else 1)
     spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
     rates = StageRates(*(StageRate.of(n, seconds) for seconds in (wall, *spent)))
-    return Embedding(vectors, *result.finish(), rates)
-
-
-def _read(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copy rows into memory; of a read-only memory map, keep no other page in memory."""
-    pixels = np.asarray(images[rows])
-    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        base = images.base
-        while isinstance(base, np.ndarray):
-            base = base.base
-        # Pages of a map count as this process's memory until they are given back.
-        base.madvise(mmap.MADV_DONTNEED)
-    return pixels
-
-
-def _filler(vectors: np.ndarray) -> Callable[[np.ndarray], None]:
-    """Return a function that puts one block after the other into `vectors`."""
-    done = 0
-
-    def fill(block: np.ndarray) -> None:
-        nonlocal done
-        vectors[done : done + len(block)] = block
-        done += len(block)
-
-    return fill
+    return Embedding(*result.finish(), rates)
 
 
 class _Result:
-    """Hands out the embeddings batch by batch, and remembers what failed."""
+    """Keeps the embeddings, or hands them out batch by batch, and remembers what failed."""
 
     def __init__(
-        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any]
+        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any] | None
     ) -> None:
         self._n = n
         self._size = size
         self._reasons = dict(known)
-        self._write = write
+        self._vectors = np.empty((n, size), np.float32) if write is None else None
+        self._write = self._keep if write is None else write
         self._written = 0
+
+    def _keep(self, block: np.ndarray) -> None:
+        self._vectors[self._written : self._written + len(block)] = block
 
     def add(self, rows: np.ndarray, views: list[np.ndarray]) -> None:
         """Normalise one batch; `views` may have more rows than `rows`: those are padding."""
@@ -230,21 +212,18 @@ class _Result:
         ):
             self._reasons.update((int(row), reason) for row in rows[bad])
         vectors[~finite | empty | cancelled] = 0.0
-        self._put(rows, vectors)
-
-    def _put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Write these rows, and zeros for those that were left out before and between them."""
+        # Rows that were left out before and between these are zeros.
         block = np.zeros((rows[-1] + 1 - self._written, self._size), np.float32)
         block[rows - self._written] = vectors
         self._write(block)
         self._written += len(block)
 
-    def finish(self) -> tuple[np.ndarray, dict[int, str]]:
-        """Write what is left out at the end; return which pictures failed, and why."""
+    def finish(self) -> tuple[np.ndarray | None, np.ndarray, dict[int, str]]:
+        """Write what is left out at the end; return what was kept, which failed, and why."""
         self._write(np.zeros((self._n - self._written, self._size), np.float32))
         failed = np.zeros(self._n, bool)
         failed[list(self._reasons)] = True
-        return failed, dict(sorted(self._reasons.items()))
+        return self._vectors, failed, dict(sorted(self._reasons.items()))
 
 
 def combine(
@@ -342,7 +321,16 @@ class Inference:
                 self._since = time.perf_counter()
             future = self._session.submit(batch)
             self._unfinished.add(future)
-        future.add_done_callback(self._ended)
+
+        def ended(future: Future) -> None:
+            now = time.perf_counter()
+            with self._changed:
+                self._unfinished.discard(future)
+                if not self._unfinished:
+                    self.seconds += now - self._since
+                    self._changed.notify_all()
+
+        future.add_done_callback(ended)
         return future
 
     def stop(self) -> None:
@@ -353,14 +341,6 @@ class Inference:
             future.cancel()
         with self._changed:
             self._changed.wait_for(lambda: not self._unfinished)
-
-    def _ended(self, future: Future) -> None:
-        now = time.perf_counter()
-        with self._changed:
-            self._unfinished.discard(future)
-            if not self._unfinished:
-                self.seconds += now - self._since
-                self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -406,7 +386,10 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
         and what has started has ended.
     """
     with ExitStack() as stack:
-        readers, preprocessors, posts = (stack.enter_context(_one_thread()) for _ in range(3))
+        # Each does one thing after the other, and drops the rest when we leave.
+        readers, preprocessors, posts = (ThreadPoolExecutor(1) for _ in range(3))
+        for executor in (readers, preprocessors, posts):
+            stack.callback(executor.shutdown, cancel_futures=True)
         stack.callback(parts.infer.stop)
 
         def make(rows: np.ndarray) -> tuple[np.ndarray, Future]:
@@ -428,13 +411,3 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
                 behind.popleft().result()
         for finishing in behind:
             finishing.result()
-
-
-@contextmanager
-def _one_thread() -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread that does one thing after the other, and drops the rest when we leave."""
-    executor = ThreadPoolExecutor(1)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)

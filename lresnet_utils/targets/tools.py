@@ -129,19 +129,10 @@ def run_tool(
     log, cwd = Path(log).absolute(), Path(cwd)
     cwd.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    in_time, returncode = _start_and_wait(argv, log, timeout_s, cwd, env)
-    run = ToolRun(argv, round(time.perf_counter() - started, 3), log, returncode)
-    write_json(
-        log.with_name(f"{log.name}.run.json"),
-        {"argv": argv, "cwd": cwd, "seconds": run.seconds, "exit_code": returncode},
-    )
-    _judge(run, success, explain, None if in_time else timeout_s)
-    return run
-
-
-def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
-    """Return whether the program ended by itself in time, and its exit code."""
+    # A variable that would hide from a script the modules beside it is left out.
+    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
+    ours = {name: value for name, value in os.environ.items() if name not in hidden}
+    in_time, started = True, time.perf_counter()
     with log.open("wb") as file:
         try:
             process = subprocess.Popen(  # noqa: S603 (a list of arguments, no shell)
@@ -150,7 +141,7 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_environment(argv) | dict(env or {}),
+                env=ours | dict(env or {}),
                 start_new_session=True,
             )
         except OSError as error:
@@ -159,57 +150,43 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
             ) from error
         try:
             process.wait(timeout_s)
-            return True, process.returncode
         except subprocess.TimeoutExpired:
-            return False, _end(process)
+            # Ask the group to end, so that it can free its device, then insist.
+            in_time = False
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
         finally:
             _signal_group(process, signal.SIGKILL)
             process.wait()
-
-
-def _environment(argv: Sequence[str]) -> dict[str, str]:
-    """Return our variables, but for one that would hide from a script the modules beside it."""
-    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
-    return {name: value for name, value in os.environ.items() if name not in hidden}
-
-
-def _end(process: subprocess.Popen) -> int:
-    """Ask the group to end, so that it can free its device, then insist."""
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S)
-    _signal_group(process, signal.SIGKILL)
-    return process.wait()
-
-
-def _signal_group(process: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-def _judge(run, success, explain, timed_out_s) -> None:
-    succeeded, line = _read_outcome(run.log, success)
-    if timed_out_s is None and run.returncode == 0 and succeeded:
-        return
-    if timed_out_s is not None:
-        what = f"did not end within {timed_out_s:g} s and was stopped"
+    run = ToolRun(argv, round(time.perf_counter() - started, 3), log, process.returncode)
+    write_json(
+        log.with_name(f"{log.name}.run.json"),
+        {"argv": argv, "cwd": cwd, "seconds": run.seconds, "exit_code": run.returncode},
+    )
+    succeeded, line = _read_outcome(log, success)
+    if in_time and run.returncode == 0 and succeeded:
+        return run
+    if not in_time:
+        what = f"did not end within {timeout_s:g} s and was stopped"
     elif run.returncode < 0:
         what = f"was ended by {signal.Signals(-run.returncode).name}"
     elif run.returncode > 0:
         what = f"failed with exit code {run.returncode}"
     else:
         what = "ended without its line of success"
-    advice = explain(line) if explain and line else None
+    # ``python3 -m ais_bench`` is ais_bench.
+    tool = argv[2] if argv[1:2] == ("-m",) else Path(argv[0]).name
     raise TargetError(
-        f"{_name(run.argv)} {what}: {line[:240] if line else 'it printed nothing'}",
-        where=str(run.log),
-        fix=advice or "read the log",
+        f"{tool} {what}: {line[:240] if line else 'it printed nothing'}",
+        where=str(log),
+        fix=(explain(line) if explain and line else None) or "read the log",
     )
 
 
-def _name(argv: tuple[str, ...]) -> str:
-    """Name the tool: ``python3 -m ais_bench`` is ais_bench."""
-    return argv[2] if argv[1:2] == ("-m",) else Path(argv[0]).name
+def _signal_group(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _read_outcome(log: Path, success: str | None) -> tuple[bool, str | None]:

@@ -26,6 +26,7 @@ from lresnet_utils.targets.base import (
     SetTool,
     Target,
     UnavailableError,
+    require_unchanged,
 )
 from lresnet_utils.targets.embed import Embedding, embed
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
@@ -291,22 +292,30 @@ def open_session(artefact: Artefact) -> Session:
     TargetError
         When the engine or the graph is refused.
     """
-    if importlib.util.find_spec("tensorrt") and _has_cuda():
-        return EngineSession(artefact, device=f"cuda:{artefact.options['device']}")
+    if importlib.util.find_spec("tensorrt"):
+        import torch
+
+        if torch.cuda.is_available():
+            return EngineSession(artefact, device=f"cuda:{artefact.options['device']}")
     import onnxruntime
 
-    if PROVIDER in onnxruntime.get_available_providers():
-        return _provider_session(artefact)
-    raise UnavailableError(
-        "TensorRT cannot be run from Python here, so there are no embeddings (only speed).",
-        fix=_HOW,
-    )
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    if PROVIDER not in onnxruntime.get_available_providers():
+        raise UnavailableError(
+            "TensorRT cannot be run from Python here, so there are no embeddings (only speed).",
+            fix=_HOW,
+        )
+    graph = artefact.path.parent / artefact.options["onnx"]
+    require_unchanged(graph, artefact.options["onnx_sha256"], "The graph is gone or was")
+    folder = str(artefact.path.absolute().parent)
+    settings = {
+        "device_id": artefact.options["device"],
+        "trt_fp16_enable": True,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": folder,
+    }
+    return OnnxRuntimeSession(provider_only(graph, PROVIDER, settings), artefact.options)
 
 
 class EngineSession(Session):
@@ -351,23 +360,3 @@ class EngineSession(Session):
     def free(self) -> None:
         """Free the engine and its memory."""
         self._context = self._kept = self._input = self._output = None
-
-
-def _provider_session(artefact: Artefact) -> Session:
-    graph = artefact.path.parent / artefact.options["onnx"]
-    if not graph.is_file() or sha256_file(graph) != artefact.options["onnx_sha256"]:
-        raise TargetError(
-            "The graph is gone or was changed since the build.",
-            where=str(graph),
-            fix="run 1_export and 2_compile again",
-        )
-    cache = str(artefact.path.absolute().parent)
-    settings = {
-        "device_id": artefact.options["device"],
-        "trt_fp16_enable": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": cache,
-        "trt_timing_cache_enable": True,
-        "trt_timing_cache_path": cache,
-    }
-    return OnnxRuntimeSession(provider_only(graph, PROVIDER, settings), artefact.options)
