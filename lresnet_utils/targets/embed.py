@@ -118,8 +118,8 @@ def embed(
     """Embed every picture once.
 
     Reading, preprocessing and post-processing run in one thread each beside the session, all of
-    whose lanes are kept busy; see :func:`overlap`. The last batch is filled
-    up by repeating its last picture, and what comes out for those is dropped.
+    whose lanes are kept busy; see :func:`overlap`. The last batch is filled up by repeating its
+    last picture, and what comes out for those is dropped.
 
     Parameters
     ----------
@@ -169,14 +169,12 @@ def embed(
         plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
         return [plain, mirror(plain)] if flip else [plain]
 
-    parts = PipelineParts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
     starts = range(0, len(usable), session.batch_size)
     started = time.perf_counter()
     batches = (usable[start : start + session.batch_size] for start in starts)
-    overlap(batches, parts, session.lanes)
+    spent = overlap(batches, session, read=read, preprocess=preprocess, post=result.add)
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
-    spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
     rates = StageRates(*(StageRate.of(n, seconds) for seconds in (wall, *spent)))
     return Embedding(*result.finish(), rates)
 
@@ -205,11 +203,7 @@ class _Result:
         # One view gives unit(unit(x)): the guide's post-processing normalises once more as well.
         vectors = unit_rows(sum(unit_rows(view) for view in views))
         cancelled = ~vectors.any(axis=1)
-        for bad, reason in (
-            (cancelled, CANCELLED),
-            (empty, ZERO),
-            (~finite, NOT_FINITE),
-        ):
+        for bad, reason in ((cancelled, CANCELLED), (empty, ZERO), (~finite, NOT_FINITE)):
             self._reasons.update((int(row), reason) for row in rows[bad])
         vectors[~finite | empty | cancelled] = 0.0
         # Rows that were left out before and between these are zeros.
@@ -236,7 +230,7 @@ def combine(
     views : tuple of ndarray, each of shape (len(rows), d)
         The network's finite, non-zero output per view.
     rows : ndarray of int
-        Which of all `n` pictures they are.
+        Which of all `n` pictures they are, ascending.
     n : int
         Pictures in all.
     known : dict of int to str
@@ -260,12 +254,10 @@ def combine(
     >>> reasons
     {1: 'not an image', 2: "the two views' embeddings cancel out"}
     """
-    units = unit_rows(sum(unit_rows(view) for view in views))
-    vectors = np.zeros((n, units.shape[1]), np.float32)
-    vectors[rows] = units
-    cancelled = rows[~units.any(axis=1)]
-    reasons = dict(sorted((known | dict.fromkeys(cancelled.tolist(), CANCELLED)).items()))
-    return vectors, np.isin(np.arange(n), list(reasons)), reasons
+    result = _Result(n, views[0].shape[1], known, None)
+    if len(rows):
+        result.add(rows, list(views))
+    return result.finish()
 
 
 # Batches through the four parts at the same time.
@@ -343,29 +335,14 @@ class Inference:
             self._changed.wait_for(lambda: not self._unfinished)
 
 
-@dataclass(frozen=True)
-class PipelineParts:
-    """The four parts.
-
-    Attributes
-    ----------
-    read : Timed
-        Rows to pictures.
-    preprocess : Timed
-        Pictures to a list of network inputs: one per view.
-    infer : Inference
-        Network input to embeddings.
-    post : Timed
-        Takes the rows and the embeddings of each view.
-    """
-
-    read: Timed
-    preprocess: Timed
-    infer: Inference
-    post: Timed
-
-
-def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> None:
+def overlap(
+    batches: Iterable[np.ndarray],
+    session: Session,
+    *,
+    read: Callable[[np.ndarray], np.ndarray],
+    preprocess: Callable[[np.ndarray], list[np.ndarray]],
+    post: Callable[[np.ndarray, list[np.ndarray]], Any],
+) -> tuple[float, float, float, float]:
     """Push every batch through the four parts, each part busy with another batch.
 
     Reading, preprocessing and post-processing have one thread each and keep the order of the
@@ -375,9 +352,18 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
     ----------
     batches : iterable of ndarray of int
         The rows of each batch.
-    parts : Parts
-    lanes : int
-        Batches that the session works on at the same time.
+    session : Session
+    read : callable
+        Rows to pictures.
+    preprocess : callable
+        Pictures to a list of network inputs: one per view.
+    post : callable
+        Takes the rows and the embeddings of each view.
+
+    Returns
+    -------
+    tuple of float
+        Seconds at work: reading, preprocessing, inference, post-processing.
 
     Raises
     ------
@@ -385,29 +371,33 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
         Whatever a part raises, as soon as its batch is due. Work that is not started is dropped,
         and what has started has ended.
     """
+    read, preprocess, post = timed = [Timed(part) for part in (read, preprocess, post)]
+    inference = Inference(session)
     with ExitStack() as stack:
         # Each does one thing after the other, and drops the rest when we leave.
         readers, preprocessors, posts = (ThreadPoolExecutor(1) for _ in range(3))
         for executor in (readers, preprocessors, posts):
             stack.callback(executor.shutdown, cancel_futures=True)
-        stack.callback(parts.infer.stop)
+        stack.callback(inference.stop)
 
         def make(rows: np.ndarray) -> tuple[np.ndarray, Future]:
-            pixels = readers.submit(parts.read, rows)
-            return rows, preprocessors.submit(lambda: parts.preprocess(pixels.result()))
+            pixels = readers.submit(read, rows)
+            return rows, preprocessors.submit(lambda: preprocess(pixels.result()))
 
         waiting = iter(batches)
         ahead = deque(make(rows) for rows in islice(waiting, AHEAD))
         running: deque[tuple[np.ndarray, list[Future]]] = deque()
         behind: deque[Future] = deque()
         while ahead or running:
-            while ahead and len(running) < lanes + WAITING:
+            while ahead and len(running) < session.lanes + WAITING:
                 rows, making = ahead.popleft()
-                running.append((rows, [parts.infer.submit(view) for view in making.result()]))
+                running.append((rows, [inference.submit(view) for view in making.result()]))
                 ahead.extend(make(following) for following in islice(waiting, 1))
             rows, views = running.popleft()
-            behind.append(posts.submit(parts.post, rows, [view.result() for view in views]))
+            behind.append(posts.submit(post, rows, [view.result() for view in views]))
             if len(behind) > BEHIND:
                 behind.popleft().result()
         for finishing in behind:
             finishing.result()
+    before, made, after = (part.seconds for part in timed)
+    return before, made, inference.seconds, after

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lresnet_utils.errors import TargetError
@@ -22,29 +21,6 @@ GRACE_S = 5.0
 # The words by which tools mark the line that matters, then words that only hint at it.
 _MARKED = re.compile(r"\[ERROR\]|\[E\]|^E[0-9A-Z]\d{4}\b")
 _HINT = re.compile(r"\b(error|fail(ed|ure)?|exception|fault|abort(ed)?|cannot)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ToolRun:
-    """A finished run of a tool.
-
-    Attributes
-    ----------
-    argv : tuple of str
-        The program and its arguments, as they were given to the system.
-    seconds : float
-        Wall-clock time.
-    log : Path
-        Everything the tool printed, standard output and standard error together. Beside it,
-        ``{log}.run.json`` keeps the other attributes.
-    returncode : int
-        Exit code; negative for a signal.
-    """
-
-    argv: tuple[str, ...]
-    seconds: float
-    log: Path
-    returncode: int
 
 
 def find_tool(
@@ -90,7 +66,7 @@ def run_tool(
     env: Mapping[str, str] | None = None,
     success: str | None = None,
     explain: Callable[[str], str | None] | None = None,
-) -> ToolRun:
+) -> Path:
     """Run a program to its end and judge by its exit code and its own log.
 
     The program gets its own process group, which is ended as a whole: when the time is up, when
@@ -101,7 +77,8 @@ def run_tool(
     argv : sequence of str or Path
         Absolute path of the program, then its arguments.
     log : Path
-        Gets everything the program prints, also when it fails.
+        Gets everything the program prints, standard output and standard error together, also
+        when it fails.
     timeout_s : float
         Seconds until it is stopped.
     cwd : Path
@@ -115,7 +92,9 @@ def run_tool(
 
     Returns
     -------
-    ToolRun
+    Path
+        The log, absolute. Beside it, ``{log}.run.json`` keeps the arguments, the folder, the
+        seconds of wall-clock time and the exit code (negative for a signal).
 
     Raises
     ------
@@ -159,20 +138,20 @@ def run_tool(
         finally:
             _signal_group(process, signal.SIGKILL)
             process.wait()
-    run = ToolRun(argv, round(time.perf_counter() - started, 3), log, process.returncode)
+    seconds, code = round(time.perf_counter() - started, 3), process.returncode
     write_json(
         log.with_name(f"{log.name}.run.json"),
-        {"argv": argv, "cwd": cwd, "seconds": run.seconds, "exit_code": run.returncode},
+        {"argv": argv, "cwd": cwd, "seconds": seconds, "exit_code": code},
     )
     succeeded, line = _read_outcome(log, success)
-    if in_time and run.returncode == 0 and succeeded:
-        return run
+    if in_time and code == 0 and succeeded:
+        return log
     if not in_time:
         what = f"did not end within {timeout_s:g} s and was stopped"
-    elif run.returncode < 0:
-        what = f"was ended by {signal.Signals(-run.returncode).name}"
-    elif run.returncode > 0:
-        what = f"failed with exit code {run.returncode}"
+    elif code < 0:
+        what = f"was ended by {signal.Signals(-code).name}"
+    elif code > 0:
+        what = f"failed with exit code {code}"
     else:
         what = "ended without its line of success"
     # ``python3 -m ais_bench`` is ais_bench.

@@ -21,8 +21,6 @@ from lresnet_utils.targets.embed import (
     BEHIND,
     WAITING,
     Inference,
-    PipelineParts,
-    Timed,
     embed,
     overlap,
 )
@@ -314,9 +312,8 @@ class Gated(Session):
 
 
 def push(n, session, read=lambda rows: rows, post=lambda rows, views: None):
-    parts = PipelineParts(Timed(read), Timed(lambda rows: [BATCH]), Inference(session), Timed(post))
-    overlap((np.array([i]) for i in range(n)), parts, session.lanes)
-    return parts
+    rows = (np.array([i]) for i in range(n))
+    return overlap(rows, session, read=read, preprocess=lambda rows: [BATCH], post=post)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

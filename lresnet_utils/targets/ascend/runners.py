@@ -205,7 +205,7 @@ class AscendRunner(ABC):
             cwd=job.folder,
             success=success,
             explain=explain,
-        ).log
+        )
 
 
 def _read(dump: Path, job: AscendJob, inputs: InputFiles, record: PerfRecord) -> SetResult:

@@ -104,7 +104,7 @@ class TrtexecTool(SetTool):
         ]
         records = []
         for repeat in range(1, repeats + 1):
-            run = run_tool(
+            log = run_tool(
                 [tool.path, *arguments],
                 log=folder / f"repeat_{repeat}.log",
                 timeout_s=options["timeout_s"],
@@ -112,7 +112,7 @@ class TrtexecTool(SetTool):
                 success=_SUCCESS,
                 explain=explain,
             )
-            records.append(read_trtexec(run.log, batch_size=options["batch_size"]))
+            records.append(read_trtexec(log, batch_size=options["batch_size"]))
         return records
 
 
@@ -221,14 +221,14 @@ def find_trtexec() -> Trtexec | None:
 def _ask(path: Path, changed_ns: int) -> Trtexec:
     """Ask a program for its help; `changed_ns` makes a replaced one be asked anew."""
     with tempfile.TemporaryDirectory() as folder:
-        run = run_tool(
+        log = run_tool(
             [path, "--help"],
             log=Path(folder) / "help.log",
             timeout_s=120,
             cwd=Path(folder),
             explain=explain,
         )
-        text = run.log.read_text(encoding="utf-8", errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace")
     banner = _BANNER.search(text)
     options = frozenset(re.findall(r"^\s+(--\w+)", text, re.MULTILINE))
     return Trtexec(path, dotted_version(banner[1]) if banner else "unknown", options)
