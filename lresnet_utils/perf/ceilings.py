@@ -69,7 +69,12 @@ def ceilings(threads: int = 0, seconds: float = SECONDS) -> dict[str, dict[str, 
             if precision in product.precisions:
                 best = max((entry.get("tops", 0.0) for entry in tried), default=0.0)
                 tried.append(_try(product, precision, size, threads, seconds, best))
-        found[precision] = _best(tried) | {"size": size, "threads": threads, "tried": tried}
+        known = [entry for entry in tried if "tops" in entry]
+        if known:
+            best = max(known, key=lambda entry: entry["tops"])
+        else:
+            best = {"refused": "; ".join(f"{entry['by']}: {entry['refused']}" for entry in tried)}
+        found[precision] = best | {"size": size, "threads": threads, "tried": tried}
     return found
 
 
@@ -182,13 +187,6 @@ def _try(
     return {"by": product.name, "tops": tops, "median_tops": median, "n": rate.n}
 
 
-def _best(tried: list[dict[str, Any]]) -> dict[str, Any]:
-    known = [entry for entry in tried if "tops" in entry]
-    if not known:
-        return {"refused": "; ".join(f"{entry['by']}: {entry['refused']}" for entry in tried)}
-    return max(known, key=lambda entry: entry["tops"])
-
-
 # Plain matrix products in every library of this project, by precision.
 
 Work = Callable[[], object]
@@ -232,13 +230,15 @@ def torch_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _numpy(_precision: str, size: int, _threads: int) -> Work:
-    a, b = (_matrix(size, seed).astype(np.float32) for seed in (0, 1))
+def numpy_product(_precision: str, size: int, _threads: int) -> Work:
+    """Return NumPy's product, in fp32."""
+    a, b = (_matrix(size, seed) for seed in (0, 1))
     out = np.empty_like(a)
     return lambda: np.matmul(a, b, out=out)
 
 
-def _torch(precision: str, size: int, _threads: int) -> Work:
+def torch_product(precision: str, size: int, _threads: int) -> Work:
+    """Return PyTorch's product; of int8 matrices by ``_int_mm``."""
     import torch
 
     _require_instructions(precision)
@@ -251,7 +251,8 @@ def _torch(precision: str, size: int, _threads: int) -> Work:
     return lambda: a @ b
 
 
-def _openvino(precision: str, size: int, threads: int) -> Work:
+def openvino_product(precision: str, size: int, threads: int) -> Work:
+    """Return OpenVINO's product; int8 in the form in which quantised graphs reach it."""
     import openvino as ov
     from openvino import opset13 as op
 
@@ -259,7 +260,6 @@ def _openvino(precision: str, size: int, threads: int) -> Work:
     left = op.parameter([size, size], ov.Type.f32)
     weights = _matrix(size, 1)
     if precision == "int8":
-        # Eight bits on both sides, in the form in which quantised graphs reach OpenVINO.
         ends = [np.float32(0), np.float32(25.5)] * 2
         a = op.fake_quantize(left, *ends, 256)
         b = op.multiply(op.convert(weights.astype(np.int8), ov.Type.f32), np.float32(0.1))
@@ -302,8 +302,8 @@ def _matrix(size: int, seed: int) -> np.ndarray:
 
 # The likely fastest first: a library that is hopelessly behind is then timed once only.
 PRODUCTS = (
-    Product("OpenVINO MatMul", ("fp32", "bf16", "int8"), _openvino, lambda n: nullcontext()),
-    Product("torch.matmul", ("fp32", "bf16"), _torch, torch_threads),
-    Product("torch._int_mm", ("int8",), _torch, torch_threads),
-    Product("numpy.matmul", ("fp32",), _numpy, lambda n: nullcontext()),
+    Product("OpenVINO MatMul", ("fp32", "bf16", "int8"), openvino_product, lambda n: nullcontext()),
+    Product("torch.matmul", ("fp32", "bf16"), torch_product, torch_threads),
+    Product("torch._int_mm", ("int8",), torch_product, torch_threads),
+    Product("numpy.matmul", ("fp32",), numpy_product, lambda n: nullcontext()),
 )

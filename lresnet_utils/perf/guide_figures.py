@@ -132,33 +132,33 @@ def load_guide(folder: Path | str = RECORDED) -> Guide:
     """
     folder = Path(folder)
     recorded = read_json(folder / "guide.json")
+    blocks = []
+    for entry in recorded["blocks"]:
+        heading = entry["heading_batch_size"]
+        record = read_benchmark_vision(folder / entry["file"], batch_size=heading)
+        caption = _CAPTION.fullmatch(entry["caption"])
+        if not caption:
+            raise DataError("The caption is not of the guide's form.", where=entry["caption"])
+        # The file's place on this machine says nothing; its place in the guide does.
+        source = f"the guide, section {entry['section']}, batch_size={heading}"
+        blocks.append(
+            GuideBlock(
+                record=dataclasses.replace(record, source=source),
+                section=entry["section"],
+                tuned=entry["tuned"],
+                caption_batch_size=int(caption[1]),
+                chips=int(caption[3]),
+                caption_rate=Decimal(caption[2]),
+                caption_product=Decimal(caption[4]),
+            )
+        )
     return Guide(
-        blocks=tuple(_block(folder, entry) for entry in recorded["blocks"]),
+        blocks=tuple(blocks),
         figures={figure["name"]: figure for figure in recorded["figures"]},
         tables=recorded["tables"],
         gpu=recorded["gpu"],
         npu=recorded["npu"],
         source=recorded["guide"]["source"],
-    )
-
-
-def _block(folder: Path, entry: dict[str, Any]) -> GuideBlock:
-    heading = entry["heading_batch_size"]
-    record = read_benchmark_vision(folder / entry["file"], batch_size=heading)
-    caption = _CAPTION.fullmatch(entry["caption"])
-    if not caption:
-        raise DataError("The caption is not of the guide's form.", where=entry["caption"])
-    return GuideBlock(
-        # The file's place on this machine says nothing; its place in the guide does.
-        record=dataclasses.replace(
-            record, source=f"the guide, section {entry['section']}, batch_size={heading}"
-        ),
-        section=entry["section"],
-        tuned=entry["tuned"],
-        caption_batch_size=int(caption[1]),
-        chips=int(caption[3]),
-        caption_rate=Decimal(caption[2]),
-        caption_product=Decimal(caption[4]),
     )
 
 
@@ -288,15 +288,8 @@ def reference_throughput(guide: Guide | None = None) -> list[dict[str, Any]]:
 def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     """Return the findings, most consequential first.
 
-    Parameters
-    ----------
-    guide : Guide, optional
-        From :func:`lresnet_utils.perf.guide_figures.load_guide`.
-
-    Returns
-    -------
-    tuple of Finding
-        Every number in the texts is computed from the recorded figures.
+    Every number in the texts is computed from the recorded figures, those of :func:`load_guide`
+    by default.
 
     Examples
     --------
@@ -306,57 +299,47 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     The rate of a card is the rate of one chip times 4, never measured.
     """
     guide = guide or load_guide()
-    parts = (_flips, _extrapolation, _reading, _gpu, _captions, _accuracy, _pass_rule, _threshold)
-    return tuple(part(guide) for part in parts)
+    blocks, pairs = guide.blocks, int(guide.number("lfw_pairs"))
 
-
-def _flips(guide: Guide) -> Remark:
-    pairs = int(guide.number("lfw_pairs"))
-    counts = sorted({block.samples for block in guide.blocks})
-    return Remark(
+    counts = sorted({block.samples for block in blocks})
+    flips = Remark(
         "Mirrored views are counted as images.",
-        f"e2e rate x e2e time = {_list(f'{n:,}' for n in counts)} in all {len(guide.blocks)} "
+        f"e2e rate x e2e time = {', '.join(f'{n:,}' for n in counts)} in all {len(blocks)} "
         f"blocks = {counts[0] // (2 * pairs)} x {2 * pairs:,} images of {pairs:,} pairs.",
         "One embedding with its mirrored view costs two of these images, so faces per second are "
         "half of every rate printed.",
     )
 
-
-def _extrapolation(guide: Guide) -> Remark:
-    exact = [block for block in guide.blocks if block.card_rate == block.caption_product]
-    chips = sorted({block.chips for block in guide.blocks})
-    cells = [cell for cell in derived_table(guide, "7.3") if cell["derived"] == cell["printed"]]
-    return Remark(
-        f"The rate of a card is the rate of one chip times {_list(chips)}, never measured.",
-        f"{len(exact)} of {len(guide.blocks)} captions and {len(cells)} of "
-        f"{len(derived_table(guide, '7.3'))} cells of table 7.3 are the Interface rate of one "
-        f"device times {_list(chips)} to the last digit.",
+    exact = [block for block in blocks if block.card_rate == block.caption_product]
+    chips = ", ".join(map(str, sorted({block.chips for block in blocks})))
+    table = derived_table(guide, "7.3")
+    cells = [cell for cell in table if cell["derived"] == cell["printed"]]
+    extrapolation = Remark(
+        f"The rate of a card is the rate of one chip times {chips}, never measured.",
+        f"{len(exact)} of {len(blocks)} captions and {len(cells)} of {len(table)} cells of table "
+        f"7.3 are the Interface rate of one device times {chips} to the last digit.",
         "Chips of a card share its bus, memory and host; compare one chip, or measure all of them "
         "at once.",
     )
 
-
-def _reading(guide: Guide) -> Remark:
-    bound = [block for block in guide.blocks if block.bound_by_reading]
-    before, after = guide.block(16, tuned=False), guide.block(16, tuned=True)
+    bound = [block for block in blocks if block.bound_by_reading]
+    before, after = guide.block(16, tuned=False).record, guide.block(16, tuned=True).record
     rates = "; ".join(
         f"{'tuned, ' if block.tuned else ''}batch {block.record.batch_size}: reading "
         f"{block.record.stages['data_read'].rate}, chip {block.record.throughput_ips}, "
         f"end to end {block.record.stages['e2e'].rate}"
         for block in bound
     )
-    gain = after.record.throughput_ips / before.record.throughput_ips - 1
-    change = after.record.stages["e2e"].rate / before.record.stages["e2e"].rate - 1
-    return Remark(
-        f"{len(bound)} of {len(guide.blocks)} runs are bound by reading files, not by the chip.",
+    gain = after.throughput_ips / before.throughput_ips - 1
+    change = after.stages["e2e"].rate / before.stages["e2e"].rate - 1
+    reading = Remark(
+        f"{len(bound)} of {len(blocks)} runs are bound by reading files, not by the chip.",
         f"Images/s: {rates}. Tuning raised the Interface rate at batch 16 by {gain:.2%} and the "
         f"end-to-end rate changed by {change:.2%}.",
         "The Interface rate is what the chip could do; with this way of reading files no user of "
         "the run gets it.",
     )
 
-
-def _gpu(guide: Guide) -> Remark:
     rows = []
     for gpu, npu in zip(*[iter(derived_table(guide, "7.4"))] * 2, strict=True):
         batch, printed = gpu["batch_size"], gpu["printed"]
@@ -365,61 +348,51 @@ def _gpu(guide: Guide) -> Remark:
             f"batch {batch}: {npu['printed'] / printed:.3f} with the factor, "
             f"{chip / printed:.3f} for one chip (GPU {1000 * batch / printed:.4f} ms a batch)"
         )
-    return Remark(
+    clocks = Remark(
         "Table 7.4 compares unlike clocks: the GPU's compute alone with an extrapolated NPU rate.",
         f"NPU / GPU, {'; '.join(rows)}. GPU clock: {guide.gpu['clock']}; NPU clock: the tool's "
         "Interface rate.",
         "The table does not show which device is faster; measure both with copies included.",
     )
 
-
-def _captions(guide: Guide) -> Remark:
-    wrong = [b for b in guide.blocks if b.caption_batch_size != b.implied_batch_size]
+    wrong = [b for b in blocks if b.caption_batch_size != b.implied_batch_size]
     shown = "; ".join(
         f"section {b.section}, {b.caption_rate} x {b.chips}: caption {b.caption_batch_size}, "
         f"infer rate / post rate = {b.implied_batch_size}"
         for b in wrong
     )
-    headings = all(b.record.batch_size == b.implied_batch_size for b in guide.blocks)
-    return Remark(
+    headings = all(b.record.batch_size == b.implied_batch_size for b in blocks)
+    captions = Remark(
         f"Captions that name a wrong batch size: {len(wrong)}.",
         f"{shown}. The headings {'are' if headings else 'are not'} all right.",
         "Read the batch size from the heading; tables that copy the captions are wrong.",
     )
 
-
-def _accuracy(guide: Guide) -> Remark:
-    counts = accuracy_in_counts(guide)
-    low, high = counts["wilson"]
-    exact_low, exact_high = counts["clopper_pearson"]
-    inside = max(low, exact_low) <= counts["published"] <= min(high, exact_high)
-    return Remark(
-        f"The accuracy is {counts['errors']} wrong pairs of {counts['n']:,}.",
-        f"{counts['accuracy']!r} x {counts['n']:,}; 95 % interval {low:.3%} to {high:.3%} "
+    right = accuracy_in_counts(guide)
+    low, high = right["wilson"]
+    exact_low, exact_high = right["clopper_pearson"]
+    inside = max(low, exact_low) <= right["published"] <= min(high, exact_high)
+    accuracy = Remark(
+        f"The accuracy is {right['errors']} wrong pairs of {right['n']:,}.",
+        f"{right['accuracy']!r} x {right['n']:,}; 95 % interval {low:.3%} to {high:.3%} "
         f"(Wilson), {exact_low:.3%} to {exact_high:.3%} (Clopper-Pearson).",
-        f"The published {counts['published']} ({counts['published_errors']} wrong pairs) is "
+        f"The published {right['published']} ({right['published_errors']} wrong pairs) is "
         f"{'inside' if inside else 'outside'} both: this set "
         f"{'cannot tell' if inside else 'tells'} the two apart.",
     )
 
-
-def _pass_rule(guide: Guide) -> Remark:
-    counts = accuracy_in_counts(guide)
-    extra = int(guide.number("allowed_drop") * counts["n"])
-    return Remark(
+    extra = int(guide.number("allowed_drop") * right["n"])
+    pass_rule = Remark(
         "The pass rule 'within 1 %' lets a far worse build pass.",
-        f"1 % of {counts['n']:,} pairs is {extra} errors more than published, "
-        f"{counts['allowed_errors']} in all: {counts['allowed_errors'] / counts['errors']:.1f} "
-        f"times the {counts['errors']} observed.",
+        f"1 % of {right['n']:,} pairs is {extra} errors more than published, "
+        f"{right['allowed_errors']} in all: {right['allowed_errors'] / right['errors']:.1f} "
+        f"times the {right['errors']} observed.",
         "Compare pair by pair with a reference and test the pairs that changed sides.",
     )
 
-
-def _threshold(guide: Guide) -> Remark:
     mean, step = guide.number("best_thresholds"), guide.number("threshold_step")
-    folds = int(guide.number("folds"))
-    rounded = round(mean, 6)
-    return Remark(
+    folds, rounded = int(guide.number("folds")), round(mean, 6)
+    threshold = Remark(
         "The threshold printed is a mean over folds and was used by none of them.",
         f"{mean} lies {'on' if rounded % step == 0 else 'off'} the grid of step {step}; "
         f"{folds} folds x {rounded.normalize()} = {(folds * rounded).normalize()}, a sum of "
@@ -427,7 +400,4 @@ def _threshold(guide: Guide) -> Remark:
         "The accuracy belongs to the thresholds of the folds; deploy a threshold only after "
         "evaluating that one.",
     )
-
-
-def _list(values) -> str:
-    return ", ".join(str(value) for value in values)
+    return flips, extrapolation, reading, clocks, captions, accuracy, pass_rule, threshold

@@ -53,15 +53,19 @@ def throughput_interval(timing: Timing) -> dict[str, Any]:
     (400.0, 400.0, 400.0, 2)
     """
     timing.require_complete()
-    rates = timing.throughput_ips
+    return _interval(timing.throughput_ips, "repeat", "repeats")
+
+
+def _interval(rates: ArrayLike, one: str, several: str) -> dict[str, Any]:
+    """Return the mean of some rates and how sure it is; `one` and `several` say of what."""
     if len(rates) < 2:
         value, low, high = float(rates[0]), None, None
-        method = "none: a single repeat has no spread"
+        method = f"none: a single {one} has no spread"
     else:
         value, low, high = (float(x) for x in student_t(rates))
         # Two wild repeats can put the lower end below zero, which no rate can be.
         low = max(low, 0.0)
-        method = "Student t over repeats, 95 %"
+        method = f"Student t over {several}, 95 %"
     return {"value": value, "low": low, "high": high, "n": len(rates), "interval": method}
 
 
@@ -200,7 +204,12 @@ def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     if bare:
         why = str(bare[0].get("interval") or "one of the rates has none").removeprefix("none: ")
         return {"value": value, "low": None, "high": None, "interval": f"none: {why}"}
-    parts = [(_relative_error(rate) ** 2, rate["n"] - 1) for rate in (first, second)]
+    parts = []
+    for rate in (first, second):
+        # The upper end is used, since a lower one below zero is written as zero.
+        t = float(special.stdtrit(rate["n"] - 1, _UPPER))
+        error = (rate["high"] - rate["value"]) / t / rate["value"]
+        parts.append((error**2, rate["n"] - 1))
     variance = sum(share for share, _ in parts)
     if not variance:
         return {"value": value, "low": value, "high": value, "interval": METHOD}
@@ -212,15 +221,6 @@ def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
         "high": value * math.exp(half),
         "interval": METHOD,
     }
-
-
-def _relative_error(rate: Mapping[str, Any]) -> float:
-    """Return the standard error of a mean as a share of it.
-
-    The upper end is used, since a lower one below zero is written as zero.
-    """
-    t = float(special.stdtrit(rate["n"] - 1, _UPPER))
-    return (rate["high"] - rate["value"]) / t / rate["value"]
 
 
 # From the times of single layers to what they say: rates, intensities, shares by kind.
@@ -331,9 +331,15 @@ def tool_figures(records: Sequence[PerfRecord]) -> dict[str, Any]:
         raise TargetError("Records of several tools or batch sizes do not make one figure.")
     first = records[0]
     rates = [record.throughput_ips for record in records]
+    medians = [record.latency_ms.get("p50") for record in records]
+    refused = {"p90": _UNCOUNTED, "p99": _UNCOUNTED}
+    if None in medians:
+        p50, refused = None, {"p50": f"{first.tool} does not give it"} | refused
+    else:
+        p50 = float(np.median(medians))
     return {
-        "throughput_ips": _interval(rates),
-        "latency_ms": _latency(records),
+        "throughput_ips": _interval(rates, "run", "the tool's runs"),
+        "latency_ms": {"p50": p50, "p90": None, "p99": None, "n": None, "refused": refused},
         "tool": first.tool,
         "clock": first.throughput_clock,
         "latency_clock": first.latency_clock,
@@ -341,28 +347,3 @@ def tool_figures(records: Sequence[PerfRecord]) -> dict[str, Any]:
         "logs": [{"file": record.source, "sha256": record.sha256} for record in records],
         "samples": {"throughput_ips": rates},
     }
-
-
-def _interval(rates: list[float]) -> dict[str, Any]:
-    if len(rates) < 2:
-        method = "none: a single run has no spread"
-        return {"value": rates[0], "low": None, "high": None, "n": 1, "interval": method}
-    value, low, high = (float(x) for x in student_t(rates))
-    return {
-        "value": value,
-        "low": max(low, 0.0),
-        "high": high,
-        "n": len(rates),
-        "interval": "Student t over the tool's runs, 95 %",
-    }
-
-
-def _latency(records: Sequence[PerfRecord]) -> dict[str, Any]:
-    medians = [record.latency_ms.get("p50") for record in records]
-    refused = {"p90": _UNCOUNTED, "p99": _UNCOUNTED}
-    if None in medians:
-        refused = {"p50": f"{records[0].tool} does not give it"} | refused
-        p50 = None
-    else:
-        p50 = float(np.median(medians))
-    return {"p50": p50, "p90": None, "p99": None, "n": None, "refused": refused}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,60 +138,42 @@ def time_turns(
     dict of str to Timing
         In the order of `turns`.
     """
-    logs = {name: _Log() for name in turns}
+    timings = {name: Timing(batch_size, (), ()) for name in turns}
     names = list(turns)
     for repeat in range(repeats):
         shift = repeat % max(len(names), 1)
         for turn, name in enumerate(names[shift:] + names[:shift]):
-            untimed = warmup if repeat == 0 else min(warmup, 1)
-            logs[name].add(turns[name], untimed, seconds)
+            so_far = timings[name]
+            if so_far.failure is None:
+                untimed = warmup if repeat == 0 else min(warmup, 1)
+                try:
+                    took = turns[name](untimed, seconds)
+                # A runtime may raise anything; the others must get their turn.
+                except Exception as error:
+                    timings[name] = replace(so_far, failure=_first_line(error))
+                else:
+                    timings[name] = Timing(
+                        batch_size,
+                        (*so_far.latencies_ms, took.latencies_ms),
+                        (*so_far.seconds, took.seconds),
+                    )
             if on_progress is not None:
                 on_progress(repeat * len(names) + turn + 1, repeats * len(names))
-    return {
-        name: Timing(batch_size, tuple(log.latencies_ms), tuple(log.seconds), log.failure)
-        for name, log in logs.items()
-    }
+    return timings
 
 
-@dataclass
-class _Log:
-    latencies_ms: list[np.ndarray] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    failure: str | None = None
-
-    def add(self, take: TakeTurn, untimed: int, seconds: float) -> None:
-        """Have a turn taken, unless an earlier one failed."""
-        if self.failure is not None:
-            return
-        try:
-            turn = take(untimed, seconds)
-        except Exception as error:  # a runtime may raise anything; the others must get their turn
-            text = str(error).strip()
-            self.failure = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-            return
-        self.latencies_ms.append(turn.latencies_ms)
-        self.seconds.append(turn.seconds)
+def _first_line(error: Exception) -> str:
+    """Return what a runtime said, in one line without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
 
 
 def take_turn(session: Session, batch: np.ndarray, untimed: int, seconds: float) -> Turn:
-    """Run a session for a turn, all its lanes busy, after some batches that are not timed."""
-    lanes = _timed_lanes(session, batch, untimed, seconds)
-    spans = [np.diff(stamps) for stamps in lanes]
-    per_ns = sum(len(span) / span.sum() for span in spans)
-    total = sum(len(span) for span in spans)
-    return Turn(np.concatenate(spans) / 1e6, total / per_ns / 1e9)
-
-
-def _timed_lanes(
-    session: Session, batch: np.ndarray, untimed: int, seconds: float
-) -> list[list[int]]:
-    """Keep every lane busy; return each one's clock, at the start and after every inference.
+    """Run a session for a turn, all its lanes busy, after some batches that are not timed.
 
     A lane whose time is over goes on untimed until the last of them is done, so that no
     inference is timed on a machine that is half idle.
     """
-    if session.lanes == 1:
-        return [_stamps(session, batch, untimed, seconds)]
     running = threading.Barrier(session.lanes)
     busy = set(range(session.lanes))
 
@@ -205,8 +187,15 @@ def _timed_lanes(
             session.infer(batch)
         return stamps
 
-    with ThreadPoolExecutor(session.lanes) as lanes:
-        return list(lanes.map(lane, range(session.lanes)))
+    if session.lanes == 1:
+        clocks = [_stamps(session, batch, untimed, seconds)]
+    else:
+        with ThreadPoolExecutor(session.lanes) as lanes:
+            clocks = list(lanes.map(lane, range(session.lanes)))
+    spans = [np.diff(stamps) for stamps in clocks]
+    per_ns = sum(len(span) / span.sum() for span in spans)
+    total = sum(len(span) for span in spans)
+    return Turn(np.concatenate(spans) / 1e6, total / per_ns / 1e9)
 
 
 def _stamps(session: Session, batch: np.ndarray, untimed: int, seconds: float) -> list[int]:
@@ -290,13 +279,10 @@ def _session(target: Target, artefact: Artefact, batch: np.ndarray) -> Generator
         entry = attempt(load)
         asked = yield entry
         while entry["status"] == OK:
-            asked = yield _turn(opened[0], batch, **asked)
-
-
-def _turn(session: Any, batch: np.ndarray, **asked: Any) -> dict[str, Any]:
-    try:
-        turn = take_turn(session, batch, **asked)
-    except Exception as error:  # a runtime may raise anything; the others must get their turn
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return {"failure": lines[0].rstrip(".")}
-    return {"latencies_ms": turn.latencies_ms, "seconds": turn.seconds}
+            try:
+                turn = take_turn(opened[0], batch, **asked)
+            # A runtime may raise anything; the others must get their turn.
+            except Exception as error:
+                asked = yield {"failure": _first_line(error)}
+            else:
+                asked = yield {"latencies_ms": turn.latencies_ms, "seconds": turn.seconds}

@@ -145,7 +145,7 @@ class Look(NamedTuple):
     ----------
     colour : str
         ``#rrggbb``, at least 3:1 against white and against near-black (WCAG 2.2, 1.4.11), and far
-        from the others for every kind of colour blindness: ``tests/report/charts/test_style.py``
+        from the others for every kind of colour blindness: ``tests/report/charts/test_display.py``
         holds all targets to it.
     marker, dash
         Matplotlib's marker and line style: what tells targets apart without colour.
@@ -392,6 +392,19 @@ def importable(module: str, package: str) -> Availability:
             return Availability(False, f"{package} is not installed", f"pip install {package}")
         reason = f"{package} cannot be imported: {error}"
     return Availability(False, reason, f"pip install --force-reinstall {package}")
+
+
+def require_unchanged(path: Path, sha256: str, what: str) -> None:
+    """Refuse a file beside a build that is not the one the build was made from.
+
+    `what` begins the sentence: "The graph is gone or was".
+    """
+    if not path.is_file() or sha256_file(path) != sha256:
+        raise TargetError(
+            f"{what} changed since the build.",
+            where=str(path),
+            fix="run 1_export and 2_compile again",
+        )
 
 
 @contextmanager

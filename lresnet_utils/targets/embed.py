@@ -6,9 +6,9 @@ import mmap
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -118,8 +118,8 @@ def embed(
     """Embed every picture once.
 
     Reading, preprocessing and post-processing run in one thread each beside the session, all of
-    whose lanes are kept busy; see :func:`overlap`. The last batch is filled
-    up by repeating its last picture, and what comes out for those is dropped.
+    whose lanes are kept busy; see :func:`overlap`. The last batch is filled up by repeating its
+    last picture, and what comes out for those is dropped.
 
     Parameters
     ----------
@@ -153,67 +153,47 @@ def embed(
     """
     known = {int(index): reason for index, reason in failures}
     usable = np.setdiff1d(np.arange(len(images)), np.array(list(known), np.intp))
-    vectors = None
-    if write is None:
-        vectors = np.empty((len(images), session.embedding_size), np.float32)
-        write = _filler(vectors)
     result = _Result(len(images), session.embedding_size, known, write)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        missing = session.batch_size - len(rows)
-        return _read(images, np.pad(rows, (0, missing), mode="edge"))
+        pixels = np.asarray(images[np.pad(rows, (0, session.batch_size - len(rows)), mode="edge")])
+        if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
+            base = images.base
+            while isinstance(base, np.ndarray):
+                base = base.base
+            # Pages of a read-only map count as this process's memory until they are given back.
+            base.madvise(mmap.MADV_DONTNEED)
+        return pixels
 
     def preprocess(pixels: np.ndarray) -> list[np.ndarray]:
         plain = to_network_input(pixels, channel_order=channel_order, normalisation=normalisation)
         return [plain, mirror(plain)] if flip else [plain]
 
-    parts = PipelineParts(Timed(read), Timed(preprocess), Inference(session), Timed(result.add))
     starts = range(0, len(usable), session.batch_size)
     started = time.perf_counter()
     batches = (usable[start : start + session.batch_size] for start in starts)
-    overlap(batches, parts, session.lanes)
+    spent = overlap(batches, session, read=read, preprocess=preprocess, post=result.add)
     wall = time.perf_counter() - started
     n = len(usable) * (2 if flip else 1)
-    spent = (p.seconds for p in (parts.read, parts.preprocess, parts.infer, parts.post))
     rates = StageRates(*(StageRate.of(n, seconds) for seconds in (wall, *spent)))
-    return Embedding(vectors, *result.finish(), rates)
-
-
-def _read(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copy rows into memory; of a read-only memory map, keep no other page in memory."""
-    pixels = np.asarray(images[rows])
-    if getattr(images, "mode", None) == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        base = images.base
-        while isinstance(base, np.ndarray):
-            base = base.base
-        # Pages of a map count as this process's memory until they are given back.
-        base.madvise(mmap.MADV_DONTNEED)
-    return pixels
-
-
-def _filler(vectors: np.ndarray) -> Callable[[np.ndarray], None]:
-    """Return a function that puts one block after the other into `vectors`."""
-    done = 0
-
-    def fill(block: np.ndarray) -> None:
-        nonlocal done
-        vectors[done : done + len(block)] = block
-        done += len(block)
-
-    return fill
+    return Embedding(*result.finish(), rates)
 
 
 class _Result:
-    """Hands out the embeddings batch by batch, and remembers what failed."""
+    """Keeps the embeddings, or hands them out batch by batch, and remembers what failed."""
 
     def __init__(
-        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any]
+        self, n: int, size: int, known: dict[int, str], write: Callable[[np.ndarray], Any] | None
     ) -> None:
         self._n = n
         self._size = size
         self._reasons = dict(known)
-        self._write = write
+        self._vectors = np.empty((n, size), np.float32) if write is None else None
+        self._write = self._keep if write is None else write
         self._written = 0
+
+    def _keep(self, block: np.ndarray) -> None:
+        self._vectors[self._written : self._written + len(block)] = block
 
     def add(self, rows: np.ndarray, views: list[np.ndarray]) -> None:
         """Normalise one batch; `views` may have more rows than `rows`: those are padding."""
@@ -223,28 +203,21 @@ class _Result:
         # One view gives unit(unit(x)): the guide's post-processing normalises once more as well.
         vectors = unit_rows(sum(unit_rows(view) for view in views))
         cancelled = ~vectors.any(axis=1)
-        for bad, reason in (
-            (cancelled, CANCELLED),
-            (empty, ZERO),
-            (~finite, NOT_FINITE),
-        ):
+        for bad, reason in ((cancelled, CANCELLED), (empty, ZERO), (~finite, NOT_FINITE)):
             self._reasons.update((int(row), reason) for row in rows[bad])
         vectors[~finite | empty | cancelled] = 0.0
-        self._put(rows, vectors)
-
-    def _put(self, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Write these rows, and zeros for those that were left out before and between them."""
+        # Rows that were left out before and between these are zeros.
         block = np.zeros((rows[-1] + 1 - self._written, self._size), np.float32)
         block[rows - self._written] = vectors
         self._write(block)
         self._written += len(block)
 
-    def finish(self) -> tuple[np.ndarray, dict[int, str]]:
-        """Write what is left out at the end; return which pictures failed, and why."""
+    def finish(self) -> tuple[np.ndarray | None, np.ndarray, dict[int, str]]:
+        """Write what is left out at the end; return what was kept, which failed, and why."""
         self._write(np.zeros((self._n - self._written, self._size), np.float32))
         failed = np.zeros(self._n, bool)
         failed[list(self._reasons)] = True
-        return failed, dict(sorted(self._reasons.items()))
+        return self._vectors, failed, dict(sorted(self._reasons.items()))
 
 
 def combine(
@@ -257,7 +230,7 @@ def combine(
     views : tuple of ndarray, each of shape (len(rows), d)
         The network's finite, non-zero output per view.
     rows : ndarray of int
-        Which of all `n` pictures they are.
+        Which of all `n` pictures they are, ascending.
     n : int
         Pictures in all.
     known : dict of int to str
@@ -281,12 +254,10 @@ def combine(
     >>> reasons
     {1: 'not an image', 2: "the two views' embeddings cancel out"}
     """
-    units = unit_rows(sum(unit_rows(view) for view in views))
-    vectors = np.zeros((n, units.shape[1]), np.float32)
-    vectors[rows] = units
-    cancelled = rows[~units.any(axis=1)]
-    reasons = dict(sorted((known | dict.fromkeys(cancelled.tolist(), CANCELLED)).items()))
-    return vectors, np.isin(np.arange(n), list(reasons)), reasons
+    result = _Result(n, views[0].shape[1], known, None)
+    if len(rows):
+        result.add(rows, list(views))
+    return result.finish()
 
 
 # Batches through the four parts at the same time.
@@ -342,7 +313,16 @@ class Inference:
                 self._since = time.perf_counter()
             future = self._session.submit(batch)
             self._unfinished.add(future)
-        future.add_done_callback(self._ended)
+
+        def ended(future: Future) -> None:
+            now = time.perf_counter()
+            with self._changed:
+                self._unfinished.discard(future)
+                if not self._unfinished:
+                    self.seconds += now - self._since
+                    self._changed.notify_all()
+
+        future.add_done_callback(ended)
         return future
 
     def stop(self) -> None:
@@ -354,38 +334,15 @@ class Inference:
         with self._changed:
             self._changed.wait_for(lambda: not self._unfinished)
 
-    def _ended(self, future: Future) -> None:
-        now = time.perf_counter()
-        with self._changed:
-            self._unfinished.discard(future)
-            if not self._unfinished:
-                self.seconds += now - self._since
-                self._changed.notify_all()
 
-
-@dataclass(frozen=True)
-class PipelineParts:
-    """The four parts.
-
-    Attributes
-    ----------
-    read : Timed
-        Rows to pictures.
-    preprocess : Timed
-        Pictures to a list of network inputs: one per view.
-    infer : Inference
-        Network input to embeddings.
-    post : Timed
-        Takes the rows and the embeddings of each view.
-    """
-
-    read: Timed
-    preprocess: Timed
-    infer: Inference
-    post: Timed
-
-
-def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> None:
+def overlap(
+    batches: Iterable[np.ndarray],
+    session: Session,
+    *,
+    read: Callable[[np.ndarray], np.ndarray],
+    preprocess: Callable[[np.ndarray], list[np.ndarray]],
+    post: Callable[[np.ndarray, list[np.ndarray]], Any],
+) -> tuple[float, float, float, float]:
     """Push every batch through the four parts, each part busy with another batch.
 
     Reading, preprocessing and post-processing have one thread each and keep the order of the
@@ -395,9 +352,18 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
     ----------
     batches : iterable of ndarray of int
         The rows of each batch.
-    parts : Parts
-    lanes : int
-        Batches that the session works on at the same time.
+    session : Session
+    read : callable
+        Rows to pictures.
+    preprocess : callable
+        Pictures to a list of network inputs: one per view.
+    post : callable
+        Takes the rows and the embeddings of each view.
+
+    Returns
+    -------
+    tuple of float
+        Seconds at work: reading, preprocessing, inference, post-processing.
 
     Raises
     ------
@@ -405,36 +371,33 @@ def overlap(batches: Iterable[np.ndarray], parts: PipelineParts, lanes: int) -> 
         Whatever a part raises, as soon as its batch is due. Work that is not started is dropped,
         and what has started has ended.
     """
+    read, preprocess, post = timed = [Timed(part) for part in (read, preprocess, post)]
+    inference = Inference(session)
     with ExitStack() as stack:
-        readers, preprocessors, posts = (stack.enter_context(_one_thread()) for _ in range(3))
-        stack.callback(parts.infer.stop)
+        # Each does one thing after the other, and drops the rest when we leave.
+        readers, preprocessors, posts = (ThreadPoolExecutor(1) for _ in range(3))
+        for executor in (readers, preprocessors, posts):
+            stack.callback(executor.shutdown, cancel_futures=True)
+        stack.callback(inference.stop)
 
         def make(rows: np.ndarray) -> tuple[np.ndarray, Future]:
-            pixels = readers.submit(parts.read, rows)
-            return rows, preprocessors.submit(lambda: parts.preprocess(pixels.result()))
+            pixels = readers.submit(read, rows)
+            return rows, preprocessors.submit(lambda: preprocess(pixels.result()))
 
         waiting = iter(batches)
         ahead = deque(make(rows) for rows in islice(waiting, AHEAD))
         running: deque[tuple[np.ndarray, list[Future]]] = deque()
         behind: deque[Future] = deque()
         while ahead or running:
-            while ahead and len(running) < lanes + WAITING:
+            while ahead and len(running) < session.lanes + WAITING:
                 rows, making = ahead.popleft()
-                running.append((rows, [parts.infer.submit(view) for view in making.result()]))
+                running.append((rows, [inference.submit(view) for view in making.result()]))
                 ahead.extend(make(following) for following in islice(waiting, 1))
             rows, views = running.popleft()
-            behind.append(posts.submit(parts.post, rows, [view.result() for view in views]))
+            behind.append(posts.submit(post, rows, [view.result() for view in views]))
             if len(behind) > BEHIND:
                 behind.popleft().result()
         for finishing in behind:
             finishing.result()
-
-
-@contextmanager
-def _one_thread() -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread that does one thing after the other, and drops the rest when we leave."""
-    executor = ThreadPoolExecutor(1)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
+    before, made, after = (part.seconds for part in timed)
+    return before, made, inference.seconds, after

@@ -29,6 +29,7 @@ from lresnet_utils.targets.base import (
     Session,
     Target,
     importable,
+    require_unchanged,
 )
 
 if TYPE_CHECKING:
@@ -94,12 +95,8 @@ def restored(path: Path) -> nn.Module:
 
     content = read_json(path)
     weights = path.parent / content["weights"]
-    if not weights.is_file() or sha256_file(weights) != content["weights_sha256"]:
-        raise TargetError(
-            "The network's weights are gone or were changed since the build.",
-            where=str(weights),
-            fix="run 1_export and 2_compile again",
-        )
+    what = "The network's weights are gone or were"
+    require_unchanged(weights, content["weights_sha256"], what)
     return restore_network(content["architecture"], weights)
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lresnet_utils.errors import TargetError
@@ -22,29 +21,6 @@ GRACE_S = 5.0
 # The words by which tools mark the line that matters, then words that only hint at it.
 _MARKED = re.compile(r"\[ERROR\]|\[E\]|^E[0-9A-Z]\d{4}\b")
 _HINT = re.compile(r"\b(error|fail(ed|ure)?|exception|fault|abort(ed)?|cannot)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ToolRun:
-    """A finished run of a tool.
-
-    Attributes
-    ----------
-    argv : tuple of str
-        The program and its arguments, as they were given to the system.
-    seconds : float
-        Wall-clock time.
-    log : Path
-        Everything the tool printed, standard output and standard error together. Beside it,
-        ``{log}.run.json`` keeps the other attributes.
-    returncode : int
-        Exit code; negative for a signal.
-    """
-
-    argv: tuple[str, ...]
-    seconds: float
-    log: Path
-    returncode: int
 
 
 def find_tool(
@@ -90,7 +66,7 @@ def run_tool(
     env: Mapping[str, str] | None = None,
     success: str | None = None,
     explain: Callable[[str], str | None] | None = None,
-) -> ToolRun:
+) -> Path:
     """Run a program to its end and judge by its exit code and its own log.
 
     The program gets its own process group, which is ended as a whole: when the time is up, when
@@ -101,7 +77,8 @@ def run_tool(
     argv : sequence of str or Path
         Absolute path of the program, then its arguments.
     log : Path
-        Gets everything the program prints, also when it fails.
+        Gets everything the program prints, standard output and standard error together, also
+        when it fails.
     timeout_s : float
         Seconds until it is stopped.
     cwd : Path
@@ -115,7 +92,9 @@ def run_tool(
 
     Returns
     -------
-    ToolRun
+    Path
+        The log, absolute. Beside it, ``{log}.run.json`` keeps the arguments, the folder, the
+        seconds of wall-clock time and the exit code (negative for a signal).
 
     Raises
     ------
@@ -129,19 +108,10 @@ def run_tool(
     log, cwd = Path(log).absolute(), Path(cwd)
     cwd.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    in_time, returncode = _start_and_wait(argv, log, timeout_s, cwd, env)
-    run = ToolRun(argv, round(time.perf_counter() - started, 3), log, returncode)
-    write_json(
-        log.with_name(f"{log.name}.run.json"),
-        {"argv": argv, "cwd": cwd, "seconds": run.seconds, "exit_code": returncode},
-    )
-    _judge(run, success, explain, None if in_time else timeout_s)
-    return run
-
-
-def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
-    """Return whether the program ended by itself in time, and its exit code."""
+    # A variable that would hide from a script the modules beside it is left out.
+    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
+    ours = {name: value for name, value in os.environ.items() if name not in hidden}
+    in_time, started = True, time.perf_counter()
     with log.open("wb") as file:
         try:
             process = subprocess.Popen(  # noqa: S603 (a list of arguments, no shell)
@@ -150,7 +120,7 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_environment(argv) | dict(env or {}),
+                env=ours | dict(env or {}),
                 start_new_session=True,
             )
         except OSError as error:
@@ -159,57 +129,43 @@ def _start_and_wait(argv, log, timeout_s, cwd, env) -> tuple[bool, int]:
             ) from error
         try:
             process.wait(timeout_s)
-            return True, process.returncode
         except subprocess.TimeoutExpired:
-            return False, _end(process)
+            # Ask the group to end, so that it can free its device, then insist.
+            in_time = False
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
         finally:
             _signal_group(process, signal.SIGKILL)
             process.wait()
-
-
-def _environment(argv: Sequence[str]) -> dict[str, str]:
-    """Return our variables, but for one that would hide from a script the modules beside it."""
-    hidden = {"PYTHONSAFEPATH"} if "-m" not in argv else set()
-    return {name: value for name, value in os.environ.items() if name not in hidden}
-
-
-def _end(process: subprocess.Popen) -> int:
-    """Ask the group to end, so that it can free its device, then insist."""
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S)
-    _signal_group(process, signal.SIGKILL)
-    return process.wait()
+    seconds, code = round(time.perf_counter() - started, 3), process.returncode
+    write_json(
+        log.with_name(f"{log.name}.run.json"),
+        {"argv": argv, "cwd": cwd, "seconds": seconds, "exit_code": code},
+    )
+    succeeded, line = _read_outcome(log, success)
+    if in_time and code == 0 and succeeded:
+        return log
+    if not in_time:
+        what = f"did not end within {timeout_s:g} s and was stopped"
+    elif code < 0:
+        what = f"was ended by {signal.Signals(-code).name}"
+    elif code > 0:
+        what = f"failed with exit code {code}"
+    else:
+        what = "ended without its line of success"
+    # ``python3 -m ais_bench`` is ais_bench.
+    tool = argv[2] if argv[1:2] == ("-m",) else Path(argv[0]).name
+    raise TargetError(
+        f"{tool} {what}: {line[:240] if line else 'it printed nothing'}",
+        where=str(log),
+        fix=(explain(line) if explain and line else None) or "read the log",
+    )
 
 
 def _signal_group(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-def _judge(run, success, explain, timed_out_s) -> None:
-    succeeded, line = _read_outcome(run.log, success)
-    if timed_out_s is None and run.returncode == 0 and succeeded:
-        return
-    if timed_out_s is not None:
-        what = f"did not end within {timed_out_s:g} s and was stopped"
-    elif run.returncode < 0:
-        what = f"was ended by {signal.Signals(-run.returncode).name}"
-    elif run.returncode > 0:
-        what = f"failed with exit code {run.returncode}"
-    else:
-        what = "ended without its line of success"
-    advice = explain(line) if explain and line else None
-    raise TargetError(
-        f"{_name(run.argv)} {what}: {line[:240] if line else 'it printed nothing'}",
-        where=str(run.log),
-        fix=advice or "read the log",
-    )
-
-
-def _name(argv: tuple[str, ...]) -> str:
-    """Name the tool: ``python3 -m ais_bench`` is ais_bench."""
-    return argv[2] if argv[1:2] == ("-m",) else Path(argv[0]).name
 
 
 def _read_outcome(log: Path, success: str | None) -> tuple[bool, str | None]:

@@ -20,7 +20,7 @@ from lresnet_utils.graph.parity import cpu_session, run_onnx
 from lresnet_utils.graph.values import constant, new_constant, nodes
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
-from lresnet_utils.targets.base import ModelFiles, Recipe, Session, Target
+from lresnet_utils.targets.base import ModelFiles, Recipe, Target
 from lresnet_utils.tuning.judge import Sample, judge
 from lresnet_utils.tuning.search import Bench, Graphs
 from lresnet_utils.verify.scores import squared_l2, unit_rows
@@ -163,39 +163,62 @@ class Int8Search:
         TargetError
             When not even a build with all sensitive layers in higher precision is within it.
         """
+        bench = self.bench
         with ExitStack() as stack:
-            sessions = {REFERENCE: self._plain(stack)}
+            built = self.plain.build(self.files, bench.folder / "plain", threads=bench.threads)
+            sessions = {REFERENCE: stack.enter_context(self.plain.load(built))}
             reference = self.sample.embed(sessions[REFERENCE], self.spec)
             tried: list[dict[str, Any]] = []
             ranking: list[dict[str, Any]] = []
             for recipe in self._recipes(tried, ranking):
-                session = self._session(recipe, len(tried), stack)
+                folder = bench.folder / f"int8_{len(tried)}"
+                files = quantised_files(
+                    self.target, self.files, self.graphs, self.calibration, recipe, folder
+                )
+                running = running_of(self.target, recipe)
+                built = self.target.build(files, folder, threads=bench.threads, running=running)
+                session = stack.enter_context(self.target.load(built))
                 own = self.sample.embed(session, self.spec)
                 verdict = judge(self.sample, reference, own, self.budget_points)
                 sessions[str(len(tried))] = session
                 tried.append({"recipe": recipe.to_json(), "title": recipe.title()} | verdict)
-            self._time(sessions, tried)
-        best = self._fastest(tried)
+            timed = time_sessions(
+                sessions, bench.batch, warmup=1, seconds=bench.seconds, repeats=bench.repeats
+            )
+        for number, entry in enumerate(tried):
+            timing = timed[str(number)]
+            entry["throughput_ips"] = throughput_interval(timing)
+            entry["ratio"] = paired_ratio(timing, timed[REFERENCE])
+        fitting = [entry for entry in tried if entry["within_budget"] or not self.trained]
+        if not fitting:
+            raise TargetError(
+                f"No int8 build of the {len(tried)} tried decides as the fp32 build does.",
+                fix="raise build.budget_points or calibration_images, or leave it out",
+            )
+        best = max(fitting, key=lambda entry: entry["throughput_ips"]["value"])
         for entry in tried:
             entry["chosen"] = entry is best
             if not self.trained:
                 entry["within_budget"] = None
+        if self.trained:
+            budget = {
+                "points": self.budget_points,
+                "compared_with": REFERENCE,
+                "variants": list(self.sample.faces.variants),
+                "n_pairs": len(self.sample.same),
+                "n_images": len(self.sample.images),
+            }
+        else:
+            why = "the weights are random (seeded), so there are no decisions to keep"
+            budget = {"points": None, "refused": why}
         return {
             "recipe": best["recipe"],
             "tried": tried,
             "sensitivity": ranking[:20],
             "calibration": self.calibration.describe(),
-            "budget": self._budget(),
+            "budget": budget,
             "batch_size": self.files.batch_size,
         }
-
-    def _budget(self) -> dict[str, Any]:
-        if not self.trained:
-            why = "the weights are random (seeded), so there are no decisions to keep"
-            return {"points": None, "refused": why}
-        n = {"n_pairs": len(self.sample.same), "n_images": len(self.sample.images)}
-        variants = list(self.sample.faces.variants)
-        return {"points": self.budget_points, "compared_with": REFERENCE, "variants": variants} | n
 
     def _recipes(self, tried: list, ranking: list) -> Iterator[Recipe]:
         """Yield whole-network recipes, then ever more layers in higher precision if none fits."""
@@ -209,60 +232,15 @@ class Int8Search:
             yield base
             if tried[-1]["within_budget"]:
                 return
-        ranking += self._ranking(base)
-        for kept in _ever_more(len(ranking)):
-            yield replace(base, kept=tuple(row["node"] for row in ranking[:kept]))
-            if tried[-1]["within_budget"]:
-                return
-
-    def _ranking(self, base: Recipe) -> list[dict[str, Any]]:
-        graph = self.graphs.rewritten(base.rewrites)
         # They come variant by variant: the first ones alone would be clean faces only.
         inputs, n = self.calibration.inputs, self.files.batch_size
         batch = inputs[np.arange(n) * len(inputs) // n]
         self.bench.folder.mkdir(parents=True, exist_ok=True)
-        return rank_layers(graph, batch, self.bench.folder)
-
-    def _plain(self, stack: ExitStack) -> Session:
-        built = self.plain.build(
-            self.files, self.bench.folder / "plain", threads=self.bench.threads
-        )
-        return stack.enter_context(self.plain.load(built))
-
-    def _session(self, recipe: Recipe, number: int, stack: ExitStack) -> Session:
-        folder = self.bench.folder / f"int8_{number}"
-        files = quantised_files(
-            self.target, self.files, self.graphs, self.calibration, recipe, folder
-        )
-        built = self.target.build(
-            files,
-            folder,
-            threads=self.bench.threads,
-            running=running_of(self.target, recipe),
-        )
-        return stack.enter_context(self.target.load(built))
-
-    def _time(self, sessions: dict[str, Session], tried: list[dict[str, Any]]) -> None:
-        timed = time_sessions(
-            sessions,
-            self.bench.batch,
-            warmup=1,
-            seconds=self.bench.seconds,
-            repeats=self.bench.repeats,
-        )
-        for number, entry in enumerate(tried):
-            timing = timed[str(number)]
-            entry["throughput_ips"] = throughput_interval(timing)
-            entry["ratio"] = paired_ratio(timing, timed[REFERENCE])
-
-    def _fastest(self, tried: list[dict[str, Any]]) -> dict[str, Any]:
-        fitting = [entry for entry in tried if entry["within_budget"] or not self.trained]
-        if not fitting:
-            raise TargetError(
-                f"No int8 build of the {len(tried)} tried decides as the fp32 build does.",
-                fix="raise build.budget_points or calibration_images, or leave it out",
-            )
-        return max(fitting, key=lambda entry: entry["throughput_ips"]["value"])
+        ranking += rank_layers(self.graphs.rewritten(base.rewrites), batch, self.bench.folder)
+        for kept in ever_more(len(ranking)):
+            yield replace(base, kept=tuple(row["node"] for row in ranking[:kept]))
+            if tried[-1]["within_budget"]:
+                return
 
 
 def whole_network_recipes(target: Target, graphs: Graphs, n_images: int) -> list[Recipe]:
@@ -311,12 +289,12 @@ def running_of(target: Target, recipe: Recipe) -> dict[str, Any]:
     return {"rest": recipe.rest} if len(target.quantiser.rests()) > 1 else {}
 
 
-def _ever_more(layers: int) -> list[int]:
+def ever_more(layers: int) -> list[int]:
     """Return how many layers are kept in higher precision, try by try; never all of them.
 
     Examples
     --------
-    >>> _ever_more(28)
+    >>> ever_more(28)
     [1, 2, 4, 8, 16, 22]
     """
     counts = [2**power for power in range(layers.bit_length()) if 2**power < layers]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lresnet_utils.data.face_set import FaceSet
 from lresnet_utils.errors import DataError
-from lresnet_utils.targets.embed import embed
+from lresnet_utils.targets.embed import Embedding, embed
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.intervals import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol
@@ -45,7 +45,7 @@ class Sample:
     right: np.ndarray
     same: np.ndarray
 
-    def embed(self, session: Session, spec: Mapping[str, Any]) -> dict[str, Any]:
+    def embed(self, session: Session, spec: Mapping[str, Any]) -> dict[str, Embedding]:
         """Return the embeddings of every variant, one view per picture."""
         return {
             variant: embed(
@@ -114,7 +114,7 @@ def draw_sample(faces: FaceSet, most_images: int) -> Sample:
 
 
 def judge(
-    sample: Sample, reference: dict[str, Any], own: dict[str, Any], budget_points: float
+    sample: Sample, reference: dict[str, Embedding], own: dict[str, Embedding], budget_points: float
 ) -> dict[str, Any]:
     """Compare a build's decisions with the reference's, variant by variant.
 
@@ -134,7 +134,25 @@ def judge(
         another network even where it happens to do better). ``worst_loss_points``, ``worst_p``
         and ``variants`` with the numbers of each.
     """
-    variants = {name: _compare(sample, reference[name], own[name]) for name in own}
+    variants = {}
+    for name, ours in own.items():
+        theirs = reference[name]
+        base, build = _decide(sample, theirs), _decide(sample, ours)
+        both = base.acquired & build.acquired
+        flips = flipped_pairs(
+            base.distances, base.thresholds, build.distances, build.thresholds, sample.same, both
+        )
+        usable = ~(theirs.failed | ours.failed)
+        cosine = 1 - squared_l2(theirs.vectors[usable], ours.vectors[usable]) / 2
+        variants[name] = {
+            "accuracy": build.accuracy,
+            "reference_accuracy": base.accuracy,
+            "lost": len(flips.lost),
+            "gained": len(flips.gained),
+            "mcnemar_p": mcnemar_exact(len(flips.lost), len(flips.gained)),
+            "min_cosine": float(cosine.min()),
+            "n_pairs": flips.n,
+        }
     losses = [100 * (v["reference_accuracy"] - v["accuracy"]) for v in variants.values()]
     ps = [v["mcnemar_p"] for v in variants.values()]
     # Rounding of a mean over folds must not decide about a build that loses nothing.
@@ -149,27 +167,19 @@ def judge(
     }
 
 
-def _compare(sample: Sample, reference: Any, own: Any) -> dict[str, Any]:
-    base, build = (_decide(sample, embedding) for embedding in (reference, own))
-    both = base[1] & build[1]
-    flips = flipped_pairs(base[0], base[2], build[0], build[2], sample.same, both)
-    usable = ~(reference.failed | own.failed)
-    cosine = 1 - squared_l2(reference.vectors[usable], own.vectors[usable]) / 2
-    return {
-        "accuracy": build[3],
-        "reference_accuracy": base[3],
-        "lost": len(flips.lost),
-        "gained": len(flips.gained),
-        "mcnemar_p": mcnemar_exact(len(flips.lost), len(flips.gained)),
-        "min_cosine": float(cosine.min()),
-        "n_pairs": flips.n,
-    }
+class _Decisions(NamedTuple):
+    """Per pair the distance, whether it has one, and the threshold of its fold."""
+
+    distances: np.ndarray
+    acquired: np.ndarray
+    thresholds: np.ndarray
+    accuracy: float
 
 
-def _decide(sample: Sample, embedding: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _decide(sample: Sample, embedding: Embedding) -> _Decisions:
     distances, acquired = score_pairs(
         embedding.vectors, embedding.failed, sample.left, sample.right
     )
     result = guide_protocol(distances, sample.same, folds=FOLDS, acquired=acquired)
     thresholds = result.best_thresholds[fold_numbers(len(distances), FOLDS)]
-    return distances, acquired, thresholds, result.mean_accuracy
+    return _Decisions(distances, acquired, thresholds, result.mean_accuracy)

@@ -154,7 +154,8 @@ def choose_rewrites(
         timing = timed[str(len(names))]
         rewrite = names[-1] if names else AS_SIMPLIFIED
         step = {"rewrite": rewrite, "applied": fitting.get(rewrite)} | _speed(timing, before)
-        step["kept"] = not step["failure"] and not _surely_slower(step["ratio"])
+        surely_slower = step["ratio"] is not None and step["ratio"]["high"] < 1
+        step["kept"] = not step["failure"] and not surely_slower
         steps.append(step)
         before = before if step["failure"] else timing
     kept = [s["rewrite"] for s in steps if s["kept"] and s["rewrite"] != AS_SIMPLIFIED]
@@ -206,16 +207,14 @@ def choose_running(
     best = max(faster, key=lambda row: row["ratio"]["value"], default=able[0])
     for row in rows:
         row["chosen"] = row is best
-    found = {"running": best["options"], "candidates": rows}
-    return found | _gain(before and before[0], timed.get(_BEFORE), timed[str(rows.index(best))])
-
-
-def _gain(what: str | None, before: Timing | None, chosen: Timing) -> dict[str, Any]:
-    if before is None:
-        return {"before": None, "ratio": None}
-    speed = _speed(before, None)
-    told = {"what": what} | {key: speed[key] for key in ("throughput_ips", "failure")}
-    return {"before": told, "ratio": None if speed["failure"] else paired_ratio(chosen, before)}
+    found = {"running": best["options"], "candidates": rows, "before": None, "ratio": None}
+    if before is not None:
+        speed = _speed(timed[_BEFORE], None)
+        told = {key: speed[key] for key in ("throughput_ips", "failure")}
+        found["before"] = {"what": before[0]} | told
+        if speed["failure"] is None:
+            found["ratio"] = paired_ratio(timed[str(rows.index(best))], timed[_BEFORE])
+    return found
 
 
 def _speed(timing: Timing, before: Timing | None) -> dict[str, Any]:
@@ -223,7 +222,3 @@ def _speed(timing: Timing, before: Timing | None) -> dict[str, Any]:
         return {"throughput_ips": None, "ratio": None, "failure": timing.failure}
     ratio = None if before is None else paired_ratio(timing, before)
     return {"throughput_ips": throughput_interval(timing), "ratio": ratio, "failure": None}
-
-
-def _surely_slower(ratio: dict[str, Any] | None) -> bool:
-    return ratio is not None and ratio["high"] < 1

@@ -1,8 +1,10 @@
 """Every target against the same arithmetic written out in NumPy, and its refusals."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,8 +13,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lresnet_utils.errors import ParamsError, TargetError
 from lresnet_utils.models.network import load_network, save_network
+from lresnet_utils.report.charts.display import look_of
 from lresnet_utils.targets import TARGETS, get_target, openvino
-from lresnet_utils.targets.base import Artefact, Availability, ModelFiles, importable
+from lresnet_utils.targets.base import (
+    Artefact,
+    Availability,
+    Look,
+    ModelFiles,
+    Target,
+    importable,
+)
+from lresnet_utils.untrusted.settings import ToolOptions
 
 BATCH, SIZE = 2, 8
 GRAPH_TARGETS = ["onnxruntime-fp32", "openvino-fp32", "openvino-bf16"]
@@ -280,6 +291,23 @@ def test_names_are_what_the_registry_says():
         get_target("openvino-fp23")
 
 
+def test_every_target_declares_its_look_and_what_runs_its_builds():
+    for target in TARGETS.values():
+        assert isinstance(target.look, Look)
+        opens = type(target).open is not Target.open
+        assert opens == (target.set_tool is None), target.name
+        assert (target.quantiser is not None) == (target.precision == "int8")
+
+
+def test_settings_of_tools_reach_the_targets_that_have_some():
+    device = ToolOptions(device=3)
+    configured = {name: get_target(name, device) for name in TARGETS}
+    able = {name for name, target in configured.items() if target.tools == device}
+    assert able == {"tensorrt-fp16", "ascend-fp16", "cann-fp16", "replay"}
+    assert all(target.tools is None for name, target in configured.items() if name not in able)
+    assert TARGETS["cann-fp16"].tools.device == 0
+
+
 def test_importing_the_registry_imports_no_runtime():
     code = (
         "import sys, lresnet_utils.targets;"
@@ -287,3 +315,24 @@ def test_importing_the_registry_imports_no_runtime():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# The target that docs/add_a_target.md writes out is a target.
+
+PAGE = Path(__file__).parents[2] / "docs" / "add_a_target.md"
+
+
+def test_it_builds_loads_and_gives_what_onnx_runtime_gives(model, tmp_path, monkeypatch):
+    code = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
+    names = {}
+    exec(compile(code, str(PAGE), "exec"), names)
+    written = names["ReferenceTarget"]()
+    assert written.available().ok and written.name == "onnxreference-fp32"
+    monkeypatch.setitem(TARGETS, written.name, written)
+    assert get_target(written.name) is written and look_of(written.name) == written.look
+    batch = np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32)
+    outputs = []
+    for target in (written, get_target("onnxruntime-fp32")):
+        with target.load(target.build(model(2), tmp_path / target.name)) as session:
+            outputs.append(session.infer(batch))
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)

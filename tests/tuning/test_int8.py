@@ -1,13 +1,21 @@
 """The ladder of recipes, with decisions and rates that are known, and both quantisers for real."""
 
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import openvino
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
 
+from lresnet_utils.data.network_input import to_network_input
 from lresnet_utils.errors import TargetError
+from lresnet_utils.graph.parity import run_onnx
 from lresnet_utils.targets import get_target
 from lresnet_utils.tuning import int8
-from lresnet_utils.tuning.int8 import Int8Search, choose_calibration
+from lresnet_utils.tuning.int8 import Int8Search, choose_calibration, rank_layers, spread
 from lresnet_utils.tuning.judge import draw_sample
 
 SPEC = {"channel_order": "rgb", "normalisation": "minus1_1"}
@@ -192,3 +200,93 @@ def behind_quantiser(op):
     while op.get_type_name() in ("Reshape", "Multiply", "Add"):
         op = op.input_value(0).get_node()
     return op.get_type_name() == "FakeQuantize"
+
+
+# Which faces int8's ranges come from: spread, the same each time, without labels.
+
+INPUT = {"channel_order": "bgr", "normalisation": "minus1_1"}
+
+
+@given(m=st.integers(1, 60), n=st.integers(1, 80), k=st.integers(1, 4))
+def test_spread_takes_distinct_pictures_of_every_variant(m, n, k):
+    variants = tuple("abcd"[:k])
+    shares = spread(np.arange(m) * 3, n, variants)
+    assert sum(map(len, shares.values())) <= n
+    for rows in shares.values():
+        assert len(set(rows)) == len(rows) and set(rows) <= set(range(0, 3 * m, 3))
+    # One from each of as many equal parts of the set as there are pictures.
+    n = min(n, k * m)
+    chosen = sorted(row // 3 for rows in shares.values() for row in rows)
+    assert all(i * m // n <= row < -(-(i + 1) * m // n) for i, row in enumerate(chosen))
+
+
+def test_left_and_right_sides_are_both_calibrated_on():
+    """A set that pairs passport photos with camera pictures takes turns: left, right, left."""
+    rows = spread(np.arange(12_800), 128, ("aligned",))["aligned"]
+    assert 0.3 < (rows % 2).mean() < 0.7
+
+
+def test_the_pixels_are_those_that_the_network_sees(faces):
+    chosen = choose_calibration(faces, 10, **INPUT)
+    assert chosen.inputs.shape == (10, 3, 112, 112) and chosen.inputs.dtype == np.float32
+    assert list(chosen.chosen) == ["aligned", "res28"]
+    expected = [
+        to_network_input(np.asarray(faces.images(variant)[rows]), **INPUT)
+        for variant, rows in chosen.chosen.items()
+    ]
+    assert np.array_equal(chosen.inputs, np.concatenate(expected))
+    again = choose_calibration(faces, 10, **INPUT)
+    assert again.describe() == chosen.describe()
+    assert chosen.describe()["labels_used"] is False
+
+
+def test_labels_and_failed_pictures_play_no_part(faces):
+    other = replace(faces, same=~faces.same, left=faces.right, right=faces.left)
+    plain, swapped = (choose_calibration(f, 8, **INPUT).chosen for f in (faces, other))
+    assert plain == swapped
+    broken = replace(faces, failures=((0, "cut short"), (3, "cut short")))
+    used = choose_calibration(broken, 200, **INPUT).chosen["aligned"]
+    assert 0 not in used and 3 not in used and 1 in used
+
+
+# The ranking against eight-bit rounding written out in NumPy.
+
+
+def embed(path, batch):
+    rows = run_onnx(path, batch).astype(np.float64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_every_layer_is_ranked_most_sensitive_first(files, bench, tmp_path):
+    ranked = rank_layers(files.onnx, bench.batch, tmp_path)
+    assert {row["node"] for row in ranked} == {"stem", "inner", "fc"}
+    distances = [row["mean_distance"] for row in ranked]
+    assert distances == sorted(distances, reverse=True) and min(distances) > 0
+
+
+def test_the_first_layer_moves_as_far_as_rounding_by_hand_moves_it(files, bench, tmp_path):
+    """Its input is the picture itself, so both roundings can be made outside the graph."""
+    ranked = {r["node"]: r["mean_distance"] for r in rank_layers(files.onnx, bench.batch, tmp_path)}
+    low, high = min(bench.batch.min(), 0), max(bench.batch.max(), 0)
+    scale = np.float32((high - low) / 255)
+    zero = np.clip(np.round(-low / scale), 0, 255)
+    coded = np.clip(np.round(bench.batch / scale) + zero, 0, 255)
+    rounded = ((coded - zero) * scale).astype(np.float32)
+    model = onnx.load(files.onnx)
+    stem = next(t for t in model.graph.initializer if t.name == "stem")
+    weight = numpy_helper.to_array(stem)
+    step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127
+    stem.CopyFrom(numpy_helper.from_array(np.round(weight / step) * step, "stem"))
+    onnx.save(model, tmp_path / "by_hand.onnx")
+    moved = embed(tmp_path / "by_hand.onnx", rounded) - embed(files.onnx, bench.batch)
+    assert ranked["stem"] == pytest.approx((moved**2).sum(axis=1).mean(), rel=0.02)
+
+
+def test_a_layer_with_one_huge_weight_comes_first(files, bench, tmp_path):
+    model = onnx.load(files.onnx)
+    inner = next(t for t in model.graph.initializer if t.name == "inner")
+    weight = numpy_helper.to_array(inner).copy()
+    weight[:, 0, 0, 0] *= 400  # a corner tap of every output: the other taps lose their digits
+    inner.CopyFrom(numpy_helper.from_array(weight, "inner"))
+    onnx.save(model, tmp_path / "odd.onnx")
+    assert rank_layers(tmp_path / "odd.onnx", bench.batch, tmp_path)[0]["node"] == "inner"

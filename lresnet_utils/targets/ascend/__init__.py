@@ -33,6 +33,7 @@ from lresnet_utils.targets.base import (
     Target,
     UnavailableError,
     importable,
+    require_unchanged,
 )
 from lresnet_utils.targets.embed import Embedding, StageRate, StageRates, combine
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
@@ -310,12 +311,7 @@ class CannTarget(Target):
     def open(self, artefact: Artefact) -> Session:
         content = read_json(artefact.path)
         graph = artefact.path.parent / content["onnx"]
-        if not graph.is_file() or sha256_file(graph) != content["onnx_sha256"]:
-            raise TargetError(
-                "The graph is gone or was changed since the build.",
-                where=str(graph),
-                fix="run 1_export and 2_compile again",
-            )
+        require_unchanged(graph, content["onnx_sha256"], "The graph is gone or was")
         settings = {
             "device_id": artefact.options["device"],
             "precision_mode": artefact.options["precision_mode"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -82,20 +83,39 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     """
     log = read_lines(path)
     check_batch_size(batch_size)
-    values, whole = _vision_values(log)
-    stages = {}
-    for stage, figures in values.items():
+    at = log.find(_VISION_MARK)
+    stages, printed, interface = {}, {}, (0.0, 0.0)
+    for position, (stage, pattern) in enumerate(_VISION_LINES.items()):
+        line, text = len(log.lines), ""
+        if position < len(at):
+            line, text = at[position][0], at[position][1][0].strip()
+        match = re.fullmatch(pattern, text, re.ASCII)
+        if not match:
+            raise log.refuse(f"This should be the [{stage.replace('_', ' ')}] line, whole.", line)
+        figures = [log.number(group, f"A figure of {stage}", line) for group in match.groups()]
         rate_unit, covers = _UNITS.get(stage, ("images/s", "image"))
         stages[stage] = StageFigure(figures[0], rate_unit, figures[-1], covers)
+        printed[stage] = printed_interval(match[1])
+        if stage == "infer":
+            interface = figures[1:]
+        reciprocal = figures[0] * figures[-1] / 1000
+        if stage not in ("e2e", "infer") and abs(reciprocal - 1) > _RECIPROCAL_TOLERANCE:
+            raise log.refuse("moduleLatency is not 1000 / throughputRate: a digit is lost.", line)
+    if len(at) > len(_VISION_LINES):
+        raise log.refuse(
+            "There is more than the five figures.",
+            at[len(_VISION_LINES)][0],
+            fix="give one file per run",
+        )
     named = _VISION_NAME.search(log.path.name)
     notes = [f"device {named[2]}"] if named else []
     said = batch_size if batch_size is not None else int(named[1]) if named else None
     record = PerfRecord(
         tool="benchmark.x86_64",
         batch_size=said,
-        throughput_ips=values["infer"][1],
+        throughput_ips=interface[0],
         throughput_clock=VISION_CLOCK,
-        latency_ms={"infer_per_image": values["infer"][2]},
+        latency_ms={"infer_per_image": interface[1]},
         latency_clock="'moduleLatency' of the infer stage, per image",
         source=log.path.as_posix(),
         sha256=log.sha256,
@@ -103,14 +123,16 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
     )
     implied = record.implied_batch_size
     if said is None:
-        if whole is None:
+        # The quotient tells the batch size where one whole number alone can be it.
+        (low, high), (least, most) = printed["infer"], printed["post"]
+        said = math.ceil(low / most)
+        if least <= 0 or math.floor(high / least) != said:
             raise log.refuse(
                 f"The log does not say its batch size: infer rate / post rate = {implied:.6g} is "
                 "not one whole number within their rounding.",
                 fix="give it: batch_size=..., or in the file's name as the tool writes it: "
                 "perf_vision_batchsize_<B>_device_<ID>.txt",
             )
-        said = whole
         check_batch_size(said)
         notes.append(f"batch size {said} from infer rate / post rate = {implied:.4g}")
     elif abs(implied - said) > 0.02 * said:
@@ -158,45 +180,18 @@ def read_benchmark_pure(path: Path | str, *, batch_size: int | None = None) -> P
     )
 
 
-def _vision_values(log: Log) -> tuple[dict[str, tuple[float, ...]], int | None]:
-    """Read the five lines in order, and the batch size if their rates give a whole one.
+def printed_interval(text: str) -> tuple[Fraction, Fraction]:
+    """Return the ends of what a printed number may stand for: half a unit of its last digit.
 
-    A rate is known to half a unit of its last printed digit, so the quotient is an interval; it
-    tells the batch size where one whole number alone lies in it.
+    Examples
+    --------
+    >>> [float(end) for end in printed_interval("31.9")], [int(n) for n in printed_interval("2e3")]
+    ([31.85, 31.95], [1500, 2500])
     """
-    at = log.find(_VISION_MARK)
-    values, rates = {}, {}
-    for position, (stage, pattern) in enumerate(_VISION_LINES.items()):
-        line, text = len(log.lines), ""
-        if position < len(at):
-            line, text = at[position][0], at[position][1][0].strip()
-        match = re.fullmatch(pattern, text, re.ASCII)
-        if not match:
-            raise log.refuse(f"This should be the [{stage.replace('_', ' ')}] line, whole.", line)
-        values[stage] = tuple(
-            log.number(group, f"A figure of {stage}", line) for group in match.groups()
-        )
-        rates[stage] = Fraction(match[1]), _half_a_digit(match[1])
-        reciprocal = values[stage][0] * values[stage][-1] / 1000
-        if stage not in ("e2e", "infer") and abs(reciprocal - 1) > _RECIPROCAL_TOLERANCE:
-            raise log.refuse("moduleLatency is not 1000 / throughputRate: a digit is lost.", line)
-    if len(at) > len(_VISION_LINES):
-        raise log.refuse(
-            "There is more than the five figures.",
-            at[len(_VISION_LINES)][0],
-            fix="give one file per run",
-        )
-    (infer, infer_half), (post, post_half) = rates["infer"], rates["post"]
-    least = math.ceil((infer - infer_half) / (post + post_half))
-    most = math.floor((infer + infer_half) / (post - post_half)) if post > post_half else math.inf
-    return values, least if least == most else None
-
-
-def _half_a_digit(text: str) -> Fraction:
-    """Return half a unit of a number's last printed digit."""
     digits, _, exponent = text.lower().partition("e")
     decimals = len(digits.partition(".")[2])
-    return Fraction(1, 2) * Fraction(10) ** (int(exponent or 0) - decimals)
+    half = Fraction(1, 2) * Fraction(10) ** (int(exponent or 0) - decimals)
+    return Fraction(text) - half, Fraction(text) + half
 
 
 # Logs of ``ais_bench`` (also ``msit benchmark``) and of ``msame``.
@@ -320,31 +315,34 @@ def _ais_summary(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[st
         if key not in summary:
             raise log.refuse(f"The summary has no {key!r}.")
     throughput = log.number(str(summary["throughput"]), "'throughput'", 0)
-    clocks, notes = {}, []
-    for clock in _CLOCKS:
-        if clock in summary:
-            clocks[clock] = _ais_json_clock(log, clock, summary[clock])
+    clocks = {}
+    for clock in [clock for clock in _CLOCKS if clock in summary]:
+        if not isinstance(summary[clock], dict):
+            raise log.refuse(f"{clock!r} is not a table of statistics.")
+        clocks[clock] = _ais_statistics(log, clock, summary[clock].items(), 0)
+        if "mean" not in clocks[clock]:
+            raise log.refuse(f"{clock!r} has no mean.")
+        log.require_order(clocks[clock], "", 0)
     listed, count = summary.get("npu_compute_time_list"), summary["NPU_compute_time"].get("count")
     if isinstance(listed, list) and count is not None and len(listed) != count:
         raise log.refuse(f"It counts {count} executions but lists {len(listed)} times.")
-    if count is not None:
-        notes.append(f"{count} executions")
-    return throughput, clocks, tuple(notes), None
+    return throughput, clocks, () if count is None else (f"{count} executions",), None
 
 
-def _ais_json_clock(log: Log, clock: str, values: Any) -> dict[str, float]:
-    if not isinstance(values, dict):
-        raise log.refuse(f"{clock!r} is not a table of statistics.")
+def _ais_statistics(
+    log: Log, clock: str, pairs: Iterable[tuple[str, Any]], line: int
+) -> dict[str, float]:
+    """Return the statistics among some keys and values, named as this package does.
+
+    'median' and 'percentile(99%)' or 'P99' are p50 and p99.
+    """
     figures = {}
-    for key, value in values.items():
-        name = _statistic(key)
+    for key, value in pairs:
+        percentile = re.fullmatch(r"percentile\((\d{1,3})%\)|P(\d{1,3})", key, re.ASCII)
+        name = f"p{percentile[1] or percentile[2]}" if percentile else _STATISTICS.get(key)
         if name:
-            figures[name] = log.number(
-                str(value), f"{clock} {key}", 0, allow_zero=clock != "NPU_compute_time"
-            )
-    if "mean" not in figures:
-        raise log.refuse(f"{clock!r} has no mean.")
-    log.require_order(figures, "", 0)
+            zero = clock != "NPU_compute_time"
+            figures[name] = log.number(str(value), f"{clock} {key}", line, allow_zero=zero)
     return figures
 
 
@@ -360,42 +358,22 @@ def _ais_screen(log: Log) -> tuple[float, dict[str, dict[str, float]], tuple[str
     clocks = {}
     for clock in _CLOCKS:
         hits = log.find(rf"{clock} \(ms\)")
-        if hits:
-            clocks[clock] = _ais_screen_clock(log, clock, hits[0][0])
+        if not hits:
+            continue
+        at = hits[0][0]
+        text = log.lines[at]
+        if "│" in text:  # a row of the newer table under its header
+            rows = [m[0].split("│") for i, m in log.find(r"│.*│") if i < at]
+            header = next((cells for cells in rows if "Metric" in cells[1]), [])
+            names = [cell.strip() for cell in header[2:-1]]
+            values = [cell.strip() for cell in text.split("│")[2:-1]]
+            pairs = zip(names, values, strict=False)
+        else:
+            pairs = re.findall(rf"(?<![\w()%])([\w()%]+) = ({NUMBER})(?=, |\s*$)", text, re.ASCII)
+        clocks[clock] = _ais_statistics(log, clock, pairs, at)
+        if not {"min", "max", "mean", "p50", "p99"} <= set(clocks[clock]):
+            raise log.refuse(f"The figures of {clock} are cut or of an unknown form.", at)
+        log.require_order(clocks[clock], "", at)
     if "NPU_compute_time" not in clocks:
         raise log.refuse("The log has no NPU_compute_time.", len(log.lines))
     return throughput, clocks, (), line
-
-
-def _ais_screen_clock(log: Log, clock: str, line: int) -> dict[str, float]:
-    """Read `name = value` pairs, or a row of the newer table under its header."""
-    text = log.lines[line]
-    pairs = re.findall(rf"(?<![\w()%])([\w()%]+) = ({NUMBER})(?=, |\s*$)", text, re.ASCII)
-    if "│" in text:
-        rows = [(i, m[0].split("│")) for i, m in log.find(r"│.*│") if i < line]
-        header = next((cells for _, cells in rows if "Metric" in cells[1]), [])
-        pairs = list(
-            zip(
-                (cell.strip() for cell in header[2:-1]),
-                (cell.strip() for cell in text.split("│")[2:-1]),
-                strict=False,
-            )
-        )
-    figures = {}
-    for key, value in pairs:
-        if _statistic(key):
-            figures[_statistic(key)] = log.number(
-                value, f"{clock} {key}", line, allow_zero=clock != "NPU_compute_time"
-            )
-    if not {"min", "max", "mean", "p50", "p99"} <= set(figures):
-        raise log.refuse(f"The figures of {clock} are cut or of an unknown form.", line)
-    log.require_order(figures, "", line)
-    return figures
-
-
-def _statistic(key: str) -> str | None:
-    """Name a statistic as this package does: 'median' and 'percentile(99%)' are p50 and p99."""
-    percentile = re.fullmatch(r"percentile\((\d{1,3})%\)|P(\d{1,3})", key, re.ASCII)
-    if percentile:
-        return f"p{percentile[1] or percentile[2]}"
-    return _STATISTICS.get(key)

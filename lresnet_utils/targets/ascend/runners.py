@@ -205,7 +205,7 @@ class AscendRunner(ABC):
             cwd=job.folder,
             success=success,
             explain=explain,
-        ).log
+        )
 
 
 def _read(dump: Path, job: AscendJob, inputs: InputFiles, record: PerfRecord) -> SetResult:
@@ -233,9 +233,16 @@ class AisBench(AscendRunner):
         if importlib.util.find_spec("ais_bench"):
             return cls([sys.executable, "-m", "ais_bench"])
         python = find_tool("python3")
-        if python and _has_module(python):
-            return cls([str(python), "-m", "ais_bench"])
-        return None
+        if python is None:
+            return None
+        try:
+            # A Python before 3.11 looks for modules in the folder it is started in, come what may.
+            probe = subprocess.run(  # noqa: S603 (a fixed program text)
+                [str(python), "-c", _PROBE], capture_output=True, timeout=60, check=False, cwd="/"
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return None if probe.returncode else cls([str(python), "-m", "ais_bench"])
 
     def embed(self, job: AscendJob, inputs: InputFiles) -> SetResult:
         """Run over the folder; it fills batches itself and leaves its padding out of the dump."""
@@ -390,16 +397,6 @@ RUNNERS: dict[str, type[AscendRunner]] = {
 }
 
 
-def _has_module(python: Path) -> bool:
-    try:
-        # A Python before 3.11 looks for modules in the folder it is started in, come what may.
-        return not subprocess.run(  # noqa: S603 (a fixed program text)
-            [str(python), "-c", _PROBE], capture_output=True, timeout=60, check=False, cwd="/"
-        ).returncode
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
 # What CANN's programs need around them, and what their error codes mean.
 
 USUAL_HOMES = (
@@ -473,7 +470,11 @@ def check_environment() -> Availability:
         )
     home = toolkit_home()
     libraries = [Path(p) for p in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p]
-    if not any(path.is_dir() and _below(path, home) for path in libraries):
+    if not any(
+        path.is_dir()
+        and (path.resolve().is_relative_to(home.resolve()) or path.is_relative_to(home))
+        for path in libraries
+    ):
         return Availability(
             False, f"LD_LIBRARY_PATH names no folder of CANN's in {home}", _source(home)
         )
@@ -507,10 +508,6 @@ def cann_version() -> str | None:
         if found:
             return found[1].rpartition(":")[2]
     return None
-
-
-def _below(path: Path, home: Path) -> bool:
-    return path.resolve().is_relative_to(home.resolve()) or path.is_relative_to(home)
 
 
 def _source(home: Path) -> str:

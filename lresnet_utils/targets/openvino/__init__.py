@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import time
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -76,9 +75,17 @@ class OpenVinoTarget(Target):
         able = importable("openvino", "openvino")
         if able.ok and self.precision == "int8":
             able = importable("nncf", "nncf")
-            return replace(able, note=_int8_note()) if able.ok else able
         if not able.ok or self.precision == "fp32":
             return able
+        if self.precision == "int8":
+            known = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
+            found = [flag for flag in known if flag in (cpu_flags() or ())]
+            note = f"int8 arithmetic by {', '.join(found)}"
+            if isa_limit():
+                note = f"int8 arithmetic within {isa_limit()}"
+            elif not found:
+                note = "this processor's flags name no int8 dot products, so int8 may gain little"
+            return Availability(True, note=note)
         found = native_bf16()
         if found is None:
             return Availability(
@@ -190,16 +197,6 @@ class OpenVinoSession(Session):
         self._idle = SimpleQueue()
 
 
-def _int8_note() -> str:
-    known = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
-    found = [flag for flag in known if flag in (cpu_flags() or ())]
-    if isa_limit():
-        return f"int8 arithmetic within {isa_limit()}"
-    if not found:
-        return "this processor's flags name no int8 dot products, so int8 may gain little"
-    return f"int8 arithmetic by {', '.join(found)}"
-
-
 def native_bf16() -> str | None:
     """Return the instruction set with which this processor multiplies bf16, or None.
 
@@ -291,10 +288,19 @@ def profile_layers(
     # The counters give means over all batches; the first, with cold caches, is taken out again.
     means = _counters(request)
     nodes = {node.get_friendly_name(): node for node in compiled.get_runtime_model().get_ops()}
-    layers = [
-        _describe(name, nodes.get(name), kind, primitive, ((n + 1) * mean - first[name][2]) / n)
-        for name, (kind, primitive, mean) in means.items()
-    ]
+    layers = []
+    for name, (kind, primitive, mean) in means.items():
+        node = nodes.get(name)
+        layers.append(
+            {
+                "name": name,
+                "kind": _KINDS.get(kind, kind),
+                "primitive": primitive,
+                "ms": max(((n + 1) * mean - first[name][2]) / n, 0.0),
+                "flops": 0 if node is None else layer_flops(kind, node),
+                "bytes": None if node is None else layer_bytes(node),
+            }
+        )
     return {"batches": n, "wall_ms": 1000 * wall / n, "layers": layers}
 
 
@@ -307,20 +313,8 @@ def _counters(request: openvino.InferRequest) -> dict[str, tuple[str, str, float
     }
 
 
-def _describe(
-    name: str, node: openvino.Node | None, kind: str, primitive: str, ms: float
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": _KINDS.get(kind, kind),
-        "primitive": primitive,
-        "ms": max(ms, 0.0),
-        "flops": 0 if node is None else _flops(kind, node),
-        "bytes": None if node is None else _bytes(node),
-    }
-
-
-def _flops(kind: str, node: openvino.Node) -> int:
+def layer_flops(kind: str, node: openvino.Node) -> int:
+    """Return two operations per multiply-add of a convolution or matrix product, else 0."""
     outputs = math.prod(node.get_output_shape(0))
     if kind in ("Convolution", "GroupConvolution"):
         # Each output channel has its own share of the weights.
@@ -331,7 +325,8 @@ def _flops(kind: str, node: openvino.Node) -> int:
     return 0
 
 
-def _bytes(node: openvino.Node) -> int | None:
+def layer_bytes(node: openvino.Node) -> int | None:
+    """Return the bytes of a layer's inputs, weights and outputs, or None when one is not told."""
     total = 0
     for source in [*(value.get_source_output() for value in node.inputs()), *node.outputs()]:
         elements = math.prod(source.get_shape())

@@ -61,34 +61,31 @@ def read_benchmark_app(path: Path | str, *, batch_size: int | None = None) -> Pe
     else:
         figures, latency_ms, said, line, notes = _from_console(log)
     batch = agreed_batch_size(log, said, batch_size, line)
+    # Which of the tool's two definitions gives its throughput? It rounds milliseconds to 0.01,
+    # which is much for a short run or a fast network.
+    throughput, duration = figures["throughput"], figures["duration"]
+    wall = 1000 * batch * figures["count"] / duration
+    middle = next((value for name, value in latency_ms.items() if name.startswith("p")), None)
+    if abs(throughput / wall - 1) < 1e-3 + 0.005 / duration:
+        clock = WALL_CLOCK
+    elif middle and abs(throughput * middle / (1000 * batch) - 1) < 1e-3 + 0.005 / middle:
+        clock = MEDIAN_CLOCK
+    else:
+        raise log.refuse(
+            f"Throughput {throughput} is not {batch} x {figures['count']:.0f} iterations "
+            f"/ {duration} ms: the batch size or a figure is wrong.",
+            line,
+        )
     return PerfRecord(
         tool="benchmark_app",
         batch_size=batch,
-        throughput_ips=figures["throughput"],
-        throughput_clock=_clock(log, figures, latency_ms, batch, line),
+        throughput_ips=throughput,
+        throughput_clock=clock,
         latency_ms=latency_ms,
         latency_clock=LATENCY_CLOCK,
         source=log.path.as_posix(),
         sha256=log.sha256,
         notes=(f"{figures['count']:.0f} iterations", *notes),
-    )
-
-
-def _clock(
-    log: Log, figures: dict[str, float], latency_ms: dict[str, float], batch: int, line: int | None
-) -> str:
-    """Tell which of the tool's two definitions gives its throughput."""
-    wall = 1000 * batch * figures["count"] / figures["duration"]
-    # The tool rounds milliseconds to 0.01, which is much for a short run or a fast network.
-    if abs(figures["throughput"] / wall - 1) < 1e-3 + 0.005 / figures["duration"]:
-        return WALL_CLOCK
-    middle = next((value for name, value in latency_ms.items() if name.startswith("p")), None)
-    if middle and abs(figures["throughput"] * middle / (1000 * batch) - 1) < 1e-3 + 0.005 / middle:
-        return MEDIAN_CLOCK
-    raise log.refuse(
-        f"Throughput {figures['throughput']} is not {batch} x {figures['count']:.0f} iterations "
-        f"/ {figures['duration']} ms: the batch size or a figure is wrong.",
-        line,
     )
 
 
@@ -151,11 +148,14 @@ def _from_json(log: Log) -> _Parts:
     if not isinstance(results, dict) or not isinstance(setup, dict):
         raise log.refuse("The report has no 'execution_results' or no 'configuration_setup'.")
     figures = {name: _json_number(log, results, keys) for name, keys in _JSON_KEYS.items()}
-    latency_ms = {
-        _json_percentile(log, key, results): _json_number(log, results, (key,))
-        for key in results
-        if key == "latency_median" or key.startswith("latency (")
-    }
+    latency_ms = {}
+    for key in results:
+        if key == "latency_median" or key.startswith("latency ("):
+            found = re.search(r"(\d{1,3}) percentile", key, re.ASCII)
+            percent = found[1] if found else str(results.get("percentile_boundary", 50))
+            if not re.fullmatch(r"\d{1,3}", percent, re.ASCII):
+                raise log.refuse("The report has a percentile that is no whole number.", 0)
+            latency_ms[f"p{percent}"] = _json_number(log, results, (key,))
     latency_ms |= {name: figures.pop(name) for name in ("mean", "min", "max")}
     log.require_order(latency_ms, "", 0)
     said = next((setup[key] for key in ("batch size", "batch_size") if key in setup), None)
@@ -164,14 +164,6 @@ def _from_json(log: Log) -> _Parts:
     precision = setup.get("precision")
     notes = (f"precision {precision}",) if precision not in (None, "UNSPECIFIED") else ()
     return figures, latency_ms, said, None, notes
-
-
-def _json_percentile(log: Log, key: str, results: dict[str, Any]) -> str:
-    found = re.search(r"(\d{1,3}) percentile", key, re.ASCII)
-    percentile = found[1] if found else str(results.get("percentile_boundary", 50))
-    if not re.fullmatch(r"\d{1,3}", percentile, re.ASCII):
-        raise log.refuse("The report has a percentile that is no whole number.", 0)
-    return f"p{percentile}"
 
 
 def _json_number(log: Log, table: dict[str, Any], keys: tuple[str, ...]) -> float:

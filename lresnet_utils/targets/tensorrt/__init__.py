@@ -26,6 +26,7 @@ from lresnet_utils.targets.base import (
     SetTool,
     Target,
     UnavailableError,
+    require_unchanged,
 )
 from lresnet_utils.targets.embed import Embedding, embed
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
@@ -103,7 +104,7 @@ class TrtexecTool(SetTool):
         ]
         records = []
         for repeat in range(1, repeats + 1):
-            run = run_tool(
+            log = run_tool(
                 [tool.path, *arguments],
                 log=folder / f"repeat_{repeat}.log",
                 timeout_s=options["timeout_s"],
@@ -111,7 +112,7 @@ class TrtexecTool(SetTool):
                 success=_SUCCESS,
                 explain=explain,
             )
-            records.append(read_trtexec(run.log, batch_size=options["batch_size"]))
+            records.append(read_trtexec(log, batch_size=options["batch_size"]))
         return records
 
 
@@ -220,14 +221,14 @@ def find_trtexec() -> Trtexec | None:
 def _ask(path: Path, changed_ns: int) -> Trtexec:
     """Ask a program for its help; `changed_ns` makes a replaced one be asked anew."""
     with tempfile.TemporaryDirectory() as folder:
-        run = run_tool(
+        log = run_tool(
             [path, "--help"],
             log=Path(folder) / "help.log",
             timeout_s=120,
             cwd=Path(folder),
             explain=explain,
         )
-        text = run.log.read_text(encoding="utf-8", errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace")
     banner = _BANNER.search(text)
     options = frozenset(re.findall(r"^\s+(--\w+)", text, re.MULTILINE))
     return Trtexec(path, dotted_version(banner[1]) if banner else "unknown", options)
@@ -291,22 +292,30 @@ def open_session(artefact: Artefact) -> Session:
     TargetError
         When the engine or the graph is refused.
     """
-    if importlib.util.find_spec("tensorrt") and _has_cuda():
-        return EngineSession(artefact, device=f"cuda:{artefact.options['device']}")
+    if importlib.util.find_spec("tensorrt"):
+        import torch
+
+        if torch.cuda.is_available():
+            return EngineSession(artefact, device=f"cuda:{artefact.options['device']}")
     import onnxruntime
 
-    if PROVIDER in onnxruntime.get_available_providers():
-        return _provider_session(artefact)
-    raise UnavailableError(
-        "TensorRT cannot be run from Python here, so there are no embeddings (only speed).",
-        fix=_HOW,
-    )
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    if PROVIDER not in onnxruntime.get_available_providers():
+        raise UnavailableError(
+            "TensorRT cannot be run from Python here, so there are no embeddings (only speed).",
+            fix=_HOW,
+        )
+    graph = artefact.path.parent / artefact.options["onnx"]
+    require_unchanged(graph, artefact.options["onnx_sha256"], "The graph is gone or was")
+    folder = str(artefact.path.absolute().parent)
+    settings = {
+        "device_id": artefact.options["device"],
+        "trt_fp16_enable": True,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": folder,
+    }
+    return OnnxRuntimeSession(provider_only(graph, PROVIDER, settings), artefact.options)
 
 
 class EngineSession(Session):
@@ -351,23 +360,3 @@ class EngineSession(Session):
     def free(self) -> None:
         """Free the engine and its memory."""
         self._context = self._kept = self._input = self._output = None
-
-
-def _provider_session(artefact: Artefact) -> Session:
-    graph = artefact.path.parent / artefact.options["onnx"]
-    if not graph.is_file() or sha256_file(graph) != artefact.options["onnx_sha256"]:
-        raise TargetError(
-            "The graph is gone or was changed since the build.",
-            where=str(graph),
-            fix="run 1_export and 2_compile again",
-        )
-    cache = str(artefact.path.absolute().parent)
-    settings = {
-        "device_id": artefact.options["device"],
-        "trt_fp16_enable": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": cache,
-        "trt_timing_cache_enable": True,
-        "trt_timing_cache_path": cache,
-    }
-    return OnnxRuntimeSession(provider_only(graph, PROVIDER, settings), artefact.options)

@@ -87,7 +87,11 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
     for mark in (r"&&&& RUNNING", r"&&&& PASSED"):
         if len(runs := log.find(mark)) > 1:
             raise log.refuse("The log holds several runs.", runs[1][0], fix="give one file per run")
-    results = Log(log.path, tuple(map(_result, log.lines)), log.sha256)
+    lines = []  # what the tool gives as results, without its time and a logger's
+    for text in log.lines:
+        level = _LEVEL.search(text)
+        lines.append(text if not level else text[level.end() :] if level[1] == "I" else "")
+    results = Log(log.path, tuple(lines), log.sha256)
     old = bool(results.find(r"^Host Latency\s*$"))
     summary = _old_summary(results) if old else _summary(results)
     said, line, per_image, batch_notes = _said_batch(results)
@@ -117,14 +121,6 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
         sha256=log.sha256,
         notes=tuple(notes),
     )
-
-
-def _result(line: str) -> str:
-    """Return what the tool says in a line, without its time and a logger's; '' if no result."""
-    level = _LEVEL.search(line)
-    if not level:
-        return line
-    return line[level.end() :] if level[1] == "I" else ""
 
 
 def _said_batch(log: Log) -> tuple[int | None, int | None, bool, tuple[str, ...]]:
@@ -170,28 +166,24 @@ def _summary(log: Log) -> _Summary:
         if not required and not log.find(f"^{re.escape(clock)}: "):
             continue
         at, match = log.one(f"^{re.escape(clock)}: (.*)$", f"{clock}: ...")
-        latency_ms |= _statistics(log, match[1], prefix, at)
+        figures = {}
+        for part in match[1].strip().split(", "):
+            figure = _STATISTIC.fullmatch(part)
+            if not figure:
+                raise log.refuse("The line of figures is cut or of an unknown form.", at)
+            name = f"p{figure[2]}" if figure[2] else {"median": "p50"}.get(figure[1], figure[1])
+            figures[prefix + name] = log.number(figure[3], part, at, allow_zero=True)
+        # The four, and at least one percentile.
+        if not {f"{prefix}{name}" for name in ("min", "max", "mean", "p50")} < set(figures):
+            raise log.refuse("The line of figures is cut: a statistic is missing.", at)
+        log.require_order(figures, prefix, at)
+        latency_ms |= figures
     wall, compute = (
         log.one(rf"^{total}: ({NUMBER}) s\s*$", f"{total}: ... s")
         for total in ("Total Host Walltime", "Total GPU Compute Time")
     )
     qps = log.number(found[1], "The throughput", line)
     return _Summary(qps, _queries(log, latency_ms, wall, compute)[1], latency_ms, line, ())
-
-
-def _statistics(log: Log, text: str, prefix: str, line: int) -> dict[str, float]:
-    figures = {}
-    for part in text.strip().split(", "):
-        match = _STATISTIC.fullmatch(part)
-        if not match:
-            raise log.refuse("The line of figures is cut or of an unknown form.", line)
-        name = f"p{match[2]}" if match[2] else "p50" if match[1] == "median" else match[1]
-        figures[prefix + name] = log.number(match[3], part, line, allow_zero=True)
-    needed = {f"{prefix}{name}" for name in ("min", "max", "mean", "p50")}
-    if not needed < set(figures):
-        raise log.refuse("The line of figures is cut: a statistic is missing.", line)
-    log.require_order(figures, prefix, line)
-    return figures
 
 
 def _old_summary(log: Log) -> _Summary:
