@@ -101,24 +101,21 @@ class PairEvaluation:
         scores = {self.name: (self.scored.distances, self.same)}
         return threshold_explorer(scores, self.scored.protocol.mean_threshold)
 
-    def _n(self) -> int:
-        return int(self.scored.acquired.sum())
-
     def _curve(self) -> Roc:
         if self.scored.curve is None:
             raise EvaluationError(self.scored.no_curve)
         return self.scored.curve
 
     def _repr_html_(self) -> str:
-        numbers = self.numbers
+        numbers, n = self.numbers, int(self.scored.acquired.sum())
         rows = [
             {"measure": "Accuracy", "value": numbers["accuracy"], "n": numbers["accuracy"]["n"]},
-            {"measure": "EER", "value": numbers["eer"], "n": self._n()},
-            {"measure": "AUC", "value": numbers["auc"], "n": self._n()},
+            {"measure": "EER", "value": numbers["eer"], "n": n},
+            {"measure": "AUC", "value": numbers["auc"], "n": n},
         ]
         for row in numbers["tar_at_far"]:
             value = row if "refused" in row else row | {"value": row["tar"]}
-            rows.append({"measure": f"TAR at FAR {row['far']:g}", "value": value, "n": self._n()})
+            rows.append({"measure": f"TAR at FAR {row['far']:g}", "value": value, "n": n})
         columns = [
             Column("measure", "Rate"),
             Column("value", "Value", "95 %", fmt_percent),

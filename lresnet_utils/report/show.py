@@ -210,7 +210,7 @@ def files(record: Mapping[str, Any]) -> None:
     if links:
         chain(tr("Files of this stage"), links)
     else:
-        say("This stage made no file whose hash was recorded.")
+        say(tr("This stage made no file whose hash was recorded."))
 
 
 def chain(

@@ -21,7 +21,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CATALOGUE = json.loads((PACKAGE / "text/locale/zh.json").read_text(encoding="utf-8"))
 # Which arguments of a call are texts that a reader sees.
 SHOWN = {"tr": (0,), "translatable": (0,), "Column": (1, 2), "Words": (0, 1, 2, 3)}
-SHOWN |= {"say": (0,), "note": (0,), "table": (2,), "properties": (1,)}
+# And of one that is report/show.py's, where a module has it from there.
+SHOW = {"say": (0,), "note": (0,), "table": (2,), "properties": (1,)}
 # Functions that put a text before the reader as it is.
 SHOWING = {
     *("note_html", "table_html", "name_x", "name_y", "write_near", "write_beside", "facts"),
@@ -58,12 +59,20 @@ def is_added(node):
     return len(texts) == 3 and None not in texts and texts[1] in ADDED and " " in texts[2]
 
 
+def from_show(tree):
+    """Return what a module has from report/show.py."""
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    known = [node for node in froms if node.module == "lresnet_utils.report.show"]
+    return {alias.name for node in known for alias in node.names}
+
+
 def shown_in(tree):
     """Yield the message ids of a module: arguments of some calls, titles and readings of charts."""
+    shown = SHOWN | {name: SHOW[name] for name in SHOW if name in from_show(tree)}
     for node in ast.walk(tree):
         name = called(node)
-        if name in SHOWN:
-            yield from (node.args[i] for i in SHOWN[name] if i < len(node.args))
+        if name in shown:
+            yield from (node.args[i] for i in shown[name] if i < len(node.args))
             known = SHOWN_BY_NAME.get(name, ())
             yield from (word.value for word in node.keywords if word.arg in known)
         if isinstance(node, ast.Tuple) and is_added(node):

@@ -103,11 +103,24 @@ def tidy(notebook: NotebookNode, *, timed: bool = True) -> NotebookNode:
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
-    notebook.cells = [cell for cell in notebook.cells if _is_shown(cell)]
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if _BANNER_TAG not in cell.metadata.get("tags", ())
+        and (cell.source.strip() or cell.get("outputs"))
+    ]
     for position, cell in enumerate(notebook.cells, start=1):
         cell.metadata["lresnet"] = {"anchor": f"lr-cell-{position}"}
-        if cell.cell_type == "code":
-            _keep_shown(cell, timed)
+        if cell.cell_type != "code":
+            continue
+        marked = [bool(output.get("metadata", {}).get(TIMED)) for output in cell.outputs]
+        if any(marked) and not timed:
+            cell.metadata["lresnet"]["timed"] = True
+        cell.outputs = [
+            output
+            for output, mark in zip(cell.outputs, marked, strict=True)
+            if (timed or not mark) and _make_static(output)
+        ]
     return notebook
 
 
@@ -174,11 +187,13 @@ def failure(notebook: NotebookNode) -> Failure | None:
         number += 1
         error = _error(cell)
         if error is not None:
-            message, where, remedy = _said(strip_ansi(error.get("evalue", "")).strip())
+            # As LResNetError prints it: what, where, to do.
+            message = strip_ansi(error.get("evalue", "")).strip()
+            said = dict(_PARTS.findall(message))
             return Failure(
-                message=message,
-                where=where,
-                remedy=remedy,
+                message=_PARTS.sub("", message).strip(),
+                where=said.get("where", ""),
+                remedy=said.get("to do", ""),
                 kind=error.get("ename", ""),
                 anchor=cell.metadata["lresnet"]["anchor"],
                 number=number,
@@ -186,18 +201,6 @@ def failure(notebook: NotebookNode) -> Failure | None:
                 traceback=shortened(strip_ansi("\n".join(error.get("traceback", ()))).strip()),
             )
     return None
-
-
-def _said(message: str) -> tuple[str, str, str]:
-    r"""Split what :class:`lresnet_utils.errors.LResNetError` prints: what, where, to do.
-
-    >>> _said("No pairs.\n  where: lfw.bin\n  to do: Download it.")
-    ('No pairs.', 'lfw.bin', 'Download it.')
-    >>> _said("division by zero")
-    ('division by zero', '', '')
-    """
-    found = dict(_PARTS.findall(message))
-    return _PARTS.sub("", message).strip(), found.get("where", ""), found.get("to do", "")
 
 
 def shortened(text: str) -> str:
@@ -215,24 +218,6 @@ def shortened(text: str) -> str:
     half = TEXT_LIMIT // 2
     left_out = tr("[… {n} characters left out …]", n=len(text) - 2 * half)
     return f"{text[:half]}\n{left_out}\n{text[-half:]}"
-
-
-def _is_shown(cell: NotebookNode) -> bool:
-    if _BANNER_TAG in cell.metadata.get("tags", ()):
-        return False
-    return bool(cell.source.strip() or cell.get("outputs"))
-
-
-def _keep_shown(cell: NotebookNode, timed: bool) -> None:
-    """Reduce a cell's outputs to those that its page shows."""
-    hidden = [] if timed else [output for output in cell.outputs if _is_timed(output)]
-    if hidden:
-        cell.metadata["lresnet"]["timed"] = True
-    cell.outputs = [o for o in cell.outputs if o not in hidden and _make_static(o)]
-
-
-def _is_timed(output: NotebookNode) -> bool:
-    return bool(output.get("metadata", {}).get(TIMED))
 
 
 def _make_static(output: NotebookNode) -> bool:

@@ -132,25 +132,16 @@ def render(
     notebook_path = Path(notebook_path)
     notebook = _read(notebook_path)
     with speaking(language):
-        # (label, texts) rows: what the caller gave, then what the notebook itself records
-        rows = dict(_rows(meta or {}))
-        rows.setdefault(tr("Notebook"), [notebook_path.name])
+        # What the caller gave, then what the notebook itself records.
+        rows = dict(meta or {})
+        rows.setdefault(tr("Notebook"), notebook_path.name)
         version = notebook.metadata.get("language_info", {}).get("version")
         if version:
-            rows.setdefault("Python", [str(version)])
+            rows.setdefault("Python", str(version))
         papermill = notebook.metadata.get("papermill", {}).get("version")
         if papermill:
-            rows.setdefault("papermill", [str(papermill)])
-        page = {
-            "title": title,
-            "language": language,
-            "groups": _groups(links),
-            "provenance": list(rows.items()),
-            "data": _blocks(data or {}),
-            "timings": timings,
-            "troubles": troubles,
-        }
-        # A notebook whose prose is in the language spoken; the file keeps its English
+            rows.setdefault("papermill", str(papermill))
+        # The prose in the language spoken; the file keeps its English.
         cells = [
             NotebookNode(cell | {"source": prose(cell.source)})
             if cell.cell_type == "markdown"
@@ -159,7 +150,21 @@ def render(
         ]
         notebook = executed.tidy(NotebookNode(notebook | {"cells": cells}), timed=timings is None)
         stopped = executed.failure(notebook)
-        return _page(notebook, page, stopped if failure is None else _told(stopped, failure))
+        if failure is not None:
+            # What the caller knows about it is said where the notebook cannot say it itself.
+            stopped = stopped or executed.Failure()
+            stopped = replace(stopped, message=stopped.message or failure)
+    return _page(
+        notebook,
+        title,
+        language,
+        links=links,
+        meta=rows,
+        failure=stopped,
+        data=data,
+        timings=timings,
+        troubles=troubles,
+    )
 
 
 def render_not_run(
@@ -182,16 +187,9 @@ def render_not_run(
     title, links, language, meta
         As for :func:`render`.
     """
-    page = {
-        "title": title,
-        "language": language,
-        "groups": _groups(links),
-        "provenance": _rows(meta or {}),
-        "data": [],
-    }
     notebook = new_notebook(cells=[new_markdown_cell(f"# {heading}")])
-    with speaking(language):
-        return _page(notebook, page, executed.Failure(message=reason, was_run=False))
+    failure = executed.Failure(message=reason, was_run=False)
+    return _page(notebook, title, language, links=links, meta=meta, failure=failure)
 
 
 def publish_story(
@@ -223,53 +221,56 @@ def publish_story(
         for html in outputs:
             shown = new_output("display_data", {"text/html": html})
             cells.append(new_code_cell("", outputs=[shown]))
-    page = {
-        "title": title,
-        "language": language,
-        "groups": [],
-        "provenance": _rows(meta or {}),
-        "data": _blocks(data or {}),
-    }
     with speaking(language):
-        text = _page(executed.tidy(new_notebook(cells=cells)), page, None)
-    return write_text(html_path, text)
+        notebook = executed.tidy(new_notebook(cells=cells))
+    return write_text(html_path, _page(notebook, title, language, meta=meta, data=data))
 
 
-def _page(notebook: NotebookNode, page: dict[str, Any], failure: executed.Failure | None) -> str:
+def _page(
+    notebook: NotebookNode,
+    title: str,
+    language: str,
+    *,
+    links: Sequence[Link] = (),
+    meta: Mapping[str, Any] | None = None,
+    failure: executed.Failure | None = None,
+    data: Mapping[str, Any] | None = None,
+    timings: str | None = None,
+    troubles: Sequence[Trouble] = (),
+) -> str:
     """Render a tidied notebook with what its page says around it."""
-    known = words(page["language"])
-    text = page_html(
-        notebook,
-        {
+    known = words(language)
+    groups: dict[str, list[Link]] = {}
+    for link in links:
+        groups.setdefault(link.group, []).append(link)
+    with speaking(language):
+        parameters = executed.parameters(notebook)
+        page = {
+            "title": title,
+            "language": language,
+            "groups": list(groups.items()),
+            "provenance": [(str(label), _texts(value)) for label, value in (meta or {}).items()],
+            "data": [(name, _block(value)) for name, value in (data or {}).items()],
+            "timings": timings,
+            "troubles": troubles,
             "heading": None,
             "headings": [],
-            "timings": None,
-            "troubles": (),
             "words": known,
-            "parameters": [_placed(row, known) for row in executed.parameters(notebook)],
+            # The run's folder by its content: where it lay when it ran changes no result.
+            "parameters": [
+                replace(row, value=known["here"], default=row.default or row.value)
+                if row.name == "run_dir"
+                else row
+                for row in parameters
+            ],
             "has_code": any(cell.cell_type == "code" and cell.source for cell in notebook.cells),
             "failure": failure,
             "scripts": page_scripts(),
         }
-        | page,
-    )
+        html, _ = _PageExporter().from_notebook_node(notebook, {"page": page})
+    head, body, story = html.partition("<body>")
     # Names of sets, pictures and nodes are of files; a browser would obey what is in them.
-    return visible(text)
-
-
-def _placed(row: executed.Parameter, known: Mapping[str, str]) -> executed.Parameter:
-    """Name the run's folder by its content: where it lay when it ran changes no result."""
-    if row.name != "run_dir":
-        return row
-    return replace(row, value=known["here"], default=row.default or row.value)
-
-
-def _blocks(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Write values as compact JSON in which no text can end the block that holds it."""
-    return [
-        (name, json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
-        for name, value in data.items()
-    ]
+    return visible(head + body + _REACHING.sub("&lt;", story))
 
 
 def _read(path: Path) -> NotebookNode:
@@ -286,23 +287,10 @@ def _read(path: Path) -> NotebookNode:
     return notebook
 
 
-def _told(found: executed.Failure | None, reason: str) -> executed.Failure:
-    """Join what the caller knows about a failure to what the notebook shows."""
-    if found is None:
-        return executed.Failure(message=reason)
-    return replace(found, message=found.message or reason)
-
-
-def _groups(links: Sequence[Link]) -> list[tuple[str, list[Link]]]:
-    """Gather links by group, in the order in which the groups first appear."""
-    groups: dict[str, list[Link]] = {}
-    for link in links:
-        groups.setdefault(link.group, []).append(link)
-    return list(groups.items())
-
-
-def _rows(meta: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    return [(str(label), _texts(value)) for label, value in meta.items()]
+def _block(value: Any) -> str:
+    """Write a value as compact JSON in which no text can end the block that holds it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 def _texts(value: Any) -> list[str]:
@@ -338,21 +326,6 @@ _REACHING = re.compile(r"<(?=(?:meta|link|base|i?frame|frameset)\b)", re.IGNOREC
 _MARKDOWN_HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 
 
-def page_html(notebook: NotebookNode, page: dict[str, Any]) -> str:
-    """Return the whole page.
-
-    Parameters
-    ----------
-    notebook : nbformat.NotebookNode
-        As :func:`lresnet_utils.report.publish.executed.tidy` returns it.
-    page : dict
-        What the template calls ``page``. Headings found on the way are added to it.
-    """
-    html, _ = _PageExporter().from_notebook_node(notebook, {"page": page})
-    head, body, story = html.partition("<body>")
-    return head + body + _REACHING.sub("&lt;", story)
-
-
 class _PageExporter(HTMLExporter):
     """nbconvert's HTML exporter with this package's template and headings."""
 
@@ -371,7 +344,8 @@ class _PageExporter(HTMLExporter):
         # HTMLExporter's own method ends by rewriting the page with BeautifulSoup, which turns
         # SVG names to lower case and gives pictures alternative texts that say nothing.
         self.register_filter("highlight_code", Highlight2HTML(parent=self))
-        self.register_filter("quoted", _quoted)
+        # A colon is encoded too, so that no link can be more than a path.
+        self.register_filter("quoted", lambda href: quote(href, safe="/#.~"))
         resources = self._init_resources(resources)
         return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
 
@@ -418,11 +392,6 @@ def _unused_name(html: str, used: set[str]) -> str:
         copies += 1
         name = f"{slug}-{copies}"
     return name
-
-
-def _quoted(href: str) -> str:
-    """Percent-encode a relative path; a colon too, so that no link can be more than a path."""
-    return quote(href, safe="/#.~")
 
 
 # The words of every page's frame: navigation, fold-outs, the parameter table, failures.

@@ -41,10 +41,9 @@ def page_scripts() -> tuple[Script, ...]:
     >>> [script.marker for script in page_scripts()]
     ['class="lr-explorer"', 'class="lr-cells"']
     """
-    return tuple(_script(name, file) for name, file in _FILES.items())
-
-
-def _script(name: str, file: str) -> Script:
-    text = (_FOLDER / file).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return Script(f'class="{name}"', text, f"sha256-{digest}")
+    scripts = []
+    for name, file in _FILES.items():
+        text = (_FOLDER / file).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+        scripts.append(Script(f'class="{name}"', text, f"sha256-{digest}"))
+    return tuple(scripts)

@@ -13,7 +13,7 @@ import re
 import tempfile
 from bisect import bisect
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -43,40 +43,31 @@ class _Tag(NamedTuple):
     closes: bool
 
 
-class _Tags(HTMLParser):
-    """Every tag of a page with its place in the text."""
+class _Page(HTMLParser):
+    """A published page, to be cut: its text, and every tag with its place in it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=False)
-        self.found: list[_Tag] = []
-        self._text = text
-        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
-        self.feed(text)
+        self.text = read_bytes(path, most=MAX_BYTES, what="The page").decode()
+        self.tags: list[_Tag] = []
+        self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        self.feed(self.text)
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        start = self._place()
-        end = start + len(self.get_starttag_text())
-        self.found.append(_Tag(tag, start, end, dict(attrs), False))
+        end = self._place() + len(self.get_starttag_text())
+        self.tags.append(_Tag(tag, self._place(), end, dict(attrs), False))
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag):
         start = self._place()
-        self.found.append(_Tag(tag, start, self._text.index(">", start) + 1, {}, True))
+        self.tags.append(_Tag(tag, start, self.text.index(">", start) + 1, {}, True))
 
     def _place(self) -> int:
         line, column = self.getpos()
         return self._lines[line - 1] + column
-
-
-class _Page:
-    """A published page, to be cut."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tags = _Tags(text).found
 
     def inside(self, name: str, attribute: str, value: str) -> tuple[int, int] | None:
         """Return where the content of the first such element begins and ends."""
@@ -150,7 +141,7 @@ def single_text(run: RunFolder, pages: Collection[str]) -> str:
             where=str(run.folder),
             fix="run it first: lresnet run PARAMS",
         )
-    first = _Page(_read(run.index))
+    first = _Page(run.index)
     entries = [e for e in _entries(first) if e.path in pages and (run.folder / e.path).is_file()]
     anchors = {entry.path: entry.anchor for entry in entries}
     anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
@@ -158,10 +149,6 @@ def single_text(run: RunFolder, pages: Collection[str]) -> str:
     up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
     sections = [_section(run, entry, anchors, up) for entry in entries]
     return _with_scripts(_drawn_once(_joined(first, entries, anchors, sections)))
-
-
-def _read(path: Path) -> str:
-    return read_bytes(path, most=MAX_BYTES, what="The page").decode()
 
 
 def _entries(first: _Page) -> list[_Entry]:
@@ -182,44 +169,35 @@ def _entries(first: _Page) -> list[_Entry]:
 
 
 def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str) -> str:
-    page = _Page(_read(run.folder / entry.path))
+    page = _Page(run.folder / entry.path)
     prefix = f"{entry.anchor}--"
+
+    def named(match: re.Match[str]) -> str:
+        return f'{match[1]}{" ".join(prefix + name for name in match[2].split())}"'
 
     def change(tag: _Tag, text: str) -> str:
         if tag.name in _HEADINGS:
             text = re.sub(r"(?<=h)[2-5]", lambda level: str(int(level[0]) + 1), text, count=1)
         if tag.closes:
             return text
-        text = _NAMING.sub(lambda m: f'{m[1]}{_prefixed(m[2].split(), prefix)}"', text)
+        text = _NAMING.sub(named, text)
         text = text.replace("url(#", f"url(#{prefix}")
         if tag.attributes.get("role") == "region" and "aria-label" in tag.attributes:
             text = re.sub(r'(aria-label="[^"]*)', lambda m: f"{m[1]} ({entry.name})", text)
         return _LINK.sub(lambda m: _link(m, entry, anchors), text)
 
-    title = page.piece(_title(page))
-    banner = page.piece(_after_heading(page), change)
+    start = next(tag.end for tag in page.tags if tag.name == "title" and not tag.closes)
+    title = page.piece((start, page.text.index("</title>", start)))
+    # Between the heading and the story stands why the notebook stopped.
+    header = page.inside("header", "class", "lr-title")
+    ends = [tag.end for tag in page.tags if tag.name == "h1" and tag.closes]
+    banner = page.piece((ends[0], header[1]) if header and ends else None, change)
     story = page.piece(page.inside("div", "id", "lr-story"), change)
     back = f'<p class="lr-up"><a href="#lr-pages">{escape(up)}</a></p>'
     return (
         f'<section class="lr-story lr-page" aria-labelledby="{entry.anchor}">\n'
         f'<h2 id="{entry.anchor}">{title}</h2>\n{back}\n{banner}{story}</section>\n'
     )
-
-
-def _title(page: _Page) -> tuple[int, int]:
-    start = next(tag for tag in page.tags if tag.name == "title" and not tag.closes)
-    return start.end, page.text.index("</title>", start.end)
-
-
-def _after_heading(page: _Page) -> tuple[int, int] | None:
-    """Return what stands between the heading and the story: why the notebook stopped."""
-    header = page.inside("header", "class", "lr-title")
-    ends = [tag.end for tag in page.tags if tag.name == "h1" and tag.closes]
-    return (ends[0], header[1]) if header and ends else None
-
-
-def _prefixed(names: Iterable[str], prefix: str) -> str:
-    return " ".join(prefix + name for name in names)
 
 
 def _link(match: re.Match[str], entry: _Entry, anchors: Mapping[str, str]) -> str:
@@ -243,15 +221,15 @@ def _joined(
 ) -> str:
     """Return the first page with its links led inside, and the others behind its story."""
     own = _Entry("", "", "")
-    contents = "".join(
-        f'<li><a href="#{entry.anchor}">{entry.name}</a></li>\n' for entry in entries
-    )
-    list_end = _end_of_list(first)
+    added = "".join(f'<li><a href="#{entry.anchor}">{entry.name}</a></li>\n' for entry in entries)
+    contents = first.inside("nav", "class", "lr-contents")
+    ends = [tag.start for tag in first.tags if tag.name == "ol" and tag.closes]
+    list_end = next((at for at in ends if contents and contents[0] < at < contents[1]), None)
     story = first.inside("div", "id", "lr-story")
 
     def change(tag: _Tag, text: str) -> str:
         if tag.start == list_end:
-            return contents + text
+            return added + text
         if story and tag.start == story[1]:
             return "".join(sections) + text
         if tag.attributes.get("class") == "lr-pages":
@@ -262,20 +240,19 @@ def _joined(
     return first.piece((0, len(first.text)), change)
 
 
-def _end_of_list(first: _Page) -> int | None:
-    contents = first.inside("nav", "class", "lr-contents")
-    ends = [tag.start for tag in first.tags if tag.name == "ol" and tag.closes]
-    return next((at for at in ends if contents and contents[0] < at < contents[1]), None)
-
-
 def _drawn_once(text: str) -> str:
     """Draw a chart that several pages share once, and let the others show the same drawing."""
-    keys = [_bare(match[2]) for match in _DRAWING.finditer(text)]
+
+    def bare(drawing: str) -> str:
+        """Leave out the names of the page that a drawing is on."""
+        return re.sub(r"(?<=[#\"])lr-[\w-]+?--", "", drawing)
+
+    keys = [bare(match[2]) for match in _DRAWING.finditer(text)]
     shared = {key: f"lr-drawing-{keys.index(key)}" for key, n in Counter(keys).items() if n > 1}
     drawn: set[str] = set()
 
     def once(match: re.Match[str]) -> str:
-        key = _bare(match[2])
+        key = bare(match[2])
         name = shared.get(key)
         if name is None:
             return match[0]
@@ -285,11 +262,6 @@ def _drawn_once(text: str) -> str:
         return f'{match[1]}<g id="{name}">{match[2]}</g></svg>'
 
     return _DRAWING.sub(once, text)
-
-
-def _bare(drawing: str) -> str:
-    """Return a drawing without the names of the page it is on."""
-    return re.sub(r"(?<=[#\"])lr-[\w-]+?--", "", drawing)
 
 
 def _with_scripts(text: str) -> str:
@@ -309,6 +281,17 @@ def _with_scripts(text: str) -> str:
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _TIMEOUT_S = 300
+_OPTIONS = (
+    "--headless",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    # Nothing has an address: neither what the page might name nor Chromium's own services.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--no-pdf-header-footer",
+)
 
 
 def write_pdf(run: RunFolder) -> Path:
@@ -338,8 +321,16 @@ def write_pdf(run: RunFolder) -> Path:
         )
     with tempfile.TemporaryDirectory() as folder, atomic_path(run.pdf) as path:
         try:
+            options = [
+                *_OPTIONS,
+                f"--user-data-dir={Path(folder) / 'profile'}",
+                f"--print-to-pdf={path.absolute()}",
+            ]
+            # As root, in a container, Chromium's sandbox cannot start; the page may load nothing
+            # anyway.
+            options += ["--no-sandbox"] if os.geteuid() == 0 else []
             run_tool(
-                [browser, *_options(Path(folder), path), run.single.absolute().as_uri()],
+                [browser, *options, run.single.absolute().as_uri()],
                 log=Path(folder) / "chromium.log",
                 timeout_s=_TIMEOUT_S,
                 cwd=Path(folder),
@@ -353,21 +344,3 @@ def write_pdf(run: RunFolder) -> Path:
         if not path.is_file() or not path.stat().st_size:
             raise RunError("Chromium ended without printing a PDF.", where=str(run.single))
     return run.pdf
-
-
-def _options(folder: Path, pdf: Path) -> list[str]:
-    options = [
-        "--headless",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-extensions",
-        "--disable-background-networking",
-        "--disable-component-update",
-        # Nothing has an address: neither what the page might name nor Chromium's own services.
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"--user-data-dir={folder / 'profile'}",
-        "--no-pdf-header-footer",
-        f"--print-to-pdf={pdf.absolute()}",
-    ]
-    # As root, in a container, Chromium's sandbox cannot start; the page may load nothing anyway.
-    return [*options, "--no-sandbox"] if os.geteuid() == 0 else options
