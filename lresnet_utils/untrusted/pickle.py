@@ -227,8 +227,10 @@ class PicklePlayer:
             try:
                 argument = reader(self.stream)
             except ValueError as error:
-                state = "damaged" if read(1) else "cut short"
-                raise PlainPickleError(f"it is {state}: {error}") from error
+                if not read(1):
+                    what = "it is cut short in the middle of an instruction"
+                    raise PlainPickleError(what) from error
+                raise PlainPickleError(f"it is damaged: {error}") from error
             step(self, argument)
         else:
             raise PlainPickleError(f"it has over {MAX_INSTRUCTIONS:,} instructions")
