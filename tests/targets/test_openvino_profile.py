@@ -1,9 +1,9 @@
 """Times of layers, against the arithmetic that the graph says and the wall clock."""
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.graph.inspect import summarise
 from lresnet_utils.targets import get_target
@@ -28,16 +28,9 @@ def found(tmp_path_factory):
         helper.make_node("Flatten", ["b"], ["c"]),
         helper.make_node("Gemm", ["c", "matrix"], ["features"], transB=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "three",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [BATCH, 3, 112, 112])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [BATCH, SIZE])],
-        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    path = folder / "three.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
+    ends = {"image": [BATCH, 3, 112, 112]}, {"features": [BATCH, SIZE]}
+    path = write_onnx(folder / "three.onnx", nodes, *ends, weights)
     target = get_target("openvino-fp32")
     if not target.available().ok:
         pytest.skip("OpenVINO is not installed")
