@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.intervals import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
 from lresnet_utils.verify.scores import checked_scores
 
@@ -93,20 +94,16 @@ def sampling_units(left: ArrayLike, right: ArrayLike, same: ArrayLike) -> Units:
         raise EvaluationError("Pairs need a left image, a right image and a label each.")
     _, numbers = np.unique(np.concatenate([left, right]), return_inverse=True)
     left, right = np.split(numbers, 2)
-    groups, group = _components(left, right, numbers.max() + 1)
+    images = numbers.max() + 1
+    shared = sparse.coo_matrix((np.ones(len(left)), (left, right)), shape=(images, images))
+    groups, group = connected_components(shared, directed=False)
     sizes = np.bincount(group[left], minlength=groups)
     if groups >= LEAST_GROUPS and sizes.max() <= LARGEST_GROUP * len(left):
         ends = group[left]
         return Units(ends, ends, groups, f"{groups} separate groups of pairs that share images")
-    people, person = _components(left[same], right[same], numbers.max() + 1)
-    return Units(
-        person[left], person[right], people, f"{people} people (images joined by genuine pairs)"
-    )
-
-
-def _components(left: np.ndarray, right: np.ndarray, n: int) -> tuple[int, np.ndarray]:
-    graph = sparse.coo_matrix((np.ones(len(left)), (left, right)), shape=(n, n))
-    return connected_components(graph, directed=False)
+    people = pair_identities(left, right, same, images)
+    words = f"{people.count} people (images joined by genuine pairs)"
+    return Units(people.left, people.right, people.count, words)
 
 
 class WeightedScores:
