@@ -235,8 +235,8 @@ ALPHA = 0.05
 """McNemar's exact p below which pairs lost and gained are not taken for chance."""
 
 
-def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Tango's score interval of the difference between two paired proportions.
+def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """Return Tango's score interval (95 %) of the difference between two paired proportions.
 
     It stays honest where nothing changed: no pair of `n` still leaves room for a difference.
 
@@ -246,7 +246,6 @@ def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[flo
         Pairs that only the second, and only the first, decides rightly.
     n : int
         Pairs, taken as independent.
-    confidence : float
 
     Returns
     -------
@@ -266,7 +265,7 @@ def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[flo
     """
     if not (n >= 1 and min(gained, lost) >= 0 and gained + lost <= n):
         raise EvaluationError(f"{gained} gained and {lost} lost of {n} pairs is impossible.")
-    z = float(special.ndtri((1 + confidence) / 2))
+    z = float(special.ndtri(0.975))
 
     def score(delta: float) -> float:
         # The constrained estimate of the lost share, then the score statistic.
