@@ -341,10 +341,8 @@ def share_variance(counted: np.ndarray, pairs: PairDependence) -> Variance:
     return pairs.variance((counted - counted.mean()) / len(counted))
 
 
-def adjusted_wilson(
-    value: float, variance: Variance, n: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return Wilson's interval with the effective number of pairs instead of their number.
+def adjusted_wilson(value: float, variance: Variance, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval with the effective number of pairs instead of their number.
 
     The effective number is that of independent pairs with the same variance. With the variance's
     degrees of freedom, Student's t takes the place of the normal quantile. A variance that comes
@@ -360,8 +358,6 @@ def adjusted_wilson(
     n : int
         Pairs behind it. Where the estimate is 0 or 1 no dependence can be seen, and the interval
         is Wilson's for `n` independent pairs.
-    confidence : float
-        Two-sided confidence, between 0 and 1.
 
     Returns
     -------
@@ -376,17 +372,15 @@ def adjusted_wilson(
     True
     """
     if not 0 < value < 1 or not variance.value > 0:
-        return wilson(n if value >= 1 else round(value * n), n, confidence)
-    low, high = _score_interval(value, variance, confidence)
-    share = unseen(n, confidence)
+        return wilson(n if value >= 1 else round(value * n), n)
+    low, high = _score_interval(value, variance)
+    share = unseen(n)
     low, high = min(low, value * (1 - share)), max(high, value + (1 - value) * share)
     return max(0.0, low), min(1.0, high)
 
 
-def bounded_mean(
-    value: float, variance: Variance, n: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the interval of a mean of values from 0 to 1, which need not be counts.
+def bounded_mean(value: float, variance: Variance, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a mean of values from 0 to 1, which need not be counts.
 
     What was seen says how far the mean may be off (by Wilson's bound or the plain one, whichever
     is farther), except for pairs of a kind of which none was among `n`: their values may all be 0,
@@ -396,7 +390,7 @@ def bounded_mean(
 
     Parameters
     ----------
-    value, variance, n, confidence
+    value, variance, n
         As for :func:`adjusted_wilson`.
 
     Returns
@@ -410,15 +404,15 @@ def bounded_mean(
     >>> bool(np.allclose([low, high], wilson(100, 100)))
     True
     """
-    seen = student(variance.freedom, confidence) * math.sqrt(variance.value)
-    low, high = _score_interval(value, variance, confidence)
-    share = unseen(n, confidence)
+    seen = student(variance.freedom) * math.sqrt(variance.value)
+    low, high = _score_interval(value, variance)
+    share = unseen(n)
     low = value - math.hypot(max(seen, value - low), value * share)
     high = value + math.hypot(max(seen, high - value), (1 - value) * share)
     return max(0.0, low), min(1.0, high)
 
 
-def unseen(n: int, confidence: float = 0.95) -> float:
+def unseen(n: int) -> float:
     """Return the largest share of pairs of which none may be among `n`: Wilson's bound of 0 of n.
 
     Examples
@@ -426,23 +420,23 @@ def unseen(n: int, confidence: float = 0.95) -> float:
     >>> f"{unseen(1800):.4f}"
     '0.0021'
     """
-    return wilson(0, n, confidence)[1]
+    return wilson(0, n)[1]
 
 
-def _score_interval(value: float, variance: Variance, confidence: float) -> tuple[float, float]:
+def _score_interval(value: float, variance: Variance) -> tuple[float, float]:
     """Return Wilson's bounds with the effective number of pairs, which a variance of 0 has not."""
     if not 0 < value < 1 or not variance.value > 0:
         return value, value
-    q = student(variance.freedom, confidence)
+    q = student(variance.freedom)
     weight = q * q * variance.value / (value * (1 - value))
     centre = (value + weight / 2) / (1 + weight)
     half = math.sqrt(q * q * variance.value + weight * weight / 4) / (1 + weight)
     return centre - half, centre + half
 
 
-def student(freedom: float, confidence: float = 0.95) -> float:
-    """Return the two-sided quantile of Student's t, of the normal for infinite `freedom`."""
-    upper = (1 + confidence) / 2
+def student(freedom: float) -> float:
+    """Return the two-sided 95 % quantile of Student's t, of the normal for infinite `freedom`."""
+    upper = _upper(0.95)
     return float(
         special.stdtrit(freedom, upper) if math.isfinite(freedom) else special.ndtri(upper)
     )

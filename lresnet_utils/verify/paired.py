@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
+from lresnet_utils.verify.intervals import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
 from lresnet_utils.verify.scores import checked_scores
 
@@ -93,20 +94,16 @@ def sampling_units(left: ArrayLike, right: ArrayLike, same: ArrayLike) -> Units:
         raise EvaluationError("Pairs need a left image, a right image and a label each.")
     _, numbers = np.unique(np.concatenate([left, right]), return_inverse=True)
     left, right = np.split(numbers, 2)
-    groups, group = _components(left, right, numbers.max() + 1)
+    images = numbers.max() + 1
+    shared = sparse.coo_matrix((np.ones(len(left)), (left, right)), shape=(images, images))
+    groups, group = connected_components(shared, directed=False)
     sizes = np.bincount(group[left], minlength=groups)
     if groups >= LEAST_GROUPS and sizes.max() <= LARGEST_GROUP * len(left):
         ends = group[left]
         return Units(ends, ends, groups, f"{groups} separate groups of pairs that share images")
-    people, person = _components(left[same], right[same], numbers.max() + 1)
-    return Units(
-        person[left], person[right], people, f"{people} people (images joined by genuine pairs)"
-    )
-
-
-def _components(left: np.ndarray, right: np.ndarray, n: int) -> tuple[int, np.ndarray]:
-    graph = sparse.coo_matrix((np.ones(len(left)), (left, right)), shape=(n, n))
-    return connected_components(graph, directed=False)
+    people = pair_identities(left, right, same, images)
+    words = f"{people.count} people (images joined by genuine pairs)"
+    return Units(people.left, people.right, people.count, words)
 
 
 class WeightedScores:
@@ -238,8 +235,8 @@ ALPHA = 0.05
 """McNemar's exact p below which pairs lost and gained are not taken for chance."""
 
 
-def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Tango's score interval of the difference between two paired proportions.
+def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """Return Tango's score interval (95 %) of the difference between two paired proportions.
 
     It stays honest where nothing changed: no pair of `n` still leaves room for a difference.
 
@@ -249,7 +246,6 @@ def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[flo
         Pairs that only the second, and only the first, decides rightly.
     n : int
         Pairs, taken as independent.
-    confidence : float
 
     Returns
     -------
@@ -269,7 +265,7 @@ def tango(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple[flo
     """
     if not (n >= 1 and min(gained, lost) >= 0 and gained + lost <= n):
         raise EvaluationError(f"{gained} gained and {lost} lost of {n} pairs is impossible.")
-    z = float(special.ndtri((1 + confidence) / 2))
+    z = float(special.ndtri(0.975))
 
     def score(delta: float) -> float:
         # The constrained estimate of the lost share, then the score statistic.

@@ -24,6 +24,8 @@ from lresnet_utils.verify.intervals import (
 from lresnet_utils.verify.protocol import guide_thresholds
 
 Interval = tuple[float, float]
+# Rates at which the band of a curve is computed.
+_BAND_RATES = 60
 
 
 @dataclass(frozen=True)
@@ -214,10 +216,10 @@ class _View:
         up = _join(high - tar, max(0.0, moved[1] - tar), agree)
         return max(0.0, tar - down), min(1.0, tar + up)
 
-    def band(self, most: int = 60) -> Band:
+    def band(self) -> Band:
         """Return the interval at rates evenly spaced on a log axis, each a whole count of pairs."""
         n = len(self.impostor)
-        rates = np.unique(np.rint(np.geomspace(1, max(1, n - 1), most))) / n
+        rates = np.unique(np.rint(np.geomspace(1, max(1, n - 1), _BAND_RATES))) / n
         ends = {rate: self.tar_interval(rate) for rate in rates.tolist()}
         known = [(rate, *interval) for rate, interval in ends.items() if interval]
         return Band(*np.array(known).reshape(-1, 3).T)

@@ -4,9 +4,9 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.cluster import commands
 from lresnet_utils.cluster.embed_set import embed_set, run_build
@@ -36,18 +36,11 @@ def run(tmp_path_factory):
         helper.make_node("MatMul", ["flat", "matrix"], ["embedding"]),
     ]
     limits = {"from": [3, 0], "to": [112, 112], "axes": [2, 3], "steps": [16, 16]}
-    constants = [numpy_helper.from_array(np.array(v), k) for k, v in limits.items()]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [4, 3, 112, 112])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [4, 8])],
-        [*constants, numpy_helper.from_array(matrix, "matrix")],
-    )
+    weights = {name: np.array(value) for name, value in limits.items()} | {"matrix": matrix}
     path = run.engine(4, "onnxruntime-fp32") / "onnxruntime-fp32.onnx"
     path.parent.mkdir(parents=True)
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    ends = {"image": [4, 3, 112, 112]}, {"embedding": [4, 8]}
+    write_onnx(path, nodes, *ends, weights)
     options = {"batch_size": 4, "embedding_size": 8, "threads": 1}
     size = path.stat().st_size
     built = Artefact("onnxruntime-fp32", path, options, 0.1, size, sha256_file(path))

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from builders import write_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,17 +24,6 @@ from lresnet_utils.graph.inspect import (
 )
 from lresnet_utils.graph.to_onnx import export_onnx
 from lresnet_utils.models.network import load_network
-
-
-def value(name, shape):
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def save(path, nodes, inputs, outputs, weights=()):
-    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in weights]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, initializer=tensors)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return path
 
 
 @given(
@@ -52,10 +42,10 @@ def test_convolutions_count_two_operations_per_multiply_add(
     # Every multiply-add of the definition, counted one by one.
     side = (7 - kernel) // stride + 1
     expected = sum(2 * 2 * kernel * kernel for _ in range(groups * per_group * side * side))
-    weights = [("w", layer.weight.detach().numpy())]
+    weights = {"w": layer.weight.detach().numpy()}
     node = helper.make_node("Conv", ["x", "w"], ["y"], group=groups, strides=[stride, stride])
     path = tmp_path_factory.mktemp("c") / "c.onnx"
-    save(path, [node], [value("x", x.shape)], [value("y", layer(x).shape)], weights)
+    write_onnx(path, [node], {"x": x.shape}, {"y": layer(x).shape}, weights)
     assert summarise(path).flops == expected
 
 
@@ -64,27 +54,27 @@ def test_matrix_products_count_their_inner_axis(tmp_path):
         helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
         helper.make_node("MatMul", ["h", "m"], ["y"]),
     ]
-    weights = [("w", np.zeros((5, 7), np.float32)), ("m", np.zeros((5, 3), np.float32))]
-    path = save(tmp_path / "m.onnx", nodes, [value("x", [4, 7])], [value("y", [4, 3])], weights)
+    weights = {"w": np.zeros((5, 7), np.float32), "m": np.zeros((5, 3), np.float32)}
+    path = write_onnx(tmp_path / "m.onnx", nodes, {"x": [4, 7]}, {"y": [4, 3]}, weights)
     summary = summarise(path)
     assert [layer.flops for layer in summary.layers] == [2 * 7 * 5, 2 * 5 * 3]
     assert summary.flops == 100
     assert summary.n_parameters == 50
     transposed = [helper.make_node("Gemm", ["x", "w"], ["y"], transA=1)]
-    path = save(
+    path = write_onnx(
         tmp_path / "t.onnx",
         transposed,
-        [value("x", [7, 1])],
-        [value("y", [1, 5])],
-        [("w", np.zeros((7, 5), np.float32))],
+        {"x": [7, 1]},
+        {"y": [1, 5]},
+        {"w": np.zeros((7, 5), np.float32)},
     )
     assert summarise(path).layers[0].flops * 7 == 2 * 7 * 5
 
 
 def test_a_symbolic_batch_counts_as_one_image(tmp_path):
     nodes = [helper.make_node("Gemm", ["x", "w"], ["y"])]
-    weights = [("w", np.zeros((7, 5), np.float32))]
-    path = save(tmp_path / "m.onnx", nodes, [value("x", ["n", 7])], [value("y", ["n", 5])], weights)
+    weights = {"w": np.zeros((7, 5), np.float32)}
+    path = write_onnx(tmp_path / "m.onnx", nodes, {"x": ["n", 7]}, {"y": ["n", 5]}, weights)
     summary = summarise(path)
     assert (summary.flops, summary.inputs) == (70, {"x": ("n", 7)})
 
@@ -114,7 +104,7 @@ def test_unreadable_files_and_unknown_shapes_are_refused(tmp_path):
             summarise(tmp_path / name)
         assert len(str(caught.value).splitlines()) <= 3
     nodes = [helper.make_node("MatMul", ["x", "x"], ["y"])]
-    path = save(tmp_path / "u.onnx", nodes, [value("x", ["n", "k"])], [value("y", ["n", "k"])])
+    path = write_onnx(tmp_path / "u.onnx", nodes, {"x": ["n", "k"]}, {"y": ["n", "k"]})
     with pytest.raises(GraphError, match="cannot be inferred"):
         summarise(path)
 
@@ -126,27 +116,14 @@ def convolution(path):
     """A graph of one convolution and one product, with 3 * 8 * 9 + 8 and 8 * 4 weights."""
     rng = np.random.default_rng(0)
     numbers = {"w": (8, 3, 3, 3), "b": (8,), "g": (8, 4)}
-    weights = [
-        onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
-        for name, shape in numbers.items()
-    ]
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in numbers.items()}
     nodes = [
-        onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"]),
-        onnx.helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        onnx.helper.make_node("Flatten", ["p"], ["f"]),
-        onnx.helper.make_node("MatMul", ["f", "g"], ["y"]),
+        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "g"], ["y"]),
     ]
-    kind = onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [onnx.helper.make_tensor_value_info("x", kind, [1, 3, 16, 16])],
-        [onnx.helper.make_tensor_value_info("y", kind, [1, 4])],
-        weights,
-    )
-    imports = [onnx.helper.make_opsetid("", 17)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=8), path)
-    return path
+    return write_onnx(path, nodes, {"x": [1, 3, 16, 16]}, {"y": [1, 4]}, weights)
 
 
 class Faces(CalibrationDataReader):

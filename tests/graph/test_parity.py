@@ -1,9 +1,9 @@
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import TensorProto, helper
+from builders import write_onnx
+from onnx import helper
 from torch import nn
 
 from lresnet_utils.errors import GraphError
@@ -52,15 +52,8 @@ LEVEL = ort.GraphOptimizationLevel
 
 
 def write(path, operator):
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["image"], ["features"])],
-        "one node",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [2])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [2])],
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
+    nodes = [helper.make_node(operator, ["image"], ["features"])]
+    return write_onnx(path, nodes, {"image": [2]}, {"features": [2]})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from builders import onnx_model
 from onnx import TensorProto, helper, numpy_helper
 
 from lresnet_utils.errors import GraphError
@@ -10,15 +11,9 @@ from lresnet_utils.graph.reading import read_graph
 
 
 def graph(weight=None, axes=(1, 3)):
-    weight = weight or numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
-    made = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(axes))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
-        [weight],
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weight = weight or np.ones((3, 2), np.float32)
+    return onnx_model(nodes, {"x": list(axes)}, {"y": [1, 2]}, {"w": weight}, ir_version=9)
 
 
 def refused(tmp_path, model, why):

@@ -1,10 +1,10 @@
 import re
 import unicodedata
 
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.cli import main
 from lresnet_utils.errors import CheckpointError
@@ -48,24 +48,14 @@ def no_control(text):
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_what_is_suggested_reads_back_as_what_the_file_says(tmp_path, monkeypatch, capsys, name):
-    shape = ["batch", 3, 112, 112]
     nodes = [
         helper.make_node("GlobalAveragePool", ["x\x1b[2J\nmodel: y"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], [name]),
         helper.make_node("Relu", [name], ["other"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x\x1b[2J\nmodel: y", TensorProto.FLOAT, shape)],
-        [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 3])
-            for n in (name, "other")
-        ],
-    )
     path = tmp_path / "w\x1b[1m\nmodel: z.onnx"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
+    inputs = {"x\x1b[2J\nmodel: y": ["batch", 3, 112, 112]}
+    write_onnx(path, nodes, inputs, {key: ["batch", 3] for key in (name, "other")})
     monkeypatch.setattr("sys.argv", ["lresnet", "inspect", str(path), "--output", name])
     with pytest.raises(SystemExit, match="0"):
         main()

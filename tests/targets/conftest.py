@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.data.network_input import flip, to_network_input
 from lresnet_utils.targets.base import ModelFiles
@@ -43,15 +43,8 @@ def write_network(path, batch):
         helper.make_node("Flatten", ["a"], ["b"]),
         helper.make_node("Gemm", ["b", "matrix"], ["features"], transB=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 112, 112])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [batch, SIZE])],
-        [numpy_helper.from_array(matrix, "matrix")],
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    ends = {"image": [batch, 3, 112, 112]}, {"features": [batch, SIZE]}
+    write_onnx(path, nodes, *ends, {"matrix": matrix})
 
 
 @pytest.fixture

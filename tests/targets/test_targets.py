@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.errors import ParamsError, TargetError
 from lresnet_utils.models.network import load_network, save_network
@@ -39,22 +39,15 @@ class TinyNet:
         self.matrix = rng.normal(size=(SIZE, 196)).astype(np.float32) / 14
 
     def save(self, path):
-        names = ("kernel", "slope", "matrix")
         nodes = [
             helper.make_node("Conv", ["image", "kernel"], ["a"], strides=[16, 16]),
             helper.make_node("PRelu", ["a", "slope"], ["b"]),
             helper.make_node("Flatten", ["b"], ["c"]),
             helper.make_node("Gemm", ["c", "matrix"], ["features"], transB=1),
         ]
-        graph = helper.make_graph(
-            nodes,
-            "tiny",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [BATCH, 3, 112, 112])],
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, [BATCH, SIZE])],
-            [numpy_helper.from_array(getattr(self, name), name) for name in names],
-        )
-        opsets = [helper.make_opsetid("", 17)]
-        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+        weights = {name: getattr(self, name) for name in ("kernel", "slope", "matrix")}
+        ends = {"image": [BATCH, 3, 112, 112]}, {"features": [BATCH, SIZE]}
+        write_onnx(path, nodes, *ends, weights)
 
     def __call__(self, batch):
         tiles = batch.astype(np.float64).reshape(len(batch), 3, 7, 16, 7, 16)

@@ -4,9 +4,9 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import write_onnx
+from onnx import helper
 
 from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.images import encode_png
@@ -43,13 +43,8 @@ def write_network(path):
         helper.make_node("Gemm", ["e", "matrix", "bias"], ["f"], name="fc", transB=1),
         helper.make_node("BatchNormalization", ["f", "g2", "b2", "m2", "v2"], ["y"], name="bn2"),
     ]
-    faces = helper.make_tensor_value_info("image", TensorProto.FLOAT, [BATCH, 3, 112, 112])
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [BATCH, SIZE])
-    weights = [numpy_helper.from_array(array, name) for name, array in parts.items()]
-    graph = helper.make_graph(nodes, "small", [faces], [out], weights)
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
+    ends = {"image": [BATCH, 3, 112, 112]}, {"y": [BATCH, SIZE]}
+    return write_onnx(path, nodes, *ends, parts)
 
 
 @pytest.fixture

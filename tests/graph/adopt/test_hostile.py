@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from builders import onnx_model
 from onnx import TensorProto, helper, inliner, numpy_helper
 
 from lresnet_utils.errors import GraphError
@@ -525,19 +526,9 @@ def test_constants_do_not_grow_when_they_are_folded(tmp_path, monkeypatch):
         helper.make_node("Mul", ["image", "sum"], ["scaled"]),
         helper.make_node("Flatten", ["scaled"], ["out"]),
     ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [info("image", TensorProto.FLOAT, [1, 3, 2, 2])],
-        [info("out", TensorProto.FLOAT, [1, 12])],
-        [
-            numpy_helper.from_array(np.array([10**6]), "length"),
-            numpy_helper.from_array(np.float32(1), "small"),
-        ],
-    )
-    imports = [helper.make_opsetid("", 17)]
-    path = written(helper.make_model(graph, opset_imports=imports), tmp_path / "m.onnx")
+    weights = {"length": np.array([10**6]), "small": np.float32(1)}
+    ends = {"image": [1, 3, 2, 2]}, {"out": [1, 12]}
+    path = written(onnx_model(nodes, *ends, weights), tmp_path / "m.onnx")
     simplify_onnx(path, tmp_path / "s.onnx", batch_size=1)
     operators = summarise(tmp_path / "s.onnx").operators
     # What is small is folded as ever.

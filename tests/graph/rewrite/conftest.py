@@ -5,7 +5,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from builders import onnx_model
+from onnx import helper, numpy_helper
 
 
 class Net:
@@ -55,16 +56,11 @@ class Net:
         return self.op("Gemm", x, *constants, transB=turned)
 
     def model(self, *outputs):
-        graph = helper.make_graph(
-            self.nodes,
-            "g",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, self.shape)],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-            self.constants,
-        )
-        versions = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
-        imports = [helper.make_opsetid(*version) for version in versions.items()]
-        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        weights = {tensor.name: tensor for tensor in self.constants}
+        ends = {"image": self.shape}, dict.fromkeys(outputs)
+        model = onnx_model(self.nodes, *ends, weights, opset=self.opset)
+        others = sorted({node.domain for node in self.nodes} - {""})
+        model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in others)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
 
 
