@@ -22,7 +22,7 @@ from lresnet_utils.data.images import encode_png
 from lresnet_utils.data.packaged import orl_files
 from lresnet_utils.data.readers.folder import list_people
 from lresnet_utils.errors import DataError
-from lresnet_utils.machine.disk import read_json
+from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.machine.locks import HELD, hold_machine
 from lresnet_utils.targets.embed import embed
 
@@ -105,7 +105,11 @@ def test_only_what_is_missing_or_damaged_is_embedded_again(pixels, whole, tmp_pa
     first.shard(1).unlink()
     first.shard(3).write_bytes(first.shard(3).read_bytes()[:-1] + b"?")
     first.shard(4).with_suffix(".json").write_text("{")
-    assert again().embedded == 3 * SHARD
+    # An entry that states no file, or another, says nothing of this one.
+    for number, files in ((0, {}), (2, {"../x": None})):
+        entry = first.shard(number).with_suffix(".json")
+        write_json(entry, read_json(entry) | {"files": files})
+    assert again().embedded == 5 * SHARD
     np.testing.assert_array_equal(vectors(first), whole)
     assert again(described={"network": "another"}).embedded == N
     os.utime(pixels, (1, 1))
