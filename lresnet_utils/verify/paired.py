@@ -13,6 +13,7 @@ from scipy import optimize, sparse, special
 from scipy.sparse.csgraph import connected_components
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
 from lresnet_utils.verify.scores import checked_scores
@@ -97,10 +98,15 @@ def sampling_units(left: ArrayLike, right: ArrayLike, same: ArrayLike) -> Units:
     sizes = np.bincount(group[left], minlength=groups)
     if groups >= LEAST_GROUPS and sizes.max() <= LARGEST_GROUP * len(left):
         ends = group[left]
-        return Units(ends, ends, groups, f"{groups} separate groups of pairs that share images")
+        return Units(
+            ends, ends, groups, message("{n} separate groups of pairs that share images", n=groups)
+        )
     people, person = _components(left[same], right[same], numbers.max() + 1)
     return Units(
-        person[left], person[right], people, f"{people} people (images joined by genuine pairs)"
+        person[left],
+        person[right],
+        people,
+        message("{n} people (images joined by genuine pairs)", n=people),
     )
 
 
@@ -227,8 +233,13 @@ def paired_bootstrap(
     return PairedReplicates(
         accuracy=table[:, 0],
         tar={far: table[:, 1 + i] for i, far in enumerate(fars)},
-        words=f"paired bootstrap over {units.words}, thresholds chosen anew, percentiles of "
-        f"{replicates} replicates, seed {seed}",
+        words=message(
+            "paired bootstrap over {over}, thresholds chosen anew, percentiles of "
+            "{replicates} replicates, seed {seed}",
+            over=units.words,
+            replicates=replicates,
+            seed=seed,
+        ),
     )
 
 
@@ -409,7 +420,7 @@ def order_difference(
             "high": high,
             "n": flips.n,
             "mcnemar_p": mcnemar_exact(lost, gained),
-            "interval": f"{drawn.words}; joined with Tango's score interval",
+            "interval": message("{method}; joined with Tango's score interval", method=drawn.words),
         },
         "right": right_one,
     }
