@@ -63,7 +63,7 @@ def network(record: dict[str, Any]) -> None:
         scale=_SCALES[pixels["normalisation"]],
     )
     rows = [
-        (tr("Architecture"), f"{net['architecture']} ({tr(net['source'])})"),
+        (tr("Architecture"), tr("{what} ({where})", what=net["architecture"], where=net["source"])),
         (tr("Parameters"), fmt_count(net["n_parameters"])),
         (tr("Embedding"), embedding),
         (tr("Weights"), weights),
