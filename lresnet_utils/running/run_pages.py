@@ -252,7 +252,11 @@ def _meta(about: Mapping[str, Any]) -> dict[str, str]:
     )
     return {
         tr("Run"): about["name"],
-        tr("Code"): (f"{text} ({tr(made['commit_note'])})" if made["commit_note"] else text),
+        tr("Code"): (
+            tr("{what} ({where})", what=text, where=made["commit_note"])
+            if made["commit_note"]
+            else text
+        ),
         "Python": made["python"],
         tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
         tr("Machine"): tr(
