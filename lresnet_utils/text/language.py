@@ -180,9 +180,13 @@ def clause(text: str) -> str:
     'No accuracy was evaluated'
     """
     bare = text.rstrip(".")
-    if not isinstance(text, Message) or bare == text:
-        return bare
-    return message(text.template.rstrip("."), **text.values)
+    if bare == text or not isinstance(text, Message):
+        return text if bare == text else bare
+    if text.template.endswith("."):
+        return message(text.template.rstrip("."), **text.values)
+    # The full stop is that of the sentence which stands last in it.
+    own = {n: clause(v) for n, v in text.values.items() if isinstance(v, str) and text.endswith(v)}
+    return message(text.template, **text.values | own)
 
 
 def tr(text: str, /, **values: object) -> str:

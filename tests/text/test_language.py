@@ -318,6 +318,14 @@ def test_what_a_stranger_says_that_a_sentence_was_made_from_is_not_believed(told
     assert type(record["reason"]) is str
 
 
+def test_a_clause_is_a_message_still():
+    none = message("There are no {kind} pairs.", kind="genuine")
+    for text in (message("{what}: {why}", what="LFW", why=none), message("{what}", what="a b")):
+        found = clause(text)
+        assert (found, found.template) == (text.rstrip("."), text.template)
+    assert (clause("a."), clause("a"), clause(none)) == ("a", "a", "There are no genuine pairs")
+
+
 def test_a_message_outlives_pickle_copy_and_an_error():
     text = message("There are no {kind} pairs.", kind="genuine")
     for found in (
