@@ -71,10 +71,12 @@ def one_line(text: str, most: int = MAX_LINE) -> str:
     >>> one_line("a\nmodel: \x1b[31mb")
     'a model: \\u001b[31mb'
     """
-    text = " ".join(str(text).replace("\t", " ").splitlines())
-    if len(text) > most:
-        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    return visible(text)
+    line = " ".join(str(text).replace("\t", " ").splitlines())
+    if len(line) > most:
+        line = f"{line[: most // 2]} ... {line[-most // 2 :]}"
+    line = visible(line)
+    # The text itself, where nothing was done to it: it may know what it was made from.
+    return text if text == line else line
 
 
 def visible(text: str) -> str:

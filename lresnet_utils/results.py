@@ -595,6 +595,9 @@ class ResultsFile(TypedDict, total=False):
     custody: Annotated[list[LinkRecord], _said("which file was made from which")]
     files: Annotated[dict[str, str], _said("SHA-256 of every file of the stages, by its name")]
     licences: Annotated[list[Terms], _said("terms of files whose names tell what they are")]
+    said: Annotated[
+        dict[str, Any], _said("of sentences in here: the template and the values of each")
+    ]
 
 
 class _Untitled(GenerateJsonSchema):

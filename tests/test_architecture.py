@@ -13,7 +13,7 @@ PACKAGE = ROOT / "lresnet_utils"
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 # From the ground up. A wing, or a loose module, may import from lines above its own, and itself.
 FLOORS = [
-    *("__init__", "errors", "untrusted", "machine", "params", "results", "run", "text", "ledger"),
+    *("__init__", "errors", "text", "untrusted", "machine", "params", "results", "run", "ledger"),
     *("verify", "data", "models", "graph", "targets", "perf", "tuning", "findings", "stages"),
     *("comparison", "report", "running", "cluster", "api", "cli", "__main__"),
 ]

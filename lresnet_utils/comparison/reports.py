@@ -17,12 +17,11 @@ from lresnet_utils.findings.preconditions import preconditions
 from lresnet_utils.findings.sentences import say
 from lresnet_utils.perf.statistics import speed_ratio
 from lresnet_utils.results import ROUNDING
-from lresnet_utils.text.language import speaking
+from lresnet_utils.text.language import message, speaking
 from lresnet_utils.verify.agreement import embedding_cosines, flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.curves import tar_at_far
 from lresnet_utils.verify.paired import (
     ALPHA,
-    PairedReplicates,
     Units,
     WeightedScores,
     hull,
@@ -61,12 +60,14 @@ class CompareSettings:
 
     def rule(self) -> str:
         """Return the verdict's rule in words."""
-        return (
-            f"Equivalent when the 95 % interval of the accuracy difference (B minus A) lies within "
-            f"±{self.margin_points:g} percentage points; else worse or better when it lies on one "
-            "side of zero; else worse or better on these pairs, with other people left open, when "
-            f"McNemar's exact p is below {ALPHA:g}; else not enough data. At each end the wider of "
-            "the paired bootstrap and Tango's score interval counts."
+        return message(
+            "Equivalent when the 95 % interval of the accuracy difference (B minus A) lies "
+            "within ±{margin_points:g} percentage points; else worse or better when it lies "
+            "on one side of zero; else worse or better on these pairs, with other people "
+            "left open, when McNemar's exact p is below {alpha:g}; else not enough data. At "
+            "each end the wider of the paired bootstrap and Tango's score interval counts.",
+            margin_points=self.margin_points,
+            alpha=ALPHA,
         )
 
 
@@ -84,14 +85,6 @@ class CellComparison:
 
     record: dict[str, Any]
     cosines: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """What one side knows of the pairs that both sides decided."""
-
-    distances: np.ndarray
-    fold: np.ndarray
 
 
 def compare_cells(
@@ -116,37 +109,69 @@ def compare_cells(
     cells = a.comparable(names[0]), b.comparable(names[1])
     rows = [_distances(report, cell) for report, cell in zip((a, b), cells, strict=True)]
     kept = ~(np.isnan(rows[0]) | np.isnan(rows[1]))
-    sides = [_kept(row, cell, kept) for row, cell in zip(rows, cells, strict=True)]
+    same, n_genuine = a.same[kept], int(a.same[kept].sum())
     thresholds = [pair_thresholds(cell, len(kept)) for cell in cells]
     flips = flipped_pairs(rows[0], thresholds[0], rows[1], thresholds[1], a.same, kept)
-    same = a.same[kept]
+    lost, gained = (
+        [
+            {
+                "pair": int(pair),
+                "images": [int(a.left[pair]), int(a.right[pair])],
+                "same_person": bool(a.same[pair]),
+                "distance": {"a": float(rows[0][pair]), "b": float(rows[1][pair])},
+                "threshold": {"a": float(thresholds[0][pair]), "b": float(thresholds[1][pair])},
+            }
+            for pair in pairs
+        ]
+        for pairs in (flips.lost, flips.gained)
+    )
+    # Operating points: the true accept rate of each side at its own threshold.
     fars = [row["far"] for row in cells[0].get("tar_at_far") or []]
-    points = [tar_at_far(side.distances, same, fars) for side in sides]
-    drawn = _bootstrap(sides, same, units.only(kept), points, settings)
+    points = [*zip(*(tar_at_far(row[kept], same, fars) for row in rows), strict=True)]
+    folds = [fold_numbers(len(kept), len(cell["threshold"]["folds"])) for cell in cells]
+    sides = [
+        WeightedScores(row[kept], same, fold[kept]) for row, fold in zip(rows, folds, strict=True)
+    ]
+    drawn = paired_bootstrap(
+        *sides,
+        units.only(kept),
+        fars=[x["far"] for x, y in points if "refused" not in x and "refused" not in y],
+        replicates=settings.replicates,
+        seed=settings.seed,
+    )
+    tar_rows = []
+    for x, y in points:
+        if "refused" in x or "refused" in y:
+            tar_rows.append({"far": x["far"], "refused": x.get("refused") or y["refused"]})
+            continue
+        before, after = (
+            row[kept][same] < point["threshold"] for row, point in zip(rows, (x, y), strict=True)
+        )
+        less, more = int((before & ~after).sum()), int((~before & after).sum())
+        low, high = hull(drawn.tar[x["far"]], tango(more, less, n_genuine))
+        difference = {"value": (more - less) / n_genuine, "low": low, "high": high, "n": n_genuine}
+        tar_rows.append({"far": x["far"], "a": x, "b": y, "difference": difference})
     low, high = hull(drawn.accuracy, tango(len(flips.gained), len(flips.lost), flips.n))
     cosines, agreement = _embeddings(a, b, cells)
-    lost, gained = (
-        [_flip(a, rows, thresholds, pair) for pair in pairs] for pairs in (flips.lost, flips.gained)
-    )
     record = {
         "a": names[0],
         "b": names[1],
         "n_pairs": flips.n,
         "n_left_out": int((~kept).sum()),
-        "identical_scores": bool(np.array_equal(sides[0].distances, sides[1].distances)),
+        "identical_scores": bool(np.array_equal(rows[0][kept], rows[1][kept])),
         "accuracy": {"a": cells[0]["accuracy"], "b": cells[1]["accuracy"]},
         "difference": {
             "value": (len(gained) - len(lost)) / flips.n,
             "low": low,
             "high": high,
             "n": flips.n,
-            "interval": f"{drawn.words}; joined with Tango's score interval",
+            "interval": message("{method}; joined with Tango's score interval", method=drawn.words),
             "over": units.words,
         },
         "mcnemar_p": mcnemar_exact(len(lost), len(gained)),
         "lost": _clearest(lost, "b"),
         "gained": _clearest(gained, "a"),
-        "tar_at_far": _tar_rows(points, sides, same, drawn),
+        "tar_at_far": tar_rows,
         "embeddings": agreement,
         "speed": _speed((a, b), cells),
     }
@@ -184,64 +209,6 @@ def _distances(report: Report, cell: dict[str, Any]) -> np.ndarray:
     return distances
 
 
-def _kept(distances: np.ndarray, cell: dict[str, Any], kept: np.ndarray) -> _Scores:
-    fold = fold_numbers(len(distances), len(cell["threshold"]["folds"]))
-    return _Scores(distances[kept], fold[kept])
-
-
-def _bootstrap(
-    sides: list[_Scores],
-    same: np.ndarray,
-    units: Units,
-    points: list[list[dict[str, Any]]],
-    settings: CompareSettings,
-) -> PairedReplicates:
-    scores = [WeightedScores(side.distances, same, side.fold) for side in sides]
-    given = [
-        x["far"] for x, y in zip(*points, strict=True) if "refused" not in x and "refused" not in y
-    ]
-    return paired_bootstrap(
-        *scores, units, fars=given, replicates=settings.replicates, seed=settings.seed
-    )
-
-
-def _tar_rows(
-    points: list[list[dict[str, Any]]],
-    sides: list[_Scores],
-    same: np.ndarray,
-    drawn: PairedReplicates,
-) -> list[dict[str, Any]]:
-    """Return the true accept rates of both sides and their difference, each at own thresholds."""
-    rows = []
-    for x, y in zip(*points, strict=True):
-        if "refused" in x or "refused" in y:
-            rows.append({"far": x["far"], "refused": x.get("refused") or y["refused"]})
-            continue
-        accepted = [
-            side.distances[same] < row["threshold"] for side, row in zip(sides, (x, y), strict=True)
-        ]
-        lost = int((accepted[0] & ~accepted[1]).sum())
-        gained = int((~accepted[0] & accepted[1]).sum())
-        n = int(same.sum())
-        low, high = hull(drawn.tar[x["far"]], tango(gained, lost, n))
-        difference = {"value": (gained - lost) / n, "low": low, "high": high, "n": n}
-        rows.append({"far": x["far"], "a": x, "b": y, "difference": difference})
-    return rows
-
-
-def _flip(
-    a: Report, rows: list[np.ndarray], thresholds: list[np.ndarray], pair: int
-) -> dict[str, Any]:
-    """Return all that is known of a pair that changed sides; numbers count from 0."""
-    return {
-        "pair": int(pair),
-        "images": [int(a.left[pair]), int(a.right[pair])],
-        "same_person": bool(a.same[pair]),
-        "distance": {"a": float(rows[0][pair]), "b": float(rows[1][pair])},
-        "threshold": {"a": float(thresholds[0][pair]), "b": float(thresholds[1][pair])},
-    }
-
-
 def _clearest(flips: list[dict[str, Any]], wrong: str) -> list[dict[str, Any]]:
     """Put the pairs first that the wrong side misses by most."""
     return sorted(
@@ -254,8 +221,17 @@ def _embeddings(
     a: Report, b: Report, cells: tuple[dict[str, Any], ...]
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Return the cosines between both sides' embeddings, and their distribution or why none."""
-    differ = _networks_differ(a.network(), b.network())
-    if differ:
+    # Weights are told apart by their hashes, and by their names where a side has no hash.
+    own, other = a.network(), b.network()
+    told_by = "sha256" if own["sha256"] and other["sha256"] else "weights"
+    if any(own[k] and other[k] and own[k] != other[k] for k in ("architecture", told_by)):
+        names = [", ".join(filter(None, (n["architecture"], n["weights"]))) for n in (own, other)]
+        differ = message(
+            "the networks differ (A: {a}; B: {b}), and a cosine between embeddings of two "
+            "networks means nothing",
+            a=names[0],
+            b=names[1],
+        )
         return None, {"refused": differ}
     x, y = a.embeddings(cells[0]), b.embeddings(cells[1])
     if x is None or y is None:
@@ -270,29 +246,22 @@ def _embeddings(
     return cosines, told | {"mean": float(cosines.mean()), "n": len(cosines)}
 
 
-def _networks_differ(a: dict[str, Any], b: dict[str, Any]) -> str | None:
-    """Say that two embeddings share no space, or None where nothing tells their networks apart.
-
-    Weights are told apart by their hashes, and by their names where a side has no hash.
-    """
-    told_by = "sha256" if a["sha256"] and b["sha256"] else "weights"
-    if not any(a[key] and b[key] and a[key] != b[key] for key in ("architecture", told_by)):
-        return None
-    names = [", ".join(filter(None, (n["architecture"], n["weights"]))) for n in (a, b)]
-    return (
-        f"the networks differ (A: {names[0]}; B: {names[1]}), and a cosine between embeddings of "
-        "two networks means nothing"
-    )
-
-
 def _speed(reports: tuple[Report, Report], cells: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     rates = [cell.get("throughput_ips") for cell in cells]
     for side, rate, cell in zip("AB", rates, cells, strict=True):
         if not rate:
-            return {"refused": f"{side} was not timed: {cell.get('throughput_refused')}"}
+            return {
+                "refused": message(
+                    "{side} was not timed: {why}", side=side, why=cell.get("throughput_refused")
+                )
+            }
     for side, report, cell in zip("AB", reports, cells, strict=True):
         if cell["batch_size"] in busy_loads(report.results):
-            return {"refused": f"something else took processor time while {side} was timed"}
+            return {
+                "refused": message(
+                    "something else took processor time while {side} was timed", side=side
+                )
+            }
     if cells[0].get("clock") != cells[1].get("clock"):
         return {"refused": "the two rates were taken by clocks that cover different things"}
     return speed_ratio(*rates) | {"a": rates[0], "b": rates[1]}
@@ -304,41 +273,69 @@ def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> st
     d = record["difference"]
     points = [_points(d[key]) for key in ("value", "low", "high")]
     start = {
-        "equivalent": f"B ({who['b']}) is equivalent to A ({who['a']})",
-        "worse": f"B ({who['b']}) is worse than A ({who['a']})",
-        "better": f"B ({who['b']}) is better than A ({who['a']})",
-        "worse on these pairs": f"B ({who['b']}) decides worse than A ({who['a']})",
-        "better on these pairs": f"B ({who['b']}) decides better than A ({who['a']})",
-        "not enough data": f"Not enough data to tell B ({who['b']}) from A ({who['a']})",
+        "equivalent": message("B ({b}) is equivalent to A ({a})", b=who["b"], a=who["a"]),
+        "worse": message("B ({b}) is worse than A ({a})", b=who["b"], a=who["a"]),
+        "better": message("B ({b}) is better than A ({a})", b=who["b"], a=who["a"]),
+        "worse on these pairs": message(
+            "B ({b}) decides worse than A ({a})", b=who["b"], a=who["a"]
+        ),
+        "better on these pairs": message(
+            "B ({b}) decides better than A ({a})", b=who["b"], a=who["a"]
+        ),
+        "not enough data": message(
+            "Not enough data to tell B ({b}) from A ({a})", b=who["b"], a=who["a"]
+        ),
     }[word]
     n_lost, n_gained = len(record["lost"]), len(record["gained"])
-    if word.endswith("on these pairs"):
-        text = (
-            f"{start} on {_pairs(record)}: {n_lost} pairs lost and {n_gained} gained (McNemar's "
-            f"exact p {_chance(record['mcnemar_p'])}); for other people that is not sure: accuracy "
-            f"{points[0]} points [{points[1]}, {points[2]}] over {d['over']}, at a margin of "
-            f"{settings.margin_points:g}"
+    if word in ("worse on these pairs", "better on these pairs"):
+        text = message(
+            "{target} on {cell}: {lost} pairs lost and {gained} gained (McNemar's exact p "
+            "{p}); for other people that is not sure: accuracy {points} points [{low}, "
+            "{high}] over {over}, at a margin of {margin:g}",
+            target=start,
+            cell=_pairs(record),
+            lost=n_lost,
+            gained=n_gained,
+            p=_chance(record["mcnemar_p"]),
+            points=points[0],
+            low=points[1],
+            high=points[2],
+            over=d["over"],
+            margin=settings.margin_points,
         )
     else:
-        text = (
-            f"{start} on {_pairs(record)}: accuracy {points[0]} points "
-            f"[{points[1]}, {points[2]}] at a margin of {settings.margin_points:g}, "
-            f"{n_lost} pairs lost and {n_gained} gained "
-            f"(McNemar's exact p {_chance(record['mcnemar_p'])})"
+        text = message(
+            "{target} on {cell}: accuracy {points} points [{low}, {high}] at a margin of "
+            "{margin:g}, {lost} pairs lost and {gained} gained (McNemar's exact p {p})",
+            target=start,
+            cell=_pairs(record),
+            points=points[0],
+            low=points[1],
+            high=points[2],
+            margin=settings.margin_points,
+            lost=n_lost,
+            gained=n_gained,
+            p=_chance(record["mcnemar_p"]),
         )
     speed = record["speed"]
     if "refused" in speed:
-        return f"{text}; speed not compared."
+        return message("{verdict}; speed not compared.", verdict=text)
     span = "" if speed["low"] is None else f" [{speed['low']:.2f}, {speed['high']:.2f}]"
-    return f"{text}; speed {speed['value']:.2f} times A's{span}."
+    return message(
+        "{verdict}; speed {ratio:.2f} times A's{interval}.",
+        verdict=text,
+        ratio=speed["value"],
+        interval=span,
+    )
 
 
 def _pairs(record: dict[str, Any]) -> str:
     if not record["n_left_out"]:
-        return f"these {record['n_pairs']} pairs"
-    return (
-        f"the {record['n_pairs']} pairs that both decided ({record['n_left_out']} left out, as an "
-        "image gave no embedding)"
+        return message("these {n} pairs", n=record["n_pairs"])
+    return message(
+        "the {n} pairs that both decided ({left_out} left out, as an image gave no embedding)",
+        n=record["n_pairs"],
+        left_out=record["n_left_out"],
     )
 
 
@@ -353,7 +350,7 @@ def _points(share: float) -> str:
 
 def _named(cell: str) -> str:
     batch, _, target = cell.partition("/")
-    return f"{target}, batch size {batch}"
+    return message("{target}, batch size {batch}", target=target, batch=batch)
 
 
 Match = tuple[str, str]
@@ -431,6 +428,11 @@ def compare_reports(
     }
     with speaking("en"):
         open_points = _guarded("The reports' results", where, lambda: withheld(about))
+    # Speeds of different machines are told apart.
+    cores = [
+        f"{machine.get('cpu')}, {machine.get('cores')} cores"
+        for machine in (about[side]["machine"] or {} for side in "ab")
+    ]
     record = {
         "schema": 1,
         **about,
@@ -444,7 +446,9 @@ def compare_reports(
         },
         "settings": settings.to_json(),
         "rule": settings.rule(),
-        "machines": _machines(about),
+        "machines": message("A: {a}; B: {b}", a=cores[0], b=cores[1])
+        if cores[0] != cores[1]
+        else None,
         "cells": [cell.record for cell in compared],
         "left_out": left_out,
         "summary": " ".join([*open_points, summary(compared)]),
@@ -462,7 +466,17 @@ def _matches(a: Report, b: Report) -> tuple[list[Match], list[dict[str, str]]]:
         return [(able_a[0], able_b[0])], []
     matches = [(name, name) for name in able_a if name in able_b]
     if matches:
-        return matches, _left_out(a, b, {name for name, _ in matches})
+        left_out, of_a, of_b = [], a.cells(), b.cells()
+        for name in dict.fromkeys([*of_a, *of_b]):
+            if name not in of_a or name not in of_b:
+                reason = message("only {side} has it", side="A" if name in of_a else "B")
+            elif why := why_not(of_a[name]) or why_not(of_b[name]):
+                side = "A" if why_not(of_a[name]) else "B"
+                reason = message("in {side} {cell}", side=side, cell=why)
+            else:
+                continue
+            left_out.append({"cell": name, "reason": reason})
+        return matches, left_out
     for side, able in ((a, able_a), (b, able_b)):
         if not able:
             name, cell = next(iter(side.cells().items()), ("", None))
@@ -473,19 +487,6 @@ def _matches(a: Report, b: Report) -> tuple[list[Match], list[dict[str, str]]]:
         where=f"{', '.join(able_a)} and {', '.join(able_b)}",
         fix="name one of each: --cells BATCH/TARGET BATCH/TARGET",
     )
-
-
-def _left_out(a: Report, b: Report, matched: set[str]) -> list[dict[str, str]]:
-    rows, of_a, of_b = [], a.cells(), b.cells()
-    for name in dict.fromkeys([*of_a, *of_b]):
-        if name not in matched:
-            if name not in of_a or name not in of_b:
-                reason = f"only {'A' if name in of_a else 'B'} has it"
-            else:
-                side, cell = ("A", of_a[name]) if why_not(of_a[name]) else ("B", of_b[name])
-                reason = f"in {side} {why_not(cell)}"
-            rows.append({"cell": name, "reason": reason})
-    return rows
 
 
 def _require_same_pairs(a: Report, b: Report) -> None:
@@ -533,15 +534,6 @@ def _about(report: Report) -> dict[str, Any]:
     }
 
 
-def _machines(about: dict[str, dict[str, Any]]) -> str | None:
-    """Say that speeds come from different machines, or None."""
-    names = [
-        f"{machine.get('cpu')}, {machine.get('cores')} cores"
-        for machine in (about[side]["machine"] or {} for side in "ab")
-    ]
-    return f"A: {names[0]}; B: {names[1]}" if names[0] != names[1] else None
-
-
 def withheld(about: Mapping[str, Any]) -> list[str]:
     """Return, for each side of a record whose report recommends nothing, why, as a sentence."""
     return [
@@ -573,4 +565,6 @@ def summary(cells: list[CellComparison]) -> str:
         "equivalent",
     )
     parts = [f"{counts[word]} {word}" for word in order if counts[word]]
-    return f"Of {len(cells)} cells, B against A: {', '.join(parts)}."
+    return message(
+        "Of {n} cells, B against A: {verdicts}.", n=len(cells), verdicts=", ".join(parts)
+    )

@@ -24,6 +24,7 @@ from lresnet_utils.machine.disk import read_arrays, read_json, sha256_file
 from lresnet_utils.results import CLEAN, OK, ROUNDING, cell_name, check_results
 from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import SEEDED
+from lresnet_utils.text.language import message, part, with_codes
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import parse_json
 from lresnet_utils.verify.scores import score_pairs
@@ -83,9 +84,9 @@ class Report:
             "sha256": None,
         }
         for link in self.results.get("custody") or []:
-            name, _, kind = link["file"].rpartition(" ")
-            if kind in ("(checkpoint)", "(graph)"):
-                told = {"architecture": link["options"].get("architecture"), "weights": name}
+            if not link["made_from"] and "architecture" in link["options"]:
+                name = part(link["file"], "weights")
+                told = {"architecture": link["options"]["architecture"], "weights": name}
                 found = {key: found[key] or told[key] for key in told} | {"sha256": link["sha256"]}
         return found
 
@@ -117,7 +118,7 @@ class Report:
 def why_not(cell: dict[str, Any]) -> str | None:
     """Say why a cell's decisions cannot be compared, or return None."""
     if cell["status"] != OK:
-        return f"it is {cell['status']}, {cell['reason']}"
+        return message("it is {status}, {reason}", status=cell["status"], reason=cell["reason"])
     if cell.get("accuracy") is None:
         why = cell.get("accuracy_refused") or "it has no accuracy"
         return "its weights are untrained, so its decisions mean nothing" if why == SEEDED else why
@@ -298,4 +299,4 @@ def _block(page: bytes, name: str, path: Path, *, optional: bool = False) -> Any
             where=str(path),
             fix="give the first page of a run (index.html), its folder or its results.json",
         )
-    return parse_json(found[1], where=str(path), what="The page's data", fix=_ACCEPTED)
+    return with_codes(parse_json(found[1], where=str(path), what="The page's data", fix=_ACCEPTED))

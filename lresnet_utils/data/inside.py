@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lresnet_utils.data.images import MAX_BYTES
 from lresnet_utils.errors import DataError
+from lresnet_utils.text.language import clause
 from lresnet_utils.untrusted.bytes import read_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -102,7 +103,7 @@ def read_picture(path: Path) -> tuple[bytes | None, str | None]:
     try:
         return read_bytes(path, most=MAX_BYTES, what="It"), None
     except DataError as error:
-        return None, error.what.rstrip(".")
+        return None, clause(error.what)
 
 
 def read_text(path: Path, what: str) -> str:

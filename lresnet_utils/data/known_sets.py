@@ -14,6 +14,7 @@ from typing import Any
 
 from lresnet_utils.errors import ParamsError, nearest
 from lresnet_utils.machine.disk import read_json
+from lresnet_utils.text.language import message
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,12 @@ def published(
     refused = None
     if n_pairs != about["n_pairs"]:
         there = about["n_pairs"]
-        refused = f"this set has {n_pairs:,} pairs and {about['title']} has {there:,}"
+        refused = message(
+            "this set has {n:,} pairs and {title} has {published_n:,}",
+            n=n_pairs,
+            title=about["title"],
+            published_n=there,
+        )
     elif accuracy is None:
         refused = "no accuracy was measured"
     elif accuracy.get("low") is None:

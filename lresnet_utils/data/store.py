@@ -18,6 +18,7 @@ from lresnet_utils.data.degrade import VARIANTS, Variant
 from lresnet_utils.data.face_set import PICTURE, FaceSet, image_file, open_store
 from lresnet_utils.errors import DataError, ParamsError, RunError, nearest, one_line
 from lresnet_utils.machine.disk import atomic_path, sha256_file, write_arrays, write_json
+from lresnet_utils.text.language import message
 
 _SCHEMA = 1
 _SHOWN = 3
@@ -160,7 +161,7 @@ def _write_images(
             not_aligned = None
             if reason is None and any(variant.name == "plain" for variant in chosen):
                 not_aligned, reason = plain.face(index)
-                reason = reason and f"not aligned: {reason}"
+                reason = reason and message("not aligned: {reason}", reason=reason)
             if reason is None:
                 from_file = {"aligned": aligned, "plain": not_aligned}
                 pictures = [

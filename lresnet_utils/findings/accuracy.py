@@ -23,10 +23,6 @@ _MOST_PAIRS = 10_000_000
 
 def gates(results: Results) -> list[Finding]:
     """Say which builds pass and which fail: against the published accuracy, and pair by pair."""
-    return _guide(results) + _paired(results)
-
-
-def _guide(results: Results) -> list[Finding]:
     published = model.param(results, "published_accuracy", None)
     found = []
     for passed, kind, case in ((False, FAILS, "guide-failed"), (True, HOLDS, "guide-passed")):
@@ -41,11 +37,6 @@ def _guide(results: Results) -> list[Finding]:
                 "lowest_cell": model.names([least])[0],
             }
             found.append(Finding("gate", kind, evidence, model.names(cells), case))
-    return found
-
-
-def _paired(results: Results) -> list[Finding]:
-    found = []
     for passed, kind, case in ((False, FAILS, "paired-failed"), (True, HOLDS, "paired-passed")):
         cells = _judged(results, "paired", passed)
         if cells:
@@ -110,29 +101,26 @@ def passed_for_few_pairs(results: Results) -> list[Finding]:
         }
         case = "paired" if evidence["pairs_needed"] else "paired-lossy"
         found.append(Finding("few-pairs", UNKNOWN, evidence, model.names(cells), case))
-    return found + _guide_passed_for_few(results)
-
-
-def _guide_passed_for_few(results: Results) -> list[Finding]:
     published = model.param(results, "published_accuracy", None)
     if published is None:
-        return []
+        return found
+    # By the guide's rule the value alone counts, wherever its interval ends.
     limit = published - GUIDE_TOLERANCE
     cells = [
         cell
         for cell in _judged(results, "guide", True)
         if cell["accuracy"]["low"] is not None and cell["accuracy"]["low"] < limit
     ]
-    if not cells:
-        return []
-    least = min(cells, key=lambda cell: cell["accuracy"]["low"])
-    evidence = {
-        "targets": model.targets(cells),
-        "limit": limit,
-        "lowest": model.accuracy(least["accuracy"]),
-        "lowest_cell": model.names([least])[0],
-    }
-    return [Finding("few-pairs", UNKNOWN, evidence, model.names(cells), "guide")]
+    if cells:
+        least = min(cells, key=lambda cell: cell["accuracy"]["low"])
+        evidence = {
+            "targets": model.targets(cells),
+            "limit": limit,
+            "lowest": model.accuracy(least["accuracy"]),
+            "lowest_cell": model.names([least])[0],
+        }
+        found.append(Finding("few-pairs", UNKNOWN, evidence, model.names(cells), "guide"))
+    return found
 
 
 def budget_share(results: Results) -> float:
@@ -191,17 +179,16 @@ def moved_thresholds(results: Results) -> list[Finding]:
 
     The spread is the bootstrap's interval where there is one, widened to the folds' thresholds.
     """
-    cells = model.largest_batch(model.judged_cells(results))
-    name = model.reference(results)
-    base = next((cell for cell in cells if cell["target"] == name), None)
+    base = _base(results)
     if base is None:
         return []
+    cells = model.largest_batch(model.judged_cells(results))
     moved = [cell for cell in cells if apart(cell["threshold"], base["threshold"])]
     if not moved:
         return []
     evidence = {
         "targets": model.targets(moved),
-        "reference": name,
+        "reference": base["target"],
         "reference_threshold": threshold(base["threshold"]),
         "items": [
             {"target": cell["target"], "threshold": threshold(cell["threshold"])} for cell in moved
@@ -304,9 +291,28 @@ def flips_on_degraded(results: Results) -> list[Finding]:
     """
     items, cells = [], []
     for cell in model.judged_cells(results):
-        told = _more_flips(cell, results)
-        items += told
-        cells += [cell] if told else []
+        variants = dict(cell["parity"].get("variants") or {})
+        if model.precision(cell) == "fp32" or CLEAN not in variants:
+            continue
+        clean_variant = variants.pop(CLEAN)
+        clean = _flipped(clean_variant)
+        for name, found in variants.items():
+            flipped = _flipped(found)
+            p = mcnemar_exact(len(flipped - clean), len(clean - flipped))
+            if len(flipped) > len(clean) and p < _ALPHA / len(variants):
+                cells.append(cell)
+                items.append(
+                    {
+                        "target": cell["target"],
+                        "variant": model.label(results, name),
+                        "flipped": model.share(len(flipped), found["n_pairs"]),
+                        "clean": model.share(len(clean), clean_variant["n_pairs"]),
+                        "p": p,
+                        "n_lost": len(found["lost"]),
+                        "n_gained": len(found["gained"]),
+                        "p_loss": found["mcnemar_p"],
+                    }
+                )
     if not items:
         return []
     evidence = {
@@ -314,34 +320,8 @@ def flips_on_degraded(results: Results) -> list[Finding]:
         "reference": model.reference(results),
         "items": items,
     }
-    return [Finding("degraded-flips", FAILS, evidence, model.names(cells))]
-
-
-def _more_flips(cell: Cell, results: Results) -> list[dict[str, Any]]:
-    """Return, for one cell, the variants on which it flips more pairs than on the clean set."""
-    variants = cell["parity"].get("variants") or {}
-    if model.precision(cell) == "fp32" or CLEAN not in variants:
-        return []
-    clean = _flipped(variants[CLEAN])
-    others = {name: found for name, found in variants.items() if name != CLEAN}
-    items = []
-    for name, found in others.items():
-        flipped = _flipped(found)
-        p = mcnemar_exact(len(flipped - clean), len(clean - flipped))
-        if len(flipped) > len(clean) and p < _ALPHA / len(others):
-            items.append(
-                {
-                    "target": cell["target"],
-                    "variant": model.label(results, name),
-                    "flipped": model.share(len(flipped), found["n_pairs"]),
-                    "clean": model.share(len(clean), variants[CLEAN]["n_pairs"]),
-                    "p": p,
-                    "n_lost": len(found["lost"]),
-                    "n_gained": len(found["gained"]),
-                    "p_loss": found["mcnemar_p"],
-                }
-            )
-    return items
+    affected = list(dict.fromkeys(model.names(cells)))
+    return [Finding("degraded-flips", FAILS, evidence, affected)]
 
 
 def _flipped(found: dict[str, Any]) -> set[int]:

@@ -15,6 +15,7 @@ from lresnet_utils.data.align import looks_off
 from lresnet_utils.findings import model
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
 from lresnet_utils.results import FAILED, UNAVAILABLE
+from lresnet_utils.text.language import clause, clauses
 
 MOST_LOST = 0.05
 """Share of pairs that may be lost before the rest no longer stands for the set."""
@@ -46,19 +47,19 @@ def preconditions(results: Results) -> list[Finding]:
     """
     base = base_cell(results)
     rules: tuple[Callable[[Results, Cell | None], Finding | None], ...] = (
-        _ran,
+        build_ran,
         # Where both fail, the first is why the second does.
-        _finite,
-        _judged,
-        _both_classes,
+        finite_embeddings,
+        accuracy_judged,
+        both_classes,
         # Above chance: where the faces are the wrong ones, guessing is what follows.
-        _people_apart,
-        _better_than_chance,
-        _grid,
-        _input,
-        _aligned,
-        _complete,
-        _quiet,
+        people_apart,
+        better_than_chance,
+        grid_resolves,
+        input_as_trained,
+        faces_aligned,
+        set_complete,
+        timing_quiet,
     )
     return [found for rule in rules if (found := rule(results, base)) is not None]
 
@@ -83,7 +84,7 @@ def _finding(rule: str, kind: str, evidence: dict[str, Any], cell: Cell | None) 
     return Finding(rule, kind, evidence, model.names([cell] if cell else []), case)
 
 
-def _ran(results: Results, base: Cell | None) -> Finding | None:
+def build_ran(results: Results, base: Cell | None) -> Finding | None:
     """At least one build went through every stage."""
     cells = results["cells"]
     if not cells or model.ok_cells(results):
@@ -91,11 +92,11 @@ def _ran(results: Results, base: Cell | None) -> Finding | None:
     failed = [cell for cell in cells if cell["status"] == FAILED]
     items = _by_reason((c, c["reason"], c.get("remedy")) for c in failed or cells)
     main = max(items, key=lambda item: len(item["cells"]))
-    evidence = {"reason": main["reason"].rstrip("."), "remedy": main["remedy"], "items": items}
+    evidence = {"reason": clause(main["reason"]), "remedy": main["remedy"], "items": items}
     return Finding("build-ran", FAILS, evidence, model.names(cells), "fails")
 
 
-def _judged(results: Results, base: Cell | None) -> Finding | None:
+def accuracy_judged(results: Results, base: Cell | None) -> Finding | None:
     """A set of faces and trained weights give an accuracy in at least one cell."""
     seeded = model.param(results, "model.weights", None) == "seeded"
     if not results["dataset"] or seeded or base is None or base.get("accuracy"):
@@ -103,7 +104,7 @@ def _judged(results: Results, base: Cell | None) -> Finding | None:
     return _finding("accuracy-judged", FAILS, {"reason": base["accuracy_refused"]}, base)
 
 
-def _finite(results: Results, base: Cell | None) -> Finding | None:
+def finite_embeddings(results: Results, base: Cell | None) -> Finding | None:
     """Embeddings are numbers, and not one and the same vector for every face."""
     found = base and base.get("embeddings")
     if not found:
@@ -114,7 +115,7 @@ def _finite(results: Results, base: Cell | None) -> Finding | None:
     return _finding("finite-embeddings", kind, {"target": base["target"], **found}, base)
 
 
-def _both_classes(results: Results, base: Cell | None) -> Finding | None:
+def both_classes(results: Results, base: Cell | None) -> Finding | None:
     """There are genuine and impostor pairs, and both in each fold."""
     if base is None or not results["dataset"]:
         return None
@@ -127,7 +128,7 @@ def _both_classes(results: Results, base: Cell | None) -> Finding | None:
     return _finding("both-classes", kind, evidence, base)
 
 
-def _people_apart(results: Results, base: Cell | None) -> Finding | None:
+def people_apart(results: Results, base: Cell | None) -> Finding | None:
     """People are told apart clearly, at whatever threshold.
 
     Where they are not, the crops may show one person under many names: then pairs of two people
@@ -144,7 +145,7 @@ def _people_apart(results: Results, base: Cell | None) -> Finding | None:
         return _finding("people-apart", HOLDS, evidence, base)
     if several > MOST_SEVERAL * n_images:
         evidence["n_several_faces"] = several
-        evidence["several_faces"] = "; ".join(dataset.get("several_faces", []))
+        evidence["several_faces"] = clauses(*dataset.get("several_faces", []))
         return Finding("people-apart", FAILS, evidence, model.names([base]), "several")
     return _finding("people-apart", FAILS, evidence, base) if _above_chance(auc) else None
 
@@ -168,7 +169,7 @@ def _auc(base: Cell | None) -> dict[str, Any] | None:
     return ends | {"n": n_pairs, "unit": "area under the ROC", "interval": interval}
 
 
-def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
+def better_than_chance(results: Results, base: Cell | None) -> Finding | None:
     """Recognition is better than guessing, by an interval that excludes it.
 
     The area under the ROC is asked, since it needs no threshold and no balance of classes.
@@ -180,7 +181,7 @@ def _better_than_chance(results: Results, base: Cell | None) -> Finding | None:
     return _finding("better-than-chance", kind, {"auc": auc, "target": base["target"]}, base)
 
 
-def _grid(results: Results, base: Cell | None) -> Finding | None:
+def grid_resolves(results: Results, base: Cell | None) -> Finding | None:
     """The guide's thresholds are fine enough for these distances.
 
     Both accuracies rest on the same pairs, so the pairs that only one of them decides rightly
@@ -202,7 +203,7 @@ def _grid(results: Results, base: Cell | None) -> Finding | None:
     return _finding("grid-resolves", FAILS if worse else HOLDS, evidence, base)
 
 
-def _input(results: Results, base: Cell | None) -> Finding | None:
+def input_as_trained(results: Results, base: Cell | None) -> Finding | None:
     """Pixels come in the channel order and the scale that the network was trained with."""
     test = results.get("input_test")
     if not test or "refused" in test:
@@ -213,7 +214,7 @@ def _input(results: Results, base: Cell | None) -> Finding | None:
     return _finding("input-as-trained", FAILS if test["right"] == "other" else kind, evidence, base)
 
 
-def _aligned(results: Results, base: Cell | None) -> Finding | None:
+def faces_aligned(results: Results, base: Cell | None) -> Finding | None:
     """Faces that were given as aligned lie on the template, or aligning them gains nothing."""
     found = results["dataset"].get("alignment")
     if not found:
@@ -236,7 +237,7 @@ def _difference(test: Mapping[str, Any]) -> dict[str, Any]:
     return {key: test["difference"][key] for key in keys} | {"unit": "difference of shares"}
 
 
-def _complete(results: Results, base: Cell | None) -> Finding | None:
+def set_complete(results: Results, base: Cell | None) -> Finding | None:
     """The pairs that were asked about were scored, and no picture was passed over."""
     dataset, failures = results["dataset"], (base or {}).get("failures") or {}
     if not dataset or not failures:
@@ -249,7 +250,7 @@ def _complete(results: Results, base: Cell | None) -> Finding | None:
         "n_unusable": failures["n_failed_images"],
         "n_images": failures["n_images"],
         "n_passed_over": passed_over.get("n_files", 0),
-        "passed_over": "; ".join(passed_over.get("examples", [])),
+        "passed_over": clauses(*passed_over.get("examples", [])),
         "n_several_faces": dataset.get("n_several_faces") or 0,
     }
     # Of the pairs that could be drawn not all are; pictures in none of them are there all the same.
@@ -263,7 +264,7 @@ def _complete(results: Results, base: Cell | None) -> Finding | None:
     return _finding("set-complete", kind, evidence, base)
 
 
-def _quiet(results: Results, base: Cell | None) -> Finding | None:
+def timing_quiet(results: Results, base: Cell | None) -> Finding | None:
     """Nothing else took processor time while builds were timed.
 
     A disturbed timing withholds the ratio that would rest on it, and no build.
@@ -322,14 +323,14 @@ def several_faces(results: Results) -> list[Finding]:
     """Say where so many pictures held several faces that the wrong one may have been taken."""
     dataset = results["dataset"]
     n_several = dataset.get("n_several_faces") or 0
-    apart = _people_apart(results, base_cell(results))
+    apart = people_apart(results, base_cell(results))
     said = apart is not None and apart.case == "several"
     if said or n_several <= MOST_LOST * dataset.get("n_images", 0):
         return []
     evidence = {
         "n_several_faces": n_several,
         "n_images": dataset["n_images"],
-        "several_faces": "; ".join(dataset.get("several_faces", [])),
+        "several_faces": clauses(*dataset.get("several_faces", [])),
     }
     cells = model.names(model.judged_cells(results))
     return [Finding("several-faces", UNKNOWN, evidence, cells)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lresnet_utils.findings.model import Finding
-from lresnet_utils.text.language import recorded, speaking, tr, translatable
+from lresnet_utils.text.language import part, speaking, tr, translatable
 from lresnet_utils.text.numbers import (
     fmt_count,
     fmt_interval,
@@ -123,7 +123,7 @@ def _texts(evidence: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(name: str, value: Any) -> str:
     if isinstance(value, str):
-        return tr(_PARTS[value]) if name == "part" else recorded(value)
+        return tr(_PARTS[value]) if name == "part" else tr(value)
     if isinstance(value, (list, tuple)):
         return join_words([str(part) for part in value]) if value else ""
     if value is None:
@@ -169,7 +169,7 @@ def _estimate(estimate: Mapping[str, Any]) -> str:
         text = fmt_interval(estimate["value"], low, high, form)
     counted = tr(_COUNTED[estimate["unit"]], n=estimate["n"])
     if low is None or high is None:
-        why = recorded(str(estimate.get("interval") or "not given")).removeprefix("none: ")
+        why = part(estimate.get("interval") or "not given", "why")
         return tr("{text} ({counted}; no interval: {why})", text=text, counted=counted, why=why)
     return tr("{text} ({counted})", text=text, counted=counted)
 

@@ -10,6 +10,8 @@ from lresnet_utils.findings.accuracy import budget_share
 from lresnet_utils.findings.model import FAILS, HOLDS, UNKNOWN, Cell, Finding, Results
 from lresnet_utils.findings.preconditions import unmet
 from lresnet_utils.perf.statistics import speed_ratio
+from lresnet_utils.results import cell_name
+from lresnet_utils.text.language import NONE, message
 
 HALF = 0.5
 """Share of the machine's arithmetic below which a target is called far from its ceiling."""
@@ -76,7 +78,13 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
     best = max(good, key=_value)
     name = model.reference(results)
     base = max((cell for cell in timed if cell["target"] == name), key=_value, default=None)
-    near = [c for c in good if c is not best and not _slower(c, best)]
+    # How much slower than the best each other may be, at most.
+    most = {
+        cell_name(cell): speed_ratio(best["throughput_ips"], cell["throughput_ips"])["high"]
+        for cell in good
+        if cell is not best
+    }
+    near = [name for name, high in most.items() if high is None or high >= 1]
     stages, latency = best.get("stages") or {}, best.get("latency_ms") or {}
     evidence: dict[str, Any] = {
         "target": best["target"],
@@ -87,7 +95,7 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
         "p50_ms": latency.get("p50") if latency.get("n") else None,
         "n_batches": latency.get("n"),
         "reference": name,
-        "not_told_apart": model.names(near),
+        "not_told_apart": near,
         "quantised": best.get("quantised"),
     }
     case = "reference"
@@ -101,34 +109,24 @@ def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:
             "reference_cell": model.names([base])[0],
             "lost": model.lost_share(best),
         }
-        evidence |= _surer(best, good, results)
+        # The fastest build whose loss the pairs bound by the budget, where that is another.
+        budget = budget_share(results)
+        compared = [cell for cell in good if model.gate(cell, "paired")]
+        sure = [cell for cell in compared if model.lost_share(cell)["high"] <= budget]
+        sure += [cell for cell in good if cell["target"] == name]
+        if sure and best not in sure:
+            surest = max(sure, key=_value)
+            evidence |= {
+                "surer_target": surest["target"],
+                "surer_batch_size": surest["batch_size"],
+                "surer_rate": model.rate(surest),
+                "budget_points": 100 * budget,
+            }
     return Finding("fastest-accurate", HOLDS, evidence, model.names([best]), case)
-
-
-def _surer(best: Cell, good: list[Cell], results: Results) -> dict[str, Any]:
-    """Return the fastest build whose loss the pairs bound by the budget, where that is another."""
-    budget, name = budget_share(results), model.reference(results)
-    compared = [cell for cell in good if model.gate(cell, "paired")]
-    sure = [cell for cell in compared if model.lost_share(cell)["high"] <= budget]
-    sure += [cell for cell in good if cell["target"] == name]
-    if best in sure or not sure:
-        return {}
-    surest = max(sure, key=_value)
-    return {
-        "surer_target": surest["target"],
-        "surer_batch_size": surest["batch_size"],
-        "surer_rate": model.rate(surest),
-        "budget_points": 100 * budget,
-    }
 
 
 def _value(cell: Cell) -> float:
     return cell["throughput_ips"]["value"]
-
-
-def _slower(cell: Cell, than: Cell) -> bool:
-    high = speed_ratio(than["throughput_ips"], cell["throughput_ips"])["high"]
-    return high is not None and high < 1
 
 
 def _stage(stages: dict[str, Any], part: str) -> dict[str, Any] | None:
@@ -138,7 +136,7 @@ def _stage(stages: dict[str, Any], part: str) -> dict[str, Any] | None:
     return {"value": found["images_per_second"], "low": None, "high": None} | {
         "n": found.get("n"),
         "unit": "images/s in the pipeline",
-        "interval": "none: a single pass over the set",
+        "interval": message(NONE, why="a single pass over the set"),
     }
 
 
@@ -152,7 +150,9 @@ def falling_throughput(results: Results) -> list[Finding]:
     for target, row in model.by_target(timed_cells(results)).items():
         for small, large in pairwise(row):
             ratio = speed_ratio(small["throughput_ips"], large["throughput_ips"])
-            drift = _drift(small, large)
+            # How the ceiling of this precision changed between the two timings.
+            tops = [(cell.get("ceiling") or {}).get("tops") for cell in (small, large)]
+            drift = tops[1] / tops[0] if all(tops) else None
             if ratio["high"] is None or ratio["high"] >= min(1.0, drift or 1.0):
                 continue
             cells += [small, large]
@@ -172,14 +172,6 @@ def falling_throughput(results: Results) -> list[Finding]:
         return []
     evidence = {"targets": list(dict.fromkeys(item["target"] for item in items)), "items": items}
     return [Finding("falling-throughput", FAILS, evidence, model.names(cells))]
-
-
-def _drift(small: Cell, large: Cell) -> float | None:
-    """Return how the ceiling of a precision changed between two batch sizes' timings."""
-    ceilings = [cell.get("ceiling") for cell in (small, large)]
-    if None in ceilings or not all(found.get("tops") for found in ceilings):
-        return None
-    return ceilings[1]["tops"] / ceilings[0]["tops"]
 
 
 def bound_by_reading(results: Results) -> list[Finding]:
@@ -214,26 +206,29 @@ def far_below_ceiling(results: Results) -> list[Finding]:
     """Say which targets stay below half of the machine's arithmetic at every batch size."""
     timed = [cell for cell in timed_cells(results) if cell.get("ceiling")]
     best = {target: max(row, key=_fraction) for target, row in model.by_target(timed).items()}
-    low = {target: cell for target, cell in best.items() if _upper(cell) < HALF}
-    if not low:
-        return []
-    items = []
-    for target, cell in low.items():
-        alike = [c for t, c in best.items() if t != target and _precision(c) == _precision(cell)]
-        better = max(alike, key=_fraction, default=None)
-        better = better if better is not None and _fraction(better) > _upper(cell) else None
+    items, cells = [], []
+    for target, cell in best.items():
+        found = cell["ceiling"]
+        upper = found["fraction"] if found["high"] is None else found["high"]
+        if upper >= HALF:
+            continue
+        alike = [c for c in best.values() if c["ceiling"]["precision"] == found["precision"]]
+        better = max(alike, key=_fraction)
+        better = better if _fraction(better) > upper else None
+        cells += model.by_target(timed)[target]
         items.append(
             {
                 "target": target,
                 "batch_size": cell["batch_size"],
-                "precision": _precision(cell),
+                "precision": found["precision"],
                 "fraction": _ceiling(cell),
                 "better_target": better and better["target"],
                 "better_fraction": better and _ceiling(better),
             }
         )
-    cells = [cell for target in low for cell in model.by_target(timed)[target]]
-    evidence = {"targets": list(low), "items": items}
+    if not items:
+        return []
+    evidence = {"targets": [item["target"] for item in items], "items": items}
     return [Finding("below-half-ceiling", FAILS, evidence, model.names(cells))]
 
 
@@ -241,21 +236,15 @@ def _fraction(cell: Cell) -> float:
     return cell["ceiling"]["fraction"]
 
 
-def _upper(cell: Cell) -> float:
-    high = cell["ceiling"]["high"]
-    return _fraction(cell) if high is None else high
-
-
-def _precision(cell: Cell) -> str:
-    return cell["ceiling"]["precision"]
-
-
 def _ceiling(cell: Cell) -> dict[str, Any]:
     found, rate = cell["ceiling"], cell["throughput_ips"]
-    return {"value": found["fraction"], "low": found["low"], "high": found["high"]} | {
+    return {
+        "value": found["fraction"],
+        "low": found["low"],
+        "high": found["high"],
         "n": rate["n"],
         "unit": "share of the ceiling",
-        "interval": f"{rate.get('interval')}; the ceiling is taken as exact",
+        "interval": message("{method}; the ceiling is taken as exact", method=rate.get("interval")),
     }
 
 
@@ -267,20 +256,24 @@ WIDE = 0.1
 
 def wide_intervals(results: Results) -> list[Finding]:
     """Say which rates are uncertain by more than a tenth."""
-    cells = [cell for cell in timed_cells(results) if _half_width(cell) > WIDE]
+    timed = timed_cells(results)
+    cells = []
+    for cell in timed:
+        rate = cell["throughput_ips"]
+        if rate.get("low") is None:
+            continue
+        if (rate["high"] - rate["low"]) / 2 / rate["value"] > WIDE:
+            cells.append(cell)
     if not cells:
         return []
     items = [
         {"target": cell["target"], "batch_size": cell["batch_size"], "rate": model.rate(cell)}
         for cell in cells
     ]
-    timed = len(timed_cells(results))
-    evidence = {"n_cells": len(cells), "n_timed": timed, "limit_share": WIDE, "items": items}
+    evidence = {
+        "n_cells": len(cells),
+        "n_timed": len(timed),
+        "limit_share": WIDE,
+        "items": items,
+    }
     return [Finding("wide-intervals", UNKNOWN, evidence, model.names(cells))]
-
-
-def _half_width(cell: model.Cell) -> float:
-    rate = cell["throughput_ips"]
-    if rate.get("low") is None:
-        return 0.0
-    return (rate["high"] - rate["low"]) / 2 / rate["value"]

@@ -36,6 +36,7 @@ from lresnet_utils.graph.values import (
     unused_name,
 )
 from lresnet_utils.machine.disk import atomic_path
+from lresnet_utils.text.language import message
 
 # Where faces go into a graph of another maker, and where the embedding comes out.
 
@@ -245,7 +246,7 @@ def told_pixels(model: ir.Model, ports: Ports) -> Told:
         Of this graph.
     """
     if ports.input_type == ir.DataType.UINT8:
-        return Told("raw", f"the input {ports.input} takes bytes")
+        return Told("raw", message("the input {input} takes bytes", input=ports.input))
     before, ends = _before_layers(model.graph)
     if strange := [node for node in before if _has_graph(node)]:
         return _unfollowed(strange[:1], "cannot be followed")
@@ -271,7 +272,7 @@ def _named(before: list[ir.Node]) -> str:
     doing = [node for node in before if not is_op(node, *_PASSING)] or before
     shown = [f"{node.op_type} {name_of(node)}" for node in doing[:_SHOWN_PIXELS]]
     shown += ["..."] if len(doing) > _SHOWN_PIXELS else []
-    return f"the graph's first nodes ({', '.join(shown)})"
+    return message("the graph's first nodes ({nodes})", nodes=", ".join(shown))
 
 
 def _before_layers(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Value]]:
@@ -353,14 +354,21 @@ def _fit_line(seen: np.ndarray, before: list[ir.Node]) -> Told:
             exchanged = exchanged or found == [{2}, {1}, {0}]
     if centre == 0 and abs(step - 1) <= _STRAIGHT:
         return replace(_UNTOUCHED, exchanged=exchanged)
-    doing = f"{_named(before)} compute (x - {centre:.4g}) / {step:.4g}"
-    doing = f"{doing}; it exchanges red and blue" if exchanged else doing
+    doing = message(
+        "{before} compute (x - {centre:.4g}) / {step:.4g}",
+        before=_named(before),
+        centre=centre,
+        step=step,
+    )
+    doing = message("{doing}; it exchanges red and blue", doing=doing) if exchanged else doing
     if centre >= _GREY_CENTRE or step >= _GREY_STEP:
         return Told("raw", doing, exchanged=exchanged)
     (nearest, farthest), (least, most) = _UNIT_CENTRE, _UNIT_STEP
     if nearest <= centre <= farthest and least <= step <= most:
         return Told("zero_1", doing, exchanged=exchanged)
-    return Told(None, f"{doing}, which fits no known scale of pixels", False, exchanged)
+    return Told(
+        None, message("{doing}, which fits no known scale of pixels", doing=doing), False, exchanged
+    )
 
 
 # Repairs of what exporters left wrong, or runtimes refuse.
@@ -802,7 +810,9 @@ def baseline(foreign: Foreign, faces: np.ndarray) -> tuple[np.ndarray, str]:
         path = Path(folder) / "repaired.onnx"
         write_model(foreign.model, path, str(foreign.file.path))
         rows = run_graph(path, faces, ports, str(foreign.file.path))
-    return rows, f"the repaired graph, since the file as it is cannot be compared: {reason}"
+    return rows, message(
+        "the repaired graph, since the file as it is cannot be compared: {reason}", reason=reason
+    )
 
 
 def write_model(model: ir.Model, path: Path, where: str) -> None:
@@ -812,8 +822,8 @@ def write_model(model: ir.Model, path: Path, where: str) -> None:
         onnx.checker.check_model(proto)
         onnx.save(proto, path)
     except Exception as error:  # the checker's own errors, or text that is none
-        message = str(error).split("\n", 1)[0]
-        what = f"The graph does not follow the standard: {message}"
+        first = str(error).split("\n", 1)[0]
+        what = f"The graph does not follow the standard: {first}"
         raise GraphError(what[:_LONGEST], where=where) from error
 
 

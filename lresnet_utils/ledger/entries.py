@@ -9,7 +9,6 @@ in which something made earlier is believed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +22,7 @@ from lresnet_utils.ledger import FRESH
 from lresnet_utils.ledger.code import code_of
 from lresnet_utils.ledger.custody import versions
 from lresnet_utils.ledger.hashes import Hashes, read_sealed, write_sealed
-from lresnet_utils.machine.disk import read_json, to_json, write_json
+from lresnet_utils.machine.disk import from_json, read_json, to_json, write_json
 from lresnet_utils.machine.facts import machine
 from lresnet_utils.run import RunFolder
 
@@ -260,7 +259,7 @@ def remembered(
 
 def plain(value: Any) -> Any:
     """Return plain values as JSON gives them back: tuples are lists, keys are words."""
-    return json.loads(to_json(value))
+    return from_json(to_json(value))
 
 
 # The first difference between what something was made from and what it would be made from.

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lresnet_utils.errors import DataError, RunError, StorageError, visible
+from lresnet_utils.text.language import with_codes, with_glossary
 from lresnet_utils.untrusted.arrays import read_npz
 from lresnet_utils.untrusted.bytes import open_regular, read_bytes
 from lresnet_utils.untrusted.json import MAX_BYTES as MAX_JSON_BYTES
@@ -181,8 +182,15 @@ def to_json(value: Any) -> str:
      "n": 3
     }
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = json.dumps(
+        with_glossary(value), indent=1, ensure_ascii=False, allow_nan=False, default=_plain
+    )
     return visible(text)
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what :func:`to_json` wrote, from another process of ours."""
+    return with_codes(json.loads(text))
 
 
 def _plain(value: Any) -> Any:
@@ -206,7 +214,7 @@ def read_json(path: Path | str) -> Any:
     """
     if not Path(path).exists():
         raise DataError("The file does not exist.", where=str(path))
-    return parse_json(read_bytes(path, most=MAX_JSON_BYTES), where=str(path))
+    return with_codes(parse_json(read_bytes(path, most=MAX_JSON_BYTES), where=str(path)))
 
 
 def sha256_file(path: Path | str) -> str:

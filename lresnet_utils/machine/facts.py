@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from lresnet_utils.text.language import message
+
 # Instruction sets that decide which arithmetic a runtime can use at full speed.
 FLAGS_OF_INTEREST = (
     "avx2",
@@ -155,7 +157,7 @@ def bf16_instructions(known: frozenset[str] | None = None) -> str | None:
 def no_bf16() -> str:
     """Say why bf16 numbers are not multiplied natively here."""
     if isa_limit():
-        return f"{isa_limit()} keeps oneDNN from bf16 instructions"
+        return message("{variable} keeps oneDNN from bf16 instructions", variable=isa_limit())
     return "this processor has no bf16 instructions"
 
 
@@ -296,7 +298,10 @@ def load(start: Clock, end: Clock, cores: int) -> dict[str, Any]:
     """
     seconds = round(end.wall - start.wall, 2)
     if seconds < LEAST_SECONDS:
-        why = f"timed for {seconds:.1f} s, and the share of others shows only over 1 s or more"
+        why = message(
+            "timed for {seconds:.1f} s, and the share of others shows only over 1 s or more",
+            seconds=seconds,
+        )
         return {"seconds": seconds, "refused": why}
     own = (end.own - start.own) / seconds
     stolen = (end.stolen - start.stolen) / seconds

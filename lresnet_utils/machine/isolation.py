@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import multiprocessing
 import os
 import signal
@@ -25,8 +24,9 @@ from pydantic import Field
 
 from lresnet_utils import errors
 from lresnet_utils.errors import LResNetError, TargetError
-from lresnet_utils.machine.disk import to_json
+from lresnet_utils.machine.disk import from_json, to_json
 from lresnet_utils.machine.processes import end_tree
+from lresnet_utils.text.language import message
 from lresnet_utils.untrusted.settings import Settings
 
 # How often a child's memory is read, seconds: what swells does it by gigabytes per second, while a
@@ -136,7 +136,7 @@ class Child:
         self._asked = True
         self._watch(self._limits.seconds if seconds is None else seconds, tree)
         try:
-            reply = json.loads(self._connection.recv_bytes())
+            reply = from_json(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             raise self._died() from None
         if "error" in reply:
@@ -187,22 +187,41 @@ class Child:
             if used > self._limits.memory_bytes:
                 self._end()
                 gib = f"{self._limits.memory_bytes / 2**30:.3g}"
-                raise self._error(f"It used more than {gib} GiB of memory while {doing}.", _RAISE)
+                raise self._error(
+                    message(
+                        "It used more than {gib} GiB of memory while {doing}.", gib=gib, doing=doing
+                    ),
+                    _RAISE,
+                )
             if time.monotonic() > deadline:
                 self._end()
-                raise self._error(f"It did not finish within {seconds:g} s while {doing}.", _RAISE)
+                raise self._error(
+                    message(
+                        "It did not finish within {seconds:g} s while {doing}.",
+                        seconds=seconds,
+                        doing=doing,
+                    ),
+                    _RAISE,
+                )
 
     def _died(self) -> TargetError:
         self._process.join(_LEAVE_S)
         code = self._process.exitcode
         self._end()
         if code is None or code >= 0:
-            return self._error(f"It ended with exit code {code} while {self._doing}.", _READ)
+            return self._error(
+                message(
+                    "It ended with exit code {code} while {doing}.", code=code, doing=self._doing
+                ),
+                _READ,
+            )
         name = signal.Signals(-code).name
         # Nobody here sends SIGKILL without saying so.
         if name == "SIGKILL":
             name += ", as by the system when memory runs out,"
-        return self._error(f"It was killed by {name} while {self._doing}.", _READ)
+        return self._error(
+            message("It was killed by {name} while {doing}.", name=name, doing=self._doing), _READ
+        )
 
     def _error(self, what: str, fix: str) -> TargetError:
         # Named as seen from the models' folder: results travel, and paths of a machine do not.
@@ -251,7 +270,7 @@ def _serve(connection: Connection, log: str, work: Work, arguments: tuple) -> No
         reply = {"value": next(running)}
         while True:
             connection.send_bytes(to_json(reply).encode())
-            reply = {"value": running.send(json.loads(connection.recv_bytes()))}
+            reply = {"value": running.send(from_json(connection.recv_bytes()))}
     except (EOFError, BrokenPipeError, StopIteration):
         running.close()
     except LResNetError as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.machine.facts import bf16_instructions, no_bf16, usable_cores
+from lresnet_utils.text.language import clauses, message
 
 # Side of the square matrices. Products of faster precisions are larger, so that reading, writing
 # and converting their edges weighs as little as it does in fp32.
@@ -73,7 +74,8 @@ def ceilings(threads: int = 0, seconds: float = SECONDS) -> dict[str, dict[str, 
         if known:
             best = max(known, key=lambda entry: entry["tops"])
         else:
-            best = {"refused": "; ".join(f"{entry['by']}: {entry['refused']}" for entry in tried)}
+            each = (message("{what}: {why}", what=e["by"], why=e["refused"]) for e in tried)
+            best = {"refused": clauses(*each)}
         found[precision] = best | {"size": size, "threads": threads, "tried": tried}
     return found
 
@@ -142,9 +144,20 @@ def ceiling_fraction(
     """
     ceiling = measured.get(precision)
     if ceiling is None:
-        return {"refused": f"matrix products in {precision} are not measured on this machine"}
+        return {
+            "refused": message(
+                "matrix products in {precision} are not measured on this machine",
+                precision=precision,
+            )
+        }
     if "tops" not in ceiling:
-        return {"refused": f"no ceiling in {precision}: {ceiling['refused']}"}
+        return {
+            "refused": message(
+                "no ceiling in {precision}: {refused}",
+                precision=precision,
+                refused=ceiling["refused"],
+            )
+        }
     ends = {"fraction": "value", "low": "low", "high": "high"}
     rates = {name: throughput_ips.get(end) for name, end in ends.items()}
     shares = {
@@ -285,7 +298,12 @@ def openvino_product(precision: str, size: int, threads: int) -> Work:
         if info["layerType"].astype(str) in ("FullyConnected", "MatMul")
     }
     if not kinds or not kinds <= _KINDS[precision]:
-        raise TargetError(f"OpenVINO would multiply in {', '.join(sorted(kinds)) or 'no type'}")
+        raise TargetError(
+            message(
+                "OpenVINO would multiply in {precision}",
+                precision=", ".join(sorted(kinds)) or "no type",
+            )
+        )
     request, pixels = compiled.create_infer_request(), np.abs(_matrix(size, 0))
     return lambda: request.infer({0: pixels}, share_inputs=True)
 

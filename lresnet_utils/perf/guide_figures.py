@@ -18,6 +18,7 @@ from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
 from lresnet_utils.targets.ascend.npu_logs import read_benchmark_vision
 from lresnet_utils.targets.tool_log import PerfRecord
+from lresnet_utils.text.language import clauses, message
 from lresnet_utils.verify.intervals import clopper_pearson, wilson
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -257,8 +258,12 @@ def reference_throughput(guide: Guide | None = None) -> list[dict[str, Any]]:
         state = "after tuning" if block.tuned else "before tuning"
         rows.append(
             {
-                "label": f"{guide.npu['device']}, one chip, {state} (guide)",
-                "source": f"the guide, section {block.section}, Interface throughputRate",
+                "label": message(
+                    "{device}, one chip, {state} (guide)", device=guide.npu["device"], state=state
+                ),
+                "source": message(
+                    "the guide, section {section}, Interface throughputRate", section=block.section
+                ),
                 "device": guide.npu["device"],
                 "precision_note": guide.npu["precision_note"],
                 "clock": block.record.throughput_clock,
@@ -270,8 +275,10 @@ def reference_throughput(guide: Guide | None = None) -> list[dict[str, Any]]:
         if cell["column"] == "GPU":
             rows.append(
                 {
-                    "label": f"{guide.gpu['device']} (guide)",
-                    "source": f"the guide, section 7.4; {guide.gpu['source']}",
+                    "label": message("{device} (guide)", device=guide.gpu["device"]),
+                    "source": message(
+                        "the guide, section 7.4; {source}", source=guide.gpu["source"]
+                    ),
                     "device": guide.gpu["device"],
                     "precision_note": guide.gpu["precision_note"],
                     "clock": guide.gpu["clock"],
@@ -304,8 +311,15 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     counts = sorted({block.samples for block in blocks})
     flips = Remark(
         "Mirrored views are counted as images.",
-        f"e2e rate x e2e time = {', '.join(f'{n:,}' for n in counts)} in all {len(blocks)} "
-        f"blocks = {counts[0] // (2 * pairs)} x {2 * pairs:,} images of {pairs:,} pairs.",
+        message(
+            "e2e rate x e2e time = {images} in all {n_blocks} blocks = {n_counted} x "
+            "{per_pair:,} images of {n_pairs:,} pairs.",
+            images=", ".join(f"{n:,}" for n in counts),
+            n_blocks=len(blocks),
+            n_counted=counts[0] // (2 * pairs),
+            per_pair=2 * pairs,
+            n_pairs=pairs,
+        ),
         "One embedding with its mirrored view costs two of these images, so faces per second are "
         "half of every rate printed.",
     )
@@ -315,27 +329,50 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     table = derived_table(guide, "7.3")
     cells = [cell for cell in table if cell["derived"] == cell["printed"]]
     extrapolation = Remark(
-        f"The rate of a card is the rate of one chip times {chips}, never measured.",
-        f"{len(exact)} of {len(blocks)} captions and {len(cells)} of {len(table)} cells of table "
-        f"7.3 are the Interface rate of one device times {chips} to the last digit.",
+        message(
+            "The rate of a card is the rate of one chip times {chips}, never measured.", chips=chips
+        ),
+        message(
+            "{n_exact} of {n_blocks} captions and {n_cells} of {n_guide} cells of table "
+            "7.3 are the Interface rate of one device times {chips} to the last digit.",
+            n_exact=len(exact),
+            n_blocks=len(blocks),
+            n_cells=len(cells),
+            n_guide=len(table),
+            chips=chips,
+        ),
         "Chips of a card share its bus, memory and host; compare one chip, or measure all of them "
         "at once.",
     )
 
     bound = [block for block in blocks if block.bound_by_reading]
     before, after = guide.block(16, tuned=False).record, guide.block(16, tuned=True).record
-    rates = "; ".join(
-        f"{'tuned, ' if block.tuned else ''}batch {block.record.batch_size}: reading "
-        f"{block.record.stages['data_read'].rate}, chip {block.record.throughput_ips}, "
-        f"end to end {block.record.stages['e2e'].rate}"
+    rates = (
+        message(
+            "{state}batch {batch_size}: reading {reading}, chip {chip}, end to end {end_to_end}",
+            state="tuned, " if block.tuned else "",
+            batch_size=block.record.batch_size,
+            reading=block.record.stages["data_read"].rate,
+            chip=block.record.throughput_ips,
+            end_to_end=block.record.stages["e2e"].rate,
+        )
         for block in bound
     )
     gain = after.throughput_ips / before.throughput_ips - 1
     change = after.stages["e2e"].rate / before.stages["e2e"].rate - 1
     reading = Remark(
-        f"{len(bound)} of {len(blocks)} runs are bound by reading files, not by the chip.",
-        f"Images/s: {rates}. Tuning raised the Interface rate at batch 16 by {gain:.2%} and the "
-        f"end-to-end rate changed by {change:.2%}.",
+        message(
+            "{n_bound} of {n_blocks} runs are bound by reading files, not by the chip.",
+            n_bound=len(bound),
+            n_blocks=len(blocks),
+        ),
+        message(
+            "Images/s: {rates}. Tuning raised the Interface rate at batch 16 by "
+            "{gain:.2%} and the end-to-end rate changed by {change:.2%}.",
+            rates=clauses(*rates),
+            gain=float(gain),
+            change=float(change),
+        ),
         "The Interface rate is what the chip could do; with this way of reading files no user of "
         "the run gets it.",
     )
@@ -345,26 +382,46 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
         batch, printed = gpu["batch_size"], gpu["printed"]
         chip = guide.block(batch, tuned=True).rate
         rows.append(
-            f"batch {batch}: {npu['printed'] / printed:.3f} with the factor, "
-            f"{chip / printed:.3f} for one chip (GPU {1000 * batch / printed:.4f} ms a batch)"
+            message(
+                "batch {batch}: {factor:.3f} with the factor, {chip:.3f} for one chip (GPU "
+                "{ms:.4f} ms a batch)",
+                batch=batch,
+                factor=float(npu["printed"] / printed),
+                chip=float(chip / printed),
+                ms=float(1000 * batch / printed),
+            )
         )
     clocks = Remark(
         "Table 7.4 compares unlike clocks: the GPU's compute alone with an extrapolated NPU rate.",
-        f"NPU / GPU, {'; '.join(rows)}. GPU clock: {guide.gpu['clock']}; NPU clock: the tool's "
-        "Interface rate.",
+        message(
+            "NPU / GPU, {ratios}. GPU clock: {gpu}; NPU clock: the tool's Interface rate.",
+            ratios=clauses(*rows),
+            gpu=guide.gpu["clock"],
+        ),
         "The table does not show which device is faster; measure both with copies included.",
     )
 
     wrong = [b for b in blocks if b.caption_batch_size != b.implied_batch_size]
-    shown = "; ".join(
-        f"section {b.section}, {b.caption_rate} x {b.chips}: caption {b.caption_batch_size}, "
-        f"infer rate / post rate = {b.implied_batch_size}"
+    shown = (
+        message(
+            "section {section}, {rate} x {chips}: caption {caption}, infer rate / post "
+            "rate = {implied}",
+            section=b.section,
+            rate=b.caption_rate,
+            chips=b.chips,
+            caption=b.caption_batch_size,
+            implied=b.implied_batch_size,
+        )
         for b in wrong
     )
     headings = all(b.record.batch_size == b.implied_batch_size for b in blocks)
     captions = Remark(
-        f"Captions that name a wrong batch size: {len(wrong)}.",
-        f"{shown}. The headings {'are' if headings else 'are not'} all right.",
+        message("Captions that name a wrong batch size: {n_wrong}.", n_wrong=len(wrong)),
+        message(
+            "{captions}. The headings {are} all right.",
+            captions=clauses(*shown),
+            are="are" if headings else "are not",
+        ),
         "Read the batch size from the heading; tables that copy the captions are wrong.",
     )
 
@@ -373,20 +430,41 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     exact_low, exact_high = right["clopper_pearson"]
     inside = max(low, exact_low) <= right["published"] <= min(high, exact_high)
     accuracy = Remark(
-        f"The accuracy is {right['errors']} wrong pairs of {right['n']:,}.",
-        f"{right['accuracy']!r} x {right['n']:,}; 95 % interval {low:.3%} to {high:.3%} "
-        f"(Wilson), {exact_low:.3%} to {exact_high:.3%} (Clopper-Pearson).",
-        f"The published {right['published']} ({right['published_errors']} wrong pairs) is "
-        f"{'inside' if inside else 'outside'} both: this set "
-        f"{'cannot tell' if inside else 'tells'} the two apart.",
+        message(
+            "The accuracy is {errors} wrong pairs of {n:,}.", errors=right["errors"], n=right["n"]
+        ),
+        message(
+            "{accuracy!r} x {n:,}; 95 % interval {low:.3%} to {high:.3%} (Wilson), "
+            "{exact_low:.3%} to {exact_high:.3%} (Clopper-Pearson).",
+            accuracy=right["accuracy"],
+            n=right["n"],
+            low=low,
+            high=high,
+            exact_low=exact_low,
+            exact_high=exact_high,
+        ),
+        message(
+            "The published {published} ({errors} wrong pairs) is {where} both: this set "
+            "{tells} the two apart.",
+            published=right["published"],
+            errors=right["published_errors"],
+            where="inside" if inside else "outside",
+            tells="cannot tell" if inside else "tells",
+        ),
     )
 
     extra = int(guide.number("allowed_drop") * right["n"])
     pass_rule = Remark(
         "The pass rule 'within 1 %' lets a far worse build pass.",
-        f"1 % of {right['n']:,} pairs is {extra} errors more than published, "
-        f"{right['allowed_errors']} in all: {right['allowed_errors'] / right['errors']:.1f} "
-        f"times the {right['errors']} observed.",
+        message(
+            "1 % of {n:,} pairs is {extra} errors more than published, {allowed} in all: "
+            "{times:.1f} times the {errors} observed.",
+            n=right["n"],
+            extra=extra,
+            allowed=right["allowed_errors"],
+            times=right["allowed_errors"] / right["errors"],
+            errors=right["errors"],
+        ),
         "Compare pair by pair with a reference and test the pairs that changed sides.",
     )
 
@@ -394,9 +472,16 @@ def findings(guide: Guide | None = None) -> tuple[Remark, ...]:
     folds, rounded = int(guide.number("folds")), round(mean, 6)
     threshold = Remark(
         "The threshold printed is a mean over folds and was used by none of them.",
-        f"{mean} lies {'on' if rounded % step == 0 else 'off'} the grid of step {step}; "
-        f"{folds} folds x {rounded.normalize()} = {(folds * rounded).normalize()}, a sum of "
-        "grid values.",
+        message(
+            "{mean} lies {on} the grid of step {step}; {n_folds} folds x {fold_mean} = "
+            "{total}, a sum of grid values.",
+            mean=mean,
+            on="on" if rounded % step == 0 else "off",
+            step=step,
+            n_folds=folds,
+            fold_mean=rounded.normalize(),
+            total=(folds * rounded).normalize(),
+        ),
         "The accuracy belongs to the thresholds of the folds; deploy a threshold only after "
         "evaluating that one.",
     )

@@ -13,6 +13,7 @@ from scipy import special
 from lresnet_utils.errors import TargetError
 from lresnet_utils.perf.timing import Timing
 from lresnet_utils.targets.tool_log import PerfRecord
+from lresnet_utils.text.language import NONE, message
 from lresnet_utils.verify.intervals import student_t
 
 MINIMUM_N = {50: 5, 90: 64, 99: 662}
@@ -53,19 +54,20 @@ def throughput_interval(timing: Timing) -> dict[str, Any]:
     (400.0, 400.0, 400.0, 2)
     """
     timing.require_complete()
-    return _interval(timing.throughput_ips, "repeat", "repeats")
+    return _interval(
+        timing.throughput_ips, "a single repeat has no spread", "Student t over repeats, 95 %"
+    )
 
 
-def _interval(rates: ArrayLike, one: str, several: str) -> dict[str, Any]:
-    """Return the mean of some rates and how sure it is; `one` and `several` say of what."""
+def _interval(rates: ArrayLike, none: str, method: str) -> dict[str, Any]:
+    """Return the mean of some rates and its interval by `method`; `none` says why one has none."""
     if len(rates) < 2:
         value, low, high = float(rates[0]), None, None
-        method = f"none: a single {one} has no spread"
+        method = message(NONE, why=none)
     else:
         value, low, high = (float(x) for x in student_t(rates))
         # Two wild repeats can put the lower end below zero, which no rate can be.
         low = max(low, 0.0)
-        method = f"Student t over {several}, 95 %"
     return {"value": value, "low": low, "high": high, "n": len(rates), "interval": method}
 
 
@@ -140,7 +142,9 @@ def latency_summary(timing: Timing) -> dict[str, Any]:
         enough = len(pooled) >= least
         values[f"p{percent}"] = nearest_rank(pooled, percent) if enough else None
         if not enough:
-            refused[f"p{percent}"] = f"needs {least} inferences, has {len(pooled)}"
+            refused[f"p{percent}"] = message(
+                "needs {least} inferences, has {n}", least=least, n=len(pooled)
+            )
     return values | {"n": len(pooled), "refused": refused}
 
 
@@ -202,8 +206,14 @@ def speed_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     value = second["value"] / first["value"]
     bare = [rate for rate in (first, second) if rate.get("high") is None or rate["n"] < 2]
     if bare:
-        why = str(bare[0].get("interval") or "one of the rates has none").removeprefix("none: ")
-        return {"value": value, "low": None, "high": None, "interval": f"none: {why}"}
+        told = bare[0].get("interval") if bare[0].get("high") is None else None
+        told = told or message(NONE, why="one of the rates has none")
+        return {
+            "value": value,
+            "low": None,
+            "high": None,
+            "interval": told,
+        }
     parts = []
     for rate in (first, second):
         # The upper end is used, since a lower one below zero is written as zero.
@@ -334,11 +344,13 @@ def tool_figures(records: Sequence[PerfRecord]) -> dict[str, Any]:
     medians = [record.latency_ms.get("p50") for record in records]
     refused = {"p90": _UNCOUNTED, "p99": _UNCOUNTED}
     if None in medians:
-        p50, refused = None, {"p50": f"{first.tool} does not give it"} | refused
+        p50, refused = None, {"p50": message("{tool} does not give it", tool=first.tool)} | refused
     else:
         p50 = float(np.median(medians))
     return {
-        "throughput_ips": _interval(rates, "run", "the tool's runs"),
+        "throughput_ips": _interval(
+            rates, "a single run has no spread", "Student t over the tool's runs, 95 %"
+        ),
         "latency_ms": {"p50": p50, "p90": None, "p99": None, "n": None, "refused": refused},
         "tool": first.tool,
         "clock": first.throughput_clock,

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from lresnet_utils.errors import TargetError
+from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.machine.isolation import Child, LimitOptions
 from lresnet_utils.results import OK
 from lresnet_utils.targets.attempts import attempt
 from lresnet_utils.targets.base import Artefact, Session, Target
+from lresnet_utils.text.language import clause
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def time_turns(
 def _first_line(error: Exception) -> str:
     """Return what a runtime said, in one line without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    return clause(error.what if isinstance(error, LResNetError) else lines[0])
 
 
 def take_turn(session: Session, batch: np.ndarray, untimed: int, seconds: float) -> Turn:

@@ -17,7 +17,7 @@ from IPython.display import display as _display
 from lresnet_utils.ledger import custody
 from lresnet_utils.report.charts.display import inline_svg
 from lresnet_utils.results import OK
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count, fmt_interval, fmt_number, join_words
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -197,7 +197,7 @@ def note_problems(entries: Entries) -> None:
 
 
 def _sentence(text: str) -> str:
-    text = recorded(text)
+    text = tr(text)
     return text if text.endswith((".", "!", "?", "。")) else text + tr(".")
 
 
@@ -241,7 +241,7 @@ def chain(
         ]
         text = tr("; ").join(part for part in how if part)
         items.append(
-            f"<li><strong>{escape(recorded(link['file']))}</strong> <span>{escape(size)}</span>"
+            f"<li><strong>{escape(tr(link['file']))}</strong> <span>{escape(size)}</span>"
             f'<code class="lr-hash">{escape(digest)}</code><small>{escape(text)}</small></li>'
         )
     count = tr("{n} files", n=len(links))
@@ -269,7 +269,7 @@ def option_text(value: Any) -> str:
         # results.json has every name; a list of layers would bury what stands beside it.
         some = [*value[:3], f"… ({len(value)})"] if len(value) > 5 else value
         return " + ".join(map(option_text, some)) or tr("none")
-    return recorded(str(value))
+    return tr(str(value))
 
 
 # The same as HTML.
@@ -410,12 +410,12 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
     if not isinstance(value, Mapping):
         return escape(_text(value, form))
     if "href" in value:
-        return f'<a href="{escape(quote(value["href"]))}">{escape(recorded(value["text"]))}</a>'
+        return f'<a href="{escape(quote(value["href"]))}">{escape(tr(value["text"]))}</a>'
     if "verdict" in value:
-        why = f'<span class="lr-why">{escape(recorded(value["why"]))}</span>'
+        why = f'<span class="lr-why">{escape(tr(value["why"]))}</span>'
         return status_html(value["verdict"]) + why
     if "refused" in value:
-        text = tr("not given: {reason}", reason=recorded(str(value["refused"])))
+        text = tr("not given: {reason}", reason=tr(str(value["refused"])))
         return f'<span class="lr-refused">{escape(text)}</span>'
     ends = (value["value"], value.get("low"), value.get("high"))
     text = fmt_interval(*ends, lambda number: _text(number, form))
@@ -433,4 +433,4 @@ def _text(value: Any, form: str | Callable[[Any], str] | None) -> str:
         if form:
             return format(value, form).replace("-", "\u2212")
         return fmt_count(value) if isinstance(value, Integral) else fmt_number(value)
-    return recorded(str(value))
+    return tr(str(value))

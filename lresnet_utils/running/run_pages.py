@@ -20,7 +20,7 @@ from lresnet_utils.report.publish.single import single_text
 from lresnet_utils.run import RunFolder
 from lresnet_utils.running.plan import Job, phases, read_run
 from lresnet_utils.stages.summary import gathered
-from lresnet_utils.text.language import recorded, speaking, tr, translatable
+from lresnet_utils.text.language import speaking, tr, translatable
 
 TITLES = {
     "1_export": translatable("Export"),
@@ -134,7 +134,7 @@ def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) ->
     notebook = run.stage(job.stage, job.batch_size, ".ipynb")
     if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
         heading = tr(TITLES[job.stage])
-        return render_not_run(heading, reason=recorded(own["reason"]), **shared)
+        return render_not_run(heading, reason=tr(own["reason"]), **shared)
     perf = Job("6_perf", job.batch_size or max(params.batch_sizes))
     return render(
         notebook,
@@ -143,7 +143,7 @@ def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) ->
         data=page_data(run) if is_index else None,
         timings=None if job.stage in TIMED else _href(run, perf, page),
         troubles=[
-            Trouble(_label(other), _href(run, other, page), o["status"], recorded(o["reason"]))
+            Trouble(_label(other), _href(run, other, page), o["status"], tr(o["reason"]))
             for other, o in troubled.items()
         ],
     )
@@ -252,7 +252,11 @@ def _meta(about: Mapping[str, Any]) -> dict[str, str]:
     )
     return {
         tr("Run"): about["name"],
-        tr("Code"): (f"{text} ({recorded(made['commit_note'])})" if made["commit_note"] else text),
+        tr("Code"): (
+            tr("{what} ({where})", what=text, where=made["commit_note"])
+            if made["commit_note"]
+            else text
+        ),
         "Python": made["python"],
         tr("Packages"): ", ".join(f"{name} {v}" for name, v in made["packages"].items() if v),
         tr("Machine"): tr(

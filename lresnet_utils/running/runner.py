@@ -23,6 +23,7 @@ from lresnet_utils.running.executor import Done, Executor, LocalExecutor, Notebo
 from lresnet_utils.running.plan import TIMED, Job, Outcome, needs, parameters, phases, startable
 from lresnet_utils.running.resume import Resume
 from lresnet_utils.running.run_pages import write_page
+from lresnet_utils.text.language import message
 
 # What pages show of a run's provenance.
 _AT_THE_FOOT = ("lresnet_utils", "commit", "commit_note", "python", "packages")
@@ -140,7 +141,9 @@ class Runner:
         try:
             blocker = self._blocker(job)
             if blocker:
-                reason = f"{blocker.stage} did not finish: {blocker.reason}"
+                reason = message(
+                    "{stage} did not finish: {reason}", stage=blocker.stage, reason=blocker.reason
+                )
                 skipped = Outcome(job.stage, job.batch_size, "skipped", reason=reason)
                 self._tell(job, self._published(job, skipped))
                 return

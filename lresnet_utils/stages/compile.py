@@ -31,6 +31,7 @@ from lresnet_utils.targets.base import (
     Target,
     UnavailableError,
 )
+from lresnet_utils.text.language import clauses
 from lresnet_utils.tuning.int8 import (
     Calibration,
     Int8Search,
@@ -181,7 +182,7 @@ class _Work:
         if not quantised:
             return able.note
         own = OF_INTEGERS if quantised["precision"] else INTEGERS_STORED
-        return f"{own}; {able.note}" if able.note else own
+        return clauses(own, able.note) if able.note else own
 
     def made_from(self, target: Target, ledger: Ledger) -> dict[str, Any]:
         """Return what a target's build depends on."""
@@ -246,85 +247,67 @@ class _Work:
         )
 
     def choose(self, target: Target) -> _Chosen:
-        """Choose graph and way of running, from memory where they were measured before."""
+        """Choose graph or recipe, then the way of running; from memory what was measured before."""
+        bench, plain = self.bench(target), target
         try:
-            choose = self._choose_int8 if target.quantiser else self._choose_graph
-            chosen = choose(target)
-            return self._choose_running(target, chosen)
-        finally:
-            shutil.rmtree(self.bench(target).folder, ignore_errors=True)
+            if target.quantiser:
+                plain = get_target(f"{target.runtime}-fp32")
 
-    def _choose_graph(self, target: Target) -> _Chosen:
-        if self.options.prepare != "auto" or not self.options.search_seconds:
-            names = () if self.options.prepare == "none" else tuple(self.graphs.fitting)
-            record = {"graph": {"rewrites": list(names), "steps": [], "prepare": "not measured"}}
-        else:
-            # Once per target, at the batch size that is compiled first; the way of running, which
-            # depends on it most, is searched at each.
+                def search() -> dict[str, Any]:
+                    return Int8Search(
+                        target=target,
+                        plain=plain,
+                        files=self.files,
+                        graphs=self.graphs,
+                        calibration=self.calibration,
+                        sample=draw_sample(self.faces, self.options.budget_images),
+                        spec=self.exported["input"],
+                        trained=self.exported["network"]["trained"],
+                        budget_points=self.options.budget_points,
+                        bench=bench,
+                    ).run()
+
+                # Which layers are quantised does not depend on the batch size: one search for all.
+                found = self._remembered(INT8, target, search, batch_size=None)
+                recipe = Recipe.from_json(found["recipe"])
+                folder = self.run.engine(self.batch_size, target.name)
+                own = (self.files, self.graphs, self.calibration)
+                files = quantised_files(target, *own, recipe, folder)
+                chosen = _Chosen(files, running_of(target, recipe), {INT8: found})
+            else:
+                if self.options.prepare != "auto" or not self.options.search_seconds:
+                    names = [] if self.options.prepare == "none" else list(self.graphs.fitting)
+                    found = {"rewrites": names, "steps": [], "prepare": "not measured"}
+                else:
+                    # Once per target, at the batch size that is compiled first; the way of running,
+                    # which depends on it most, is searched at each.
+                    found = self._remembered(
+                        "graph",
+                        target,
+                        lambda: (
+                            choose_rewrites(target, self.files, self.graphs, bench)
+                            | {"batch_size": self.batch_size}
+                        ),
+                        batch_size=None,
+                    )
+                graph = self.graphs.rewritten(tuple(found["rewrites"]))
+                chosen = _Chosen(replace(self.files, prepared=graph), {}, {"graph": found})
+            if not self.options.search_seconds:
+                return chosen
+            # What the target's user would run without a search.
+            before = (BEFORE_INT8 if target.quantiser else BEFORE, plain, self.files)
             found = self._remembered(
-                "graph",
+                "running",
                 target,
-                lambda: (
-                    choose_rewrites(target, self.files, self.graphs, self.bench(target))
-                    | {"batch_size": self.batch_size}
-                ),
-                batch_size=None,
+                lambda: choose_running(target, chosen.files, chosen.running, bench, before=before),
+                graph=chosen.record.get("graph", {}).get("rewrites"),
+                recipe=chosen.record.get(INT8, {}).get("recipe"),
+                fixed=chosen.running,
             )
-            names, record = tuple(found["rewrites"]), {"graph": found}
-        return _Chosen(replace(self.files, prepared=self.graphs.rewritten(names)), {}, record)
-
-    def _choose_int8(self, target: Target) -> _Chosen:
-        # Which layers are quantised does not depend on the batch size, so one search serves all.
-        found = self._remembered(
-            INT8, target, lambda: self._int8_search(target).run(), batch_size=None
-        )
-        recipe = Recipe.from_json(found["recipe"])
-        folder = self.run.engine(self.batch_size, target.name)
-        files = quantised_files(target, self.files, self.graphs, self.calibration, recipe, folder)
-        return _Chosen(files, running_of(target, recipe), {INT8: found})
-
-    def _int8_search(self, target: Target) -> Int8Search:
-        return Int8Search(
-            target=target,
-            plain=get_target(f"{target.runtime}-fp32"),
-            files=self.files,
-            graphs=self.graphs,
-            calibration=self.calibration,
-            sample=draw_sample(self.faces, self.options.budget_images),
-            spec=self.exported["input"],
-            trained=self.exported["network"]["trained"],
-            budget_points=self.options.budget_points,
-            bench=self.bench(target),
-        )
-
-    def _choose_running(self, target: Target, chosen: _Chosen) -> _Chosen:
-        if not self.options.search_seconds:
-            return chosen
-        found = self._remembered(
-            "running",
-            target,
-            lambda: choose_running(
-                target,
-                chosen.files,
-                chosen.running,
-                self.bench(target),
-                before=self._before(target),
-            ),
-            graph=chosen.record.get("graph", {}).get("rewrites"),
-            recipe=chosen.record.get(INT8, {}).get("recipe"),
-            fixed=chosen.running,
-        )
-        return replace(
-            chosen,
-            running=chosen.running | found["running"],
-            record=chosen.record | {"running": found},
-        )
-
-    def _before(self, target: Target) -> tuple[str, Target, ModelFiles]:
-        """Return what the target's user would run without a search."""
-        if target.quantiser:
-            return BEFORE_INT8, get_target(f"{target.runtime}-fp32"), self.files
-        return BEFORE, target, self.files
+            running = chosen.running | found["running"]
+            return replace(chosen, running=running, record=chosen.record | {"running": found})
+        finally:
+            shutil.rmtree(bench.folder, ignore_errors=True)
 
     def _remembered(self, what: str, target: Target, measure, **more: Any) -> dict[str, Any]:
         network = self.exported["network"]
@@ -361,13 +344,9 @@ class _Work:
         for name, entry in built.items():
             chosen = entry.get("graph") or entry.get(INT8, {}).get("recipe") or {}
             if chosen.get("rewrites"):
-                rows[name] = _operators(self.graphs.rewritten(tuple(chosen["rewrites"])))
+                rows[name] = summarise(self.graphs.rewritten(tuple(chosen["rewrites"]))).operators
         # A run of recorded results has no graph at all.
-        return {"simplified": _operators(self.files.onnx)} | rows if rows else {}
-
-
-def _operators(path: Path) -> dict[str, int]:
-    return summarise(path).operators
+        return {"simplified": summarise(self.files.onnx).operators} | rows if rows else {}
 
 
 def of_build(

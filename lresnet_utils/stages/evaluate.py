@@ -30,6 +30,7 @@ from lresnet_utils.stages.infer import (
 )
 from lresnet_utils.targets.attempts import attempt, carried, not_ok
 from lresnet_utils.targets.embed import NOT_FINITE, ZERO
+from lresnet_utils.text.language import NONE, clause, message
 from lresnet_utils.tuning.judge import FOLDS
 from lresnet_utils.verify.agreement import (
     embedding_agreement,
@@ -125,7 +126,8 @@ def evaluate(
         return Judge(run, own, batch_size, network.get("architecture", ""), options, fixed, clean)
 
     judge = judge_of(faces)
-    base = _vectors(run, batch_size, reference) if _has(embedded, reference) else None
+    there = embedded.get(reference, {}).get("status") == OK
+    base = _vectors(run, batch_size, reference) if there else None
     # The reference comes first: the others' flipped pairs are counted against its decisions.
     entries = {
         name: _entry(judge, name, embedded[name], network["trained"], reference, base)
@@ -133,10 +135,25 @@ def evaluate(
     }
     for name, entry in entries.items():
         if entry["status"] == OK:
-            entry["gates"] = _gates(entry, published_accuracy, reference, name == reference)
-    there = {key for entry in embedded.values() for key in entry.get("sets", {})}
+            # By the guide's rule and, unless it is the reference, pair by pair.
+            accuracy, parity, refused = entry["accuracy"], entry["parity"], entry.get("refused")
+            by_rule = guide_gate(
+                accuracy and accuracy["value"],
+                published_accuracy,
+                n_pairs=accuracy and accuracy["n"],
+                refused=refused,
+            )
+            by_pair = paired_gate(
+                len(parity.get("lost", [])),
+                len(parity.get("gained", [])),
+                parity.get("n_pairs"),
+                reference=reference,
+                refused=refused or (IS_REFERENCE if name == reference else parity.get("refused")),
+            )
+            entry["gates"] = [by_rule.to_json(), by_pair.to_json()]
+    told = {key for entry in embedded.values() for key in entry.get("sets", {})}
     sets = open_more(run).items() if network["trained"] else ()
-    more = {key: judge_of(own, set_variant(key)) for key, own in sets if key in there}
+    more = {key: judge_of(own, set_variant(key)) for key, own in sets if key in told}
     order = _channel_test(judge) if network["trained"] else None
     record = {
         "trained": network["trained"],
@@ -160,7 +177,11 @@ def _channel_test(judge: Judge) -> dict[str, Any] | None:
         return tested
     own = judge.scored.get((tested["target"], CLEAN))
     if own is None:
-        return {"refused": f"{tested['target']}, which embedded the other order, has no accuracy"}
+        return {
+            "refused": message(
+                "{target}, which embedded the other order, has no accuracy", target=tested["target"]
+            )
+        }
     how = {key: judge.options[key] for key in ("folds", "replicates", "seed")}
     used = own.distances, own.acquired
     return judge_order(run, judge.faces, tested, used, batch_size=batch_size, **how)
@@ -341,10 +362,6 @@ def _entry(
     return entry
 
 
-def _has(embedded: dict[str, Any], target: str) -> bool:
-    return embedded.get(target, {}).get("status") == OK
-
-
 def _vectors(run: RunFolder, batch_size: int, target: str) -> dict[str, np.ndarray]:
     path = run.embeddings(batch_size, target, CLEAN)
     return run.arrays(path, stage="4_infer", batch_size=batch_size)
@@ -353,7 +370,7 @@ def _vectors(run: RunFolder, batch_size: int, target: str) -> dict[str, np.ndarr
 def _parity(own, reference, base, name, scored, faces) -> dict[str, Any]:
     """Compare a target with the reference: embeddings always, decisions where there are any."""
     if base is None:
-        return {"refused": f"{NO_REFERENCE} ({reference})"}
+        return {"refused": message("{what} ({where})", what=NO_REFERENCE, where=reference)}
     both = ~(own["failed"] | base["failed"])
     if not both.any():
         return {"reference": reference, "refused": NONE_IN_BOTH}
@@ -367,28 +384,6 @@ def _parity(own, reference, base, name, scored, faces) -> dict[str, Any]:
     )
     per_variant = {v: changed_sides(scored[reference, v], scored[name, v], faces) for v in variants}
     return parity | per_variant[CLEAN] | {"variants": per_variant}
-
-
-def _gates(entry: dict[str, Any], published: float | None, reference: str, own: bool) -> list[dict]:
-    """Judge a target by the guide's rule and, unless it is the reference, pair by pair."""
-    accuracy, parity = entry["accuracy"], entry["parity"]
-    refused = entry.get("refused") or (IS_REFERENCE if own else parity.get("refused"))
-    gates = [
-        guide_gate(
-            accuracy and accuracy["value"],
-            published,
-            n_pairs=accuracy and accuracy["n"],
-            refused=entry.get("refused"),
-        ),
-        paired_gate(
-            len(parity.get("lost", [])),
-            len(parity.get("gained", [])),
-            parity.get("n_pairs"),
-            reference=reference,
-            refused=refused,
-        ),
-    ]
-    return [gate.to_json() for gate in gates]
 
 
 def stored_curve(run: RunFolder, batch_size: int, target: str, variant: str = CLEAN) -> Roc | None:
@@ -432,7 +427,9 @@ ONE_CLASS = {
     False: "all pairs are impostor pairs, so no threshold can be chosen or tested",
 }
 NOT_EMBEDDED = "this target embeds one set only"
-NO_INTERVAL = "none: every pair is counted in blocks; the drawn pairs have intervals over people"
+NO_INTERVAL = message(
+    NONE, why="every pair is counted in blocks; the drawn pairs have intervals over people"
+)
 
 
 @dataclass(frozen=True)
@@ -485,8 +482,10 @@ class Judge:
         except EvaluationError as error:
             for variant in variants:
                 self.scored.pop((target, variant), None)
-            where = f" ({error.where})" if error.where else ""
-            return {"accuracy": None, "refused": f"{error.what.rstrip('.')}{where}"}
+            why = clause(error.what)
+            if error.where:
+                why = message("{what} ({where})", what=why, where=error.where)
+            return {"accuracy": None, "refused": why}
         clean = self.scored[target, self.clean]
         failures = failure_summary(
             clean.distances,
@@ -662,7 +661,11 @@ def _on_set(judge: Judge, target: str, counts: dict | None, reference: str) -> d
     del found["variants"]  # this set has none
     base = judge.scored.get((reference, judge.clean))
     if base is None:
-        parity = {"refused": f"the reference ({reference}) has no embeddings of this set"}
+        parity = {
+            "refused": message(
+                "the reference ({reference}) has no embeddings of this set", reference=reference
+            )
+        }
     else:
         parity = changed_sides(base, judge.scored[target, judge.clean], judge.faces)
     return found | {"parity": {"reference": reference} | parity}

@@ -30,6 +30,7 @@ from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.models.architectures import architecture as find_architecture
 from lresnet_utils.models.network import Network, load_network, save_network
 from lresnet_utils.run import NO_FACES, ONNX, RunFolder, resolve
+from lresnet_utils.text.language import message
 
 # The network ran on another machine and only its results are here, for the target `replay`.
 RECORDED = "recorded"
@@ -90,7 +91,9 @@ def export(
             bounds = LimitOptions.from_values(limits or {})
             path = resolve(weights)
             return export_foreign(run, path, output=output, limits=bounds, **spec, **how)
-        network = load_network(architecture, _weights(weights), seed=seed)
+        network = load_network(
+            architecture, weights if packaged else str(resolve(weights)), seed=seed
+        )
         record = _exported(run, network, input_spec(architecture, **spec), **how)
         return record | {"input_said_by": said_by(**spec, otherwise=MAKER)}
 
@@ -195,14 +198,10 @@ def _recorded(architecture: str) -> dict[str, Any]:
     return {"network": network, "input": input_spec(architecture, **spec), "onnx": None} | said
 
 
-def _weights(weights: str) -> str:
-    return weights if weights in ("packaged", "seeded") else str(resolve(weights))
-
-
 def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:
     """Return the links from a checkpoint to the simplified graph."""
     network = record["network"]
-    checkpoint = f"{network['weights']} (checkpoint)"
+    checkpoint = message("{weights} (checkpoint)", weights=network["weights"])
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
     shape = {"batch_size": batch_size, "opset": record["onnx"]["opset"]}
     return [
@@ -229,7 +228,7 @@ def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> lis
 def of_foreign(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:
     """Return the links from another maker's graph to the simplified graph."""
     network, foreign = record["network"], record["foreign"]
-    file = f"{network['weights']} (graph)"
+    file = message("{weights} (graph)", weights=network["weights"])
     raw, simple = run.onnx(batch_size), run.onnx(batch_size, simplified=True)
     changed = {"batch_size": batch_size, "output": foreign["output"], "changes": foreign["changes"]}
     return [
@@ -439,7 +438,11 @@ def _adopted(
         "network": (
             {
                 "architecture": ONNX,
-                "source": f"a graph of {producer}, opset {foreign.file.opset}",
+                "source": message(
+                    "a graph of {producer}, opset {opset}",
+                    producer=producer,
+                    opset=foreign.file.opset,
+                ),
                 "embedding_size": adopted.embedding_size,
                 "weights": foreign.file.path.name,
                 "weights_sha256": foreign.file.sha256,

@@ -23,6 +23,7 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import attempt_apart, build_of, carried, not_ok
 from lresnet_utils.targets.base import Artefact, Target
+from lresnet_utils.text.language import message
 from lresnet_utils.tuning.judge import Sample, draw_sample
 
 Stored = dict[str, tuple[Path, str]]
@@ -69,7 +70,15 @@ def infer(
     ledger = Ledger.of_stage(run, "4_infer", batch_size, timed=True)
     with hold_machine(alone=True):
         able = {name: entry for name, entry in built.items() if entry["status"] == OK}
-        found = {name: _kept(name, entry, work, ledger, bounds) for name, entry in able.items()}
+        found = {}
+        for name, entry in able.items():
+            target = get_target(name)
+            stored = work.stored(target)
+            found[name] = work.kept(target, entry, stored, ledger, bounds, name)
+            if found[name]["status"] == OK:
+                embedded = found[name]["variants"]
+                further = [key for key in sets if set_variant(key) in stored]
+                found[name]["sets"] = {key: embedded.pop(set_variant(key)) for key in further}
         entries = {name: found.get(name) or not_ok(entry) for name, entry in built.items()}
         tested = (
             _other_order(work, faces, built, entries, exported, ledger, bounds)
@@ -151,19 +160,6 @@ class _Work:
         return ledger.kept(part, self.made_from(target, artefact, stored, ledger), make, files)
 
 
-def _kept(
-    name: str, built: dict[str, Any], work: _Work, ledger: Ledger, limits: LimitOptions
-) -> dict[str, Any]:
-    """Embed the set as it is, its degraded copies and the further sets."""
-    target = get_target(name)
-    stored = work.stored(target)
-    entry = work.kept(target, built, stored, ledger, limits, name)
-    if entry["status"] != OK:
-        return entry
-    further = [key for key in work.sets if set_variant(key) in stored]
-    return entry | {"sets": {key: entry["variants"].pop(set_variant(key)) for key in further}}
-
-
 def _other_order(work, faces, built, entries, exported, ledger, limits) -> dict[str, Any]:
     """Let one target embed the set with red and blue exchanged, or say why that is no use."""
     name = order_target(name for name, entry in entries.items() if entry["status"] == OK)
@@ -175,7 +171,7 @@ def _other_order(work, faces, built, entries, exported, ledger, limits) -> dict[
     stored = {OTHER_ORDER: (work.run.faces, CLEAN)}
     entry = turned.kept(get_target(name), built[name], stored, ledger, limits, OTHER_ORDER)
     if entry["status"] != OK:
-        return {"refused": f"{name}: {entry['reason']}"}
+        return {"refused": message("{what}: {why}", what=name, why=entry["reason"])}
     return {
         "target": name,
         "colour_levels": colourfulness(faces.images()),
@@ -209,7 +205,7 @@ def _other_inputs(work, faces, built, entries, exported, ledger, limits) -> dict
 
     entry = ledger.kept(INPUTS, made_from | {"ways": ways}, make, lambda: [path])
     if entry["status"] != OK:
-        return {"refused": f"{name}: {entry['reason']}"}
+        return {"refused": message("{what}: {why}", what=name, why=entry["reason"])}
     return {"target": name, "colour_levels": colour, "ways": ways}
 
 
@@ -402,8 +398,11 @@ def why_not(faces: FaceSet, trained: bool, target: str | None) -> dict[str, Any]
     colour = colourfulness(faces.images())
     if colour < _GREY:
         return {
-            "refused": f"the faces are grey: red and blue differ by {colour:.1f} of 255 levels on "
-            "average, so both orders are the same to the network",
+            "refused": message(
+                "the faces are grey: red and blue differ by {levels:.1f} of 255 levels on "
+                "average, so both orders are the same to the network",
+                levels=colour,
+            ),
             "colour_levels": colour,
         }
     if target is None:

@@ -25,6 +25,7 @@ from lresnet_utils.run import NO_FACES, RunFolder
 from lresnet_utils.targets import get_target
 from lresnet_utils.targets.attempts import attempt, attempt_apart, build_of, carried, not_ok
 from lresnet_utils.targets.base import Artefact, Target
+from lresnet_utils.text.language import message
 
 
 def measure_speed(
@@ -203,7 +204,13 @@ def _layers(timed, artefacts, batch, seconds, how) -> dict[str, Any]:
     target = get_target(name)
     entry = attempt_apart(_profile, target, artefacts[name], batch, seconds, **how(name))
     if entry["status"] != OK:
-        return {"refused": f"{name} could not be timed layer by layer: {entry['reason']}"}
+        return {
+            "refused": message(
+                "{name} could not be timed layer by layer: {reason}",
+                name=name,
+                reason=entry["reason"],
+            )
+        }
     return {"target": name, "precision": target.precision} | entry
 
 

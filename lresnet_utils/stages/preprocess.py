@@ -20,6 +20,7 @@ from lresnet_utils.ledger.custody import Link, given, made
 from lresnet_utils.ledger.entries import WHOLE, Ledger
 from lresnet_utils.params import MoreSet
 from lresnet_utils.run import RunFolder, resolve
+from lresnet_utils.text.language import message
 
 
 def preprocess(
@@ -63,7 +64,31 @@ def preprocess(
         faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
         record = _described(faces, dataset)
         if guide_files != "no":
-            record |= {"guide_files": _guide_files(run, faces, guide_files)}
+            # As the guide's script does, for its tools; see its sections 4.2 and 4.3.
+            if faces.templates is not None:
+                raise DataError(
+                    "The guide's files hold pairs of pictures, and this set has pairs of "
+                    "templates.",
+                    where="dataset.guide_files",
+                    fix="set dataset.guide_files to no",
+                )
+            folder = run.folder / "guide"
+            with tqdm(desc="guide files", unit="image", total=2 * faces.n_pairs) as bar:
+                written = write_guide_files(
+                    faces.images(),
+                    folder / "lfw",
+                    folder / "lfw.info",
+                    folder / "lfw_list.npy",
+                    faces.same,
+                    slots=faces.slots(),
+                    paths=guide_files,
+                    progress=lambda done, total: bar.update(done - bar.n),
+                )
+            record["guide_files"] = {
+                "n_files": written.n_files,
+                "bytes_per_file": written.bytes_per_file,
+                "paths": guide_files,
+            }
         record |= {"custody": of_faces(run, faces), "sets": {}}
         for item in further:
             folder = run.more_faces(item.key)
@@ -109,29 +134,6 @@ def _described(faces: FaceSet, source: str) -> dict[str, Any]:
     return record
 
 
-def _guide_files(run: RunFolder, faces: FaceSet, paths: Literal["relative", "absolute"]) -> dict:
-    """Write the set as the guide's script does, for its tools; see its sections 4.2 and 4.3."""
-    if faces.templates is not None:
-        raise DataError(
-            "The guide's files hold pairs of pictures, and this set has pairs of templates.",
-            where="dataset.guide_files",
-            fix="set dataset.guide_files to no",
-        )
-    folder = run.folder / "guide"
-    with tqdm(desc="guide files", unit="image", total=2 * faces.n_pairs) as bar:
-        written = write_guide_files(
-            faces.images(),
-            folder / "lfw",
-            folder / "lfw.info",
-            folder / "lfw_list.npy",
-            faces.same,
-            slots=faces.slots(),
-            paths=paths,
-            progress=lambda done, total: bar.update(done - bar.n),
-        )
-    return {"n_files": written.n_files, "bytes_per_file": written.bytes_per_file, "paths": paths}
-
-
 # What the decoded pictures and the degraded copies depend on.
 _PICTURES = ("opencv-python-headless", "numpy")
 
@@ -139,7 +141,7 @@ _PICTURES = ("opencv-python-headless", "numpy")
 def of_faces(run: RunFolder, faces: FaceSet) -> list[Link]:
     """Return the links from a set of faces to the image store."""
     about, source = faces.describe(), faces.record["source"]
-    name = f"{Path(source).name} (faces)"
+    name = message("{name} (faces)", name=Path(source).name)
     variants = {variant["name"]: variant for variant in about["variants"]}
     tools = (*_PICTURES, *DISTRIBUTIONS.get(source, ()))
     return [

@@ -17,6 +17,7 @@ from lresnet_utils.ledger.custody import files_of, gather
 from lresnet_utils.machine.disk import read_json, sha256_file, write_json
 from lresnet_utils.results import FAILED, OK, UNAVAILABLE
 from lresnet_utils.run import NO_FACES, RunFolder, unplaced
+from lresnet_utils.text.language import message
 
 SCHEMA = 1
 NO_SET = "no set of faces is named (dataset.source: none)"
@@ -137,53 +138,37 @@ def gathered(
     # Where the files lay when it ran is nobody's business; run.json and params.yaml keep it.
     about, dataset = unplaced(about), unplaced(dataset)
     results = {"schema": SCHEMA, "run": about, "dataset": dataset, "cells": cells}
-    results |= {"set_health": _set_health(run, batch_sizes), "timing": _timing(run, batch_sizes)}
+    # What the evaluation found odd about the set, and of order and scale of the pixels, is the same
+    # at every batch size.
+    judged = [r for b in batch_sizes if (r := _read(run.stage("5_evaluate", b)))]
+    results["set_health"] = next((r["set_health"] for r in judged if r.get("set_health")), [])
+    timed = ((b, _read(run.stage("6_perf", b))) for b in batch_sizes)
+    results["timing"] = [
+        {"batch_size": b} | {key: record.get(key) for key in ("settings", "machine", "load")}
+        for b, record in timed
+        if record and "machine" in record
+    ]
     # The terms of the weights and sets whose origin is known by their names.
     weights = about["params"]["model"]["weights"] if about["params"] else ""
     sets = [dataset, *dataset.get("sets", {}).values()]
     terms = [licence_of(weights), *(own.get("licence") for own in sets)]
     results["licences"] = list({item["file"]: item for item in terms if item}.values())
-    results["input_test"] = _input_test(run, batch_sizes)
-    results["network"] = _network(run, batch_sizes)
-    if quantised := (results["network"] or {}).get("quantised"):
-        for cell in cells:
-            cell["quantised"] = quantised["what"]
+    results["input_test"] = next((r["input_test"] for r in judged if r.get("input_test")), None)
+    results["network"] = None
+    exported = next((r for b in batch_sizes if (r := _read(run.stage("1_export", b)))), None)
+    if exported and "input" in exported:
+        keys = ("architecture", "quantised", "n_parameters")
+        results["network"] = {key: exported["network"].get(key) for key in keys} | {
+            "input": exported["input"],
+            "input_said_by": exported.get("input_said_by"),
+        }
+        if quantised := results["network"]["quantised"]:
+            for cell in cells:
+                cell["quantised"] = quantised["what"]
     results["preconditions"] = [said_json(found) for found in preconditions(results)]
     findings = find(results)
     results |= {"findings": [said_json(found) for found in findings]}
     return results | {"custody": gather(run, batch_sizes)}, findings
-
-
-def _set_health(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
-    """Return what the evaluation found odd about the set: the same at every batch size."""
-    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
-    return next((r["set_health"] for r in records if r and r.get("set_health")), [])
-
-
-def _input_test(run: RunFolder, batch_sizes: list[int]) -> dict[str, Any] | None:
-    """Return what the evaluation found out about channel order and scale of the pixels."""
-    records = (_read(run.stage("5_evaluate", b)) for b in batch_sizes)
-    return next((r["input_test"] for r in records if r and r.get("input_test")), None)
-
-
-def _network(run: RunFolder, batch_sizes: list[int]) -> dict[str, Any] | None:
-    """Return what the network is, what input was assumed, and who said so."""
-    record = next((r for b in batch_sizes if (r := _read(run.stage("1_export", b)))), None)
-    if not record or "input" not in record:
-        return None
-    about = {key: record["network"].get(key) for key in ("architecture", "quantised")}
-    about["n_parameters"] = record["network"].get("n_parameters")
-    return about | {"input": record["input"], "input_said_by": record.get("input_said_by")}
-
-
-def _timing(run: RunFolder, batch_sizes: list[int]) -> list[dict[str, Any]]:
-    """Return how each batch size was timed, on what, and what else ran meanwhile."""
-    records = ((b, _read(run.stage("6_perf", b))) for b in batch_sizes)
-    return [
-        {"batch_size": b} | {key: record.get(key) for key in ("settings", "machine", "load")}
-        for b, record in records
-        if record and "machine" in record
-    ]
 
 
 def _read(path) -> dict[str, Any] | None:
@@ -198,88 +183,72 @@ def _cell(run: RunFolder, batch_size: int, target: str, about: dict[str, Any]) -
     """
     entries = {}
     head = {"batch_size": batch_size, "target": target}
+    no_faces = about["params"] and about["params"]["dataset"]["source"] == NO_FACES
     for stage in _NEEDED:
         record = _read(run.stage(stage, batch_size))
         entry = record["targets"].get(target) if record else None
-        if entry is None and stage in ("4_infer", "5_evaluate") and _no_faces(about):
+        if entry is None and stage in ("4_infer", "5_evaluate") and no_faces:
             entry = {"status": UNAVAILABLE, "reason": NO_SET}
         if entry is None:
-            return head | _stopped(FAILED, _why_missing(stage, batch_size, about["notebooks"]))
+            failed = [
+                message("{what}: {why}", what=outcome["stage"], why=outcome["reason"])
+                for outcome in about["notebooks"]
+                if outcome["batch_size"] in (None, batch_size) and outcome["status"] == FAILED
+            ]
+            missing = message("stage {stage} has no record of this target", stage=stage)
+            return head | _stopped(FAILED, failed[0] if failed else missing)
         if entry["status"] == FAILED:
-            return head | _stopped(FAILED, f"{stage}: {entry['reason']}", entry.get("remedy"))
+            why = message("{what}: {why}", what=stage, why=entry["reason"])
+            return head | _stopped(FAILED, why, entry.get("remedy"))
         if stage == "2_compile" and entry["status"] == UNAVAILABLE:
             return head | _stopped(UNAVAILABLE, entry["reason"], entry.get("remedy"))
         entries[stage] = entry
-    built, judged, timed = (entries[stage] for stage in ("2_compile", "5_evaluate", "6_perf"))
+    built, embedded, judged, timed = (entries[stage] for stage in _NEEDED)
     if judged["status"] == timed["status"] == UNAVAILABLE:
         return head | _stopped(UNAVAILABLE, judged["reason"], judged.get("remedy"))
-    parts = (_about_build(built), _judged(entries), _timed(entries), tuning(built))
-    cell = head | _stopped(OK, None)
-    for part in parts:
-        cell |= part
-    return cell
-
-
-def _no_faces(about: dict[str, Any]) -> bool:
-    return bool(about["params"]) and about["params"]["dataset"]["source"] == NO_FACES
+    # bs<B>/models/<target>/<file>, wherever the run's folder was when it was built: the results
+    # may travel.
+    path = Path(*Path(built["artefact"].get("path", "")).parts[-4:]).as_posix()
+    done = judged["status"] == OK
+    ceiling = timed.get("ceiling") or {"refused": NO_CEILING}
+    return (
+        head
+        | _stopped(OK, None)
+        | {
+            "note": built.get("note"),
+            "artefact": built["artefact"] | {"path": path},
+            "accuracy": judged.get("accuracy"),
+            "accuracy_refused": judged.get("refused") if done else judged["reason"],
+            "threshold": judged.get("threshold"),
+            "eer": judged.get("eer"),
+            "auc": judged.get("auc"),
+            "tar_at_far": judged.get("tar_at_far", []),
+            "minimum_cost": judged.get("minimum_cost", []),
+            "decidability": judged.get("decidability"),
+            "fixed_thresholds": judged.get("fixed_thresholds", []),
+            "failures": judged.get("failures"),
+            "embeddings": judged.get("embeddings"),
+            "variants": judged.get("variants", {}),
+            "published": judged.get("published", []),
+            "every_pair": judged.get("every_pair"),
+            "sets": judged.get("sets", {}),
+            "parity": judged["parity"] if done else {"refused": judged["reason"]},
+            "gates": judged.get("gates", []),
+            "stages": embedded.get("stages") or timed.get("stages"),
+            "throughput_ips": timed.get("throughput_ips"),
+            "throughput_refused": None if timed["status"] == OK else timed["reason"],
+            "latency_ms": timed.get("latency_ms"),
+            "clock": timed.get("clock"),
+            "ceiling_fraction": ceiling.get("fraction"),
+            "ceiling_fraction_reason": ceiling.get("refused"),
+            "ceiling": None if "refused" in ceiling else ceiling,
+        }
+        | tuning(built)
+    )
 
 
 def _stopped(status: str, reason: str | None, remedy: str | None = None) -> dict[str, Any]:
     return {"status": status, "reason": reason, "remedy": remedy}
-
-
-def _why_missing(stage: str, batch_size: int, notebooks: list[dict]) -> str:
-    for outcome in notebooks:
-        if outcome["batch_size"] in (None, batch_size) and outcome["status"] == FAILED:
-            return f"{outcome['stage']}: {outcome['reason']}"
-    return f"stage {stage} has no record of this target"
-
-
-def _about_build(built: dict[str, Any]) -> dict[str, Any]:
-    """Return the build with its file named relative to the run, as the results may travel."""
-    # bs<B>/models/<target>/<file>, wherever the run's folder was when it was built.
-    parts = Path(built["artefact"].get("path", "")).parts[-4:]
-    named = {"path": Path(*parts).as_posix()}
-    return {"note": built.get("note"), "artefact": built["artefact"] | named}
-
-
-def _judged(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    judged, embedded = entries["5_evaluate"], entries["4_infer"]
-    done = judged["status"] == OK
-    return {
-        "accuracy": judged.get("accuracy"),
-        "accuracy_refused": judged.get("refused") if done else judged["reason"],
-        "threshold": judged.get("threshold"),
-        "eer": judged.get("eer"),
-        "auc": judged.get("auc"),
-        "tar_at_far": judged.get("tar_at_far", []),
-        "minimum_cost": judged.get("minimum_cost", []),
-        "decidability": judged.get("decidability"),
-        "fixed_thresholds": judged.get("fixed_thresholds", []),
-        "failures": judged.get("failures"),
-        "embeddings": judged.get("embeddings"),
-        "variants": judged.get("variants", {}),
-        "published": judged.get("published", []),
-        "every_pair": judged.get("every_pair"),
-        "sets": judged.get("sets", {}),
-        "parity": judged["parity"] if done else {"refused": judged["reason"]},
-        "gates": judged.get("gates", []),
-        "stages": embedded.get("stages") or entries["6_perf"].get("stages"),
-    }
-
-
-def _timed(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    timed = entries["6_perf"]
-    ceiling = timed.get("ceiling") or {"refused": NO_CEILING}
-    return {
-        "throughput_ips": timed.get("throughput_ips"),
-        "throughput_refused": None if timed["status"] == OK else timed["reason"],
-        "latency_ms": timed.get("latency_ms"),
-        "clock": timed.get("clock"),
-        "ceiling_fraction": ceiling.get("fraction"),
-        "ceiling_fraction_reason": ceiling.get("refused"),
-        "ceiling": None if "refused" in ceiling else ceiling,
-    }
 
 
 # What tuning bought: a build as chosen against the same network as a user would first run it.
@@ -308,7 +277,9 @@ def tuning(built: Mapping[str, Any]) -> dict[str, Any]:
         return {"tuning": None, "tuning_refused": NO_SEARCH}
     before = found["before"]
     if before["failure"]:
-        why = f"{before['what']} could not be timed: {before['failure']}"
+        why = message(
+            "{what} could not be timed: {why}", what=before["what"], why=before["failure"]
+        )
         return {"tuning": None, "tuning_refused": why}
     chosen = next(way for way in found["candidates"] if way["chosen"])
     compared = {

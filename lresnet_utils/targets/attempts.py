@@ -13,6 +13,7 @@ from lresnet_utils.machine.isolation import LimitOptions, apart
 from lresnet_utils.results import FAILED, OK, UNAVAILABLE
 from lresnet_utils.run import RunFolder
 from lresnet_utils.targets.base import Artefact, UnavailableError
+from lresnet_utils.text.language import message
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -44,8 +45,10 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         # No target's fault, and the next one would fare no better.
         raise
     except LResNetError as error:
-        where = f" ({error.where})" if error.where else ""
-        return {"status": FAILED, "reason": error.what + where, "remedy": error.fix}
+        reason = error.what
+        if error.where:
+            reason = message("{what} ({where})", what=reason, where=error.where)
+        return {"status": FAILED, "reason": reason, "remedy": error.fix}
     # A runtime may raise anything; the other targets must still get their turn.
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
@@ -68,8 +71,8 @@ def carried(
     entries = run.record(stage, batch_size)["targets"]
     absent = {
         "status": FAILED,
-        "reason": f"stage {stage} was run without this target",
-        "remedy": f"run notebooks/{stage}.ipynb again with this target",
+        "reason": message("stage {stage} was run without this target", stage=stage),
+        "remedy": message("run notebooks/{stage}.ipynb again with this target", stage=stage),
     }
     return {name: entries.get(name, absent) for name in targets}
 

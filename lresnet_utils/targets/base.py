@@ -26,6 +26,7 @@ from pydantic import TypeAdapter
 from lresnet_utils.errors import LResNetError, TargetError
 from lresnet_utils.machine.disk import atomic_path, sha256_file, to_json
 from lresnet_utils.machine.facts import usable_cores, version_of
+from lresnet_utils.text.language import message
 
 if TYPE_CHECKING:
     from lresnet_utils.data.network_input import Normalisation
@@ -389,9 +390,15 @@ def importable(module: str, package: str) -> Availability:
         return Availability(True)
     except (ImportError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
-            return Availability(False, f"{package} is not installed", f"pip install {package}")
-        reason = f"{package} cannot be imported: {error}"
-    return Availability(False, reason, f"pip install --force-reinstall {package}")
+            return Availability(
+                False,
+                message("{package} is not installed", package=package),
+                message("pip install {package}", package=package),
+            )
+        reason = message("{package} cannot be imported: {error}", package=package, error=error)
+    return Availability(
+        False, reason, message("pip install --force-reinstall {package}", package=package)
+    )
 
 
 def require_unchanged(path: Path, sha256: str, what: str) -> None:
@@ -659,11 +666,21 @@ class Recipe:
         >>> Recipe("symmetric", kept=("a", "b")).title()
         'symmetric activations, 2 layers kept in fp32'
         """
-        words = f"{self.activations} activations"
+        words = message("{activations} activations", activations=self.activations)
         if self.kept:
             layers = "layer" if len(self.kept) == 1 else "layers"
-            return f"{words}, {len(self.kept)} {layers} kept in {self.rest}"
-        return f"{words}, the rest in {self.rest}" if self.rest != "fp32" else words
+            return message(
+                "{words}, {n} {layers} kept in {rest}",
+                words=words,
+                n=len(self.kept),
+                layers=layers,
+                rest=self.rest,
+            )
+        return (
+            message("{words}, the rest in {rest}", words=words, rest=self.rest)
+            if self.rest != "fp32"
+            else words
+        )
 
 
 class Quantiser(ABC):

@@ -31,6 +31,7 @@ from lresnet_utils.targets.base import (
     importable,
     require_unchanged,
 )
+from lresnet_utils.text.language import message
 
 if TYPE_CHECKING:
     from torch import nn
@@ -206,7 +207,10 @@ class TorchCompileTarget(TorchTarget):
         if shutil.which(compiler) is None:
             return Availability(
                 False,
-                f"torch.compile needs a C++ compiler, and {compiler} is not on the PATH",
+                message(
+                    "torch.compile needs a C++ compiler, and {compiler} is not on the PATH",
+                    compiler=compiler,
+                ),
                 "apt-get install g++, or name one in the environment variable CXX",
             )
         if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
@@ -218,7 +222,7 @@ class TorchCompileTarget(TorchTarget):
         if self.precision == "bf16" and bf16_instructions() is None:
             return Availability(
                 False,
-                f"bf16 would be slower than fp32: {no_bf16()}",
+                message("bf16 would be slower than fp32: {why}", why=no_bf16()),
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
         return able

@@ -34,6 +34,7 @@ from lresnet_utils.targets.embed import Embedding, StageRate, StageRates, combin
 from lresnet_utils.targets.openvino.benchmark_app import read_benchmark_app
 from lresnet_utils.targets.tensorrt.trtexec_log import read_trtexec
 from lresnet_utils.targets.tool_log import MAX_BYTES, PerfRecord, read_lines
+from lresnet_utils.text.language import clause, message
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.settings import ToolOptions
 from lresnet_utils.untrusted.yaml import load_yaml
@@ -155,18 +156,31 @@ class ReplayTarget(Target):
 
     def available(self) -> Availability:
         """Say whether a folder with recorded results is named and there."""
-        how = f"set tools.replay_folder to a folder with {LABEL} and bs<B>/dump"
+        how = message(
+            "set tools.replay_folder to a folder with {label} and bs<B>/dump", label=LABEL
+        )
         if not self.tools.replay_folder:
             return Availability(False, "no folder with recorded results is named", how)
         folder = resolve(self.tools.replay_folder)
         if not (folder / LABEL).is_file():
-            return Availability(False, f"{folder} has no {LABEL}", how)
+            return Availability(
+                False, message("{folder} has no {label}", folder=folder, label=LABEL), how
+            )
         try:
             recorded = read_recorded(folder)
         except LResNetError as error:
-            return Availability(False, f"{folder / LABEL}: {error.what.rstrip('.')}", error.fix)
+            return Availability(
+                False,
+                message("{what}: {why}", what=folder / LABEL, why=clause(error.what)),
+                error.fix,
+            )
         return Availability(
-            True, note=f"recorded on {recorded.date}, not measured here: {recorded.source}"
+            True,
+            note=message(
+                "recorded on {date}, not measured here: {source}",
+                date=recorded.date,
+                source=recorded.source,
+            ),
         )
 
     def options(self) -> dict[str, Any]:
@@ -256,9 +270,11 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
     if not inner.is_dir():
         there = sorted(int(p.name[2:]) for p in folder.glob("bs*") if p.name[2:].isdecimal())
         raise UnavailableError(
-            f"Nothing was recorded at batch size {batch_size}.",
+            message("Nothing was recorded at batch size {batch_size}.", batch_size=batch_size),
             where=str(folder),
-            fix=f"recorded: {', '.join(map(str, there)) or 'no batch size'}",
+            fix=message(
+                "recorded: {batch_sizes}", batch_sizes=", ".join(map(str, there)) or "no batch size"
+            ),
         )
     dump = sorted(path for path in (inner / "dump").glob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in (*_logs(inner), *dump)]

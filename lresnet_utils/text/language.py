@@ -2,20 +2,23 @@
 
 English stands in the code and is the key: ``tr("{n} pairs were wrong", n=3)``. The catalogue
 beside this module holds the Chinese of every such text. Records stay English whatever the language
-of the report; what they say is put into it when it is shown, with :func:`recorded`.
+of the report: their sentences are made with :func:`message`, keep what they were made from, and
+:func:`tr` says them again when they are shown.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache, lru_cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial, reduce
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from lresnet_utils.errors import ParamsError, nearest
-from lresnet_utils.machine.disk import read_json
 
 LANGUAGES = ("en", "zh")
 
@@ -29,6 +32,8 @@ _FIRST_WORDS = (
 _BEHIND_COLON = re.compile(rf"(?<=: )(?:{_FIRST_WORDS})(?= )")
 
 _LOCALE = Path(__file__).with_name("locale")
+# The key of a file's JSON under which its sentences' templates and values stand.
+_GLOSSARY = "said"
 
 
 class _Language:
@@ -88,16 +93,113 @@ def spoken() -> str:
     return _SPOKEN.now()
 
 
+class Message(str):
+    """A sentence of a record: English text that knows what it was made from.
+
+    Records and messages hold it as they hold any text. JSON has no such thing, so
+    :func:`with_glossary` writes beside a record what its sentences were made from, and
+    :func:`with_codes` gives it back to them.
+
+    Attributes
+    ----------
+    template : str
+        The text with named placeholders, and so the key of its translations.
+    values : dict
+        What fills them: text, which may be :class:`Message` again, and numbers.
+    """
+
+    template: str
+    values: dict[str, Any]
+
+    def __str__(self) -> Message:
+        return self
+
+
+def message(template: str, /, **values: object) -> Message:
+    """Return a sentence for a record, in English; :func:`tr` says it in the reader's language.
+
+    Parameters
+    ----------
+    template : str
+        A literal with the placeholders of :meth:`str.format`.
+    **values
+        For the placeholders. What is neither text nor a plain number becomes the one or the other.
+
+    Examples
+    --------
+    >>> sentence = message("There are no {kind} pairs.", kind="genuine")
+    >>> sentence
+    'There are no genuine pairs.'
+    >>> with speaking("zh"):
+    ...     tr(sentence)
+    '没有同人对。'
+    """
+    for name, value in values.items():
+        if hasattr(value, "item"):  # NumPy's
+            values[name] = value.item()
+        elif value is not None and not isinstance(value, (str, int, float)):
+            values[name] = str(value)
+    sentence = Message(template.format(**values))
+    sentence.template, sentence.values = template, values
+    return sentence
+
+
+def clauses(*parts: str) -> str:
+    """Return clauses in a row, for a record.
+
+    Examples
+    --------
+    >>> clauses("3 lost", "none gained")
+    '3 lost; none gained'
+    """
+    two = partial(message, "{first}; {rest}")
+    return reduce(lambda first, rest: two(first=first, rest=rest), parts) if parts else ""
+
+
+NONE = "none: {why}"
+"""What stands in place of an interval's method."""
+
+
+def part(text: str, name: str) -> Any:
+    """Return what fills a placeholder of a message; of a text that has none such, the text.
+
+    Examples
+    --------
+    >>> part(message(NONE, why="a single repeat has no spread"), "why")
+    'a single repeat has no spread'
+    """
+    return text.values.get(name, text) if isinstance(text, Message) else text
+
+
+def clause(text: str) -> str:
+    """Return a sentence as a clause, without its full stop; a message stays one.
+
+    Examples
+    --------
+    >>> clause("No accuracy was evaluated.")
+    'No accuracy was evaluated'
+    """
+    bare = text.rstrip(".")
+    if bare == text or not isinstance(text, Message):
+        return text if bare == text else bare
+    if text.template.endswith("."):
+        return message(text.template.rstrip("."), **text.values)
+    # The full stop is that of the sentence which stands last in it.
+    own = {n: clause(v) for n, v in text.values.items() if isinstance(v, str) and text.endswith(v)}
+    return message(text.template, **text.values | own)
+
+
 def tr(text: str, /, **values: object) -> str:
     """Return a text in the language spoken, with its placeholders filled.
 
     Parameters
     ----------
     text : str
-        The English text, and so the key of its translations; a literal where the package says it.
+        The English text, and so the key of its translations: a literal where the package says it;
+        or what a record says, which brings its values along when it is :class:`Message`.
     **values
         For the placeholders, which are those of :meth:`str.format`. Without any, braces in the
-        text are braces. Texts among them go through :func:`recorded`.
+        text are braces. Texts among them are put into the language too.
 
     Returns
     -------
@@ -109,11 +211,22 @@ def tr(text: str, /, **values: object) -> str:
     >>> tr("{n} of {total} faces", n=2, total=3)
     '2 of 3 faces'
     """
-    said = _catalogue(spoken())["texts"].get(text, text)
+    if isinstance(text, Message):
+        text, values = text.template, text.values
+    texts = _catalogue(spoken())["texts"]
+    if text not in texts and f"{text}." in texts:  # a clause
+        told = texts[f"{text}."].removesuffix("。")
+    else:
+        told = texts.get(text, str(text))
     if not values:
-        return said
-    told = {name: recorded(v) if isinstance(v, str) else v for name, v in values.items()}
-    return _as_clauses(said.format(**told))
+        return _as_clauses(told)
+    told = told.format(**{n: tr(v) if isinstance(v, str) else v for n, v in values.items()})
+    return _as_clauses(told)
+
+
+def _as_clauses(text: str) -> str:
+    """Write a sentence that stands behind a colon small, as what an error says often does."""
+    return _BEHIND_COLON.sub(lambda found: found[0].lower(), text)
 
 
 def translatable(text: str) -> str:
@@ -124,66 +237,65 @@ def translatable(text: str) -> str:
     return text
 
 
-def recorded(text: str) -> str:
-    """Return what a record says in the language spoken.
+def with_glossary(record: Any) -> Any:
+    """Return a record for JSON: under ``said`` what each of its sentences was made from.
 
-    Records hold whole English sentences with numbers and names in them. The catalogue knows the
-    sentences with ``{}`` where the code that wrote them filled something in; what it does not know,
-    such as the words of a tool, stays as it is.
-
-    Parameters
-    ----------
-    text : str
-        One text of a record, or several of them one after the other.
+    Only a dict has a place for it; anything else stays as it is.
 
     Examples
     --------
-    >>> with speaking("zh"):
-    ...     recorded("no impostor pairs")
-    '没有异人对'
+    >>> with_glossary({"refused": message("There are no {kind} pairs.", kind="genuine")})["said"]
+    {'There are no genuine pairs.': ['There are no {kind} pairs.', {'kind': 'genuine'}]}
     """
-    return _as_clauses(text) if spoken() == "en" else _recorded(text, spoken())
+    found: dict[str, list[Any]] = {}
+    waiting: list[Any] = [record]
+    while waiting:
+        piece = waiting.pop()
+        if isinstance(piece, dict):
+            waiting += piece.values()
+        elif isinstance(piece, (list, tuple)):
+            waiting += piece
+        elif isinstance(piece, Message):
+            waiting += piece.values.values()
+            # JSON has no NaN: what says one stays English.
+            if all(isfinite(v) for v in piece.values.values() if isinstance(v, float)):
+                found[str(piece)] = [piece.template, piece.values]
+    if not found or not isinstance(record, dict):
+        return record
+    return record | {_GLOSSARY: dict(sorted(found.items()))}
 
 
-def _as_clauses(text: str) -> str:
-    """Write a sentence that stands behind a colon small, as what an error says often does."""
-    return _BEHIND_COLON.sub(lambda found: found[0].lower(), text)
+def with_codes(record: Any) -> Any:
+    """Return what JSON held, its glossary given back to its sentences.
 
-
-@lru_cache(4096)
-def _recorded(text: str, language: str) -> str:
-    """Look a text up: as a whole, or else the way that leaves the fewest English words."""
-    catalogue = _catalogue(language)
-    for section in ("recorded", "texts"):
-        if text in catalogue[section]:
-            return catalogue[section][text]
-        # A sentence may stand in a record as a clause, without its full stop.
-        if f"{text}." in catalogue[section]:
-            return catalogue[section][f"{text}."].removesuffix("。")
-    ways = [*_by_parts(text, language), *_by_template(text, language), text]
-    return min(ways, key=lambda said: len(re.findall("[A-Za-z]{2,}", said)))
-
-
-def _by_parts(text: str, language: str) -> Iterator[str]:
-    """Cut a text between its clauses, once at each place, and before what stands in brackets."""
-    signs = _catalogue(language)["recorded"]
-    if text.endswith("."):
-        yield _recorded(text[:-1], language) + signs["."]
-    for found in re.finditer(r"(?<=\.) |; |: ", text):
-        head, rest = text[: found.start()], text[found.end() :]
-        yield _recorded(head, language) + signs.get(found[0], "") + _recorded(rest, language)
-    aside = re.fullmatch(r"(.+) \((.+)\)", text, re.DOTALL)
-    if aside:
-        head, inside = (_recorded(part, language) for part in aside.groups())
-        yield head + signs[" ({})"].format(inside)
-
-
-def _by_template(text: str, language: str) -> Iterator[str]:
-    """Take the values out of a text and fill them into the translation of its template."""
-    for pattern, said in _templates(language):
-        found = pattern.fullmatch(text)
-        if found:
-            yield said.format(*(_recorded(value, language) for value in found.groups()))
+    Whoever wrote the file may have written anything into it: a sentence is known only where one of
+    this package's own templates, filled with the values told, gives exactly its text.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get(_GLOSSARY), dict):
+        return record
+    texts, told = _catalogue("zh")["texts"], record.pop(_GLOSSARY)
+    made: dict[str, Message] = {}
+    # A sentence is longer than those it holds.
+    for text in sorted(told, key=len):
+        match told[text]:
+            case [str(template), dict(values)] if template in texts or f"{template}." in texts:
+                with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+                    values = {
+                        n: made.get(v, v) if isinstance(v, str) else v for n, v in values.items()
+                    }
+                    found = message(template, **values)
+                    if found == text:
+                        made[text] = found
+    waiting = [record]
+    while waiting:
+        piece = waiting.pop()
+        places = piece.items() if isinstance(piece, dict) else enumerate(piece)
+        for place, value in places:
+            if isinstance(value, (dict, list)):
+                waiting.append(value)
+            elif isinstance(value, str) and value in made:
+                piece[place] = made[value]
+    return record
 
 
 def prose(markdown: str) -> str:
@@ -213,27 +325,11 @@ def paragraphs(markdown: str) -> list[str]:
 
 
 @cache
-def _templates(language: str) -> list[tuple[re.Pattern[str], str]]:
-    """Return the recorded texts that hold something, as patterns, with what is said."""
-    # Without their full stops, which are cut off before.
-    texts = [
-        (text.removesuffix("."), said.removesuffix("。"))
-        for text, said in _catalogue(language)["recorded"].items()
-        if "{}" in text
-    ]
-    return [
-        (re.compile("(.*?)".join(map(re.escape, text.split("{}"))), re.DOTALL), said)
-        for text, said in texts
-        if text != " ({})"
-    ]
-
-
-@cache
 def _catalogue(language: str) -> dict[str, dict[str, str]]:
     """Return a language's texts by section; English needs none."""
     if language == "en":
-        return {"texts": {}, "recorded": {}, "notebooks": {}}
-    return read_json(_LOCALE / f"{language}.json")
+        return {"texts": {}, "notebooks": {}}
+    return json.loads((_LOCALE / f"{language}.json").read_text(encoding="utf-8"))
 
 
 def _known(language: str) -> str:

@@ -21,6 +21,7 @@ from lresnet_utils.graph.values import constant, new_constant, nodes
 from lresnet_utils.perf.statistics import paired_ratio, throughput_interval
 from lresnet_utils.perf.timing import time_sessions
 from lresnet_utils.targets.base import ModelFiles, Recipe, Target
+from lresnet_utils.text.language import message
 from lresnet_utils.tuning.judge import Sample, judge
 from lresnet_utils.tuning.search import Bench, Graphs
 from lresnet_utils.verify.scores import squared_l2, unit_rows
@@ -192,7 +193,9 @@ class Int8Search:
         fitting = [entry for entry in tried if entry["within_budget"] or not self.trained]
         if not fitting:
             raise TargetError(
-                f"No int8 build of the {len(tried)} tried decides as the fp32 build does.",
+                message(
+                    "No int8 build of the {n} tried decides as the fp32 build does.", n=len(tried)
+                ),
                 fix="raise build.budget_points or calibration_images, or leave it out",
             )
         best = max(fitting, key=lambda entry: entry["throughput_ips"]["value"])

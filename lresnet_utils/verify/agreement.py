@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.intervals import clopper_pearson
 from lresnet_utils.verify.scores import checked_scores, squared_l2, unit_rows
 
@@ -77,7 +78,7 @@ def embedding_agreement(a: ArrayLike, b: ArrayLike) -> dict[str, float | int]:
     if unusable.any():
         raise EvaluationError(
             f"{int(unusable.sum())} embeddings are zero or not finite.",
-            where=f"image {int(np.argmax(unusable))}",
+            where=message("image {image}", image=int(np.argmax(unusable))),
             fix="leave out the images that failed on either side",
         )
     return {
@@ -302,16 +303,24 @@ def guide_gate(
     # A mean over folds may miss the limit by its last bit; one pair weighs far more than 1e-12.
     drop = round(published - accuracy, 12)
     side = "above" if drop < 0 else "below"
-    evidence = (
-        f"Accuracy {accuracy:.3%} is {100 * abs(drop):.3f} points {side} the published "
-        f"{published:.3%}"
+    compared = message(
+        "Accuracy {accuracy:.3%} is {drop:.3f} points {side} the published {published:.3%}",
+        accuracy=accuracy,
+        drop=100 * abs(drop),
+        side=side,
+        published=published,
     )
+    evidence = message("{clause}.", clause=compared)
     if n_pairs is not None:
-        most = _wrong(published, n_pairs, tolerance)
-        evidence += f"; the rule accepts up to {most:,} wrong pairs of {n_pairs:,}"
-        itself = _wrong(published, n_pairs)
-        evidence += f"; the published accuracy itself takes up to {itself:,}"
-    return Gate("guide", rule, drop <= round(tolerance, 12), f"{evidence}.")
+        evidence = message(
+            "{compared}; the rule accepts up to {most:,} wrong pairs of {n_pairs:,}; the "
+            "published accuracy itself takes up to {itself:,}.",
+            compared=compared,
+            most=_wrong(published, n_pairs, tolerance),
+            n_pairs=n_pairs,
+            itself=_wrong(published, n_pairs),
+        )
+    return Gate("guide", rule, drop <= round(tolerance, 12), evidence)
 
 
 def paired_gate(
@@ -380,7 +389,7 @@ def paired_gate(
         f"p below {alpha:g}), with the upper bound of the lost share stated."
     )
     if refused is None and None in (n_lost, n_gained, n_pairs):
-        refused = f"The decisions were not compared with {reference}."
+        refused = message("The decisions were not compared with {reference}.", reference=reference)
     if refused is not None:
         return Gate("paired", rule, None, "", refused)
     n_lost, n_gained = _whole("n_lost", n_lost), _whole("n_gained", n_gained)
@@ -388,21 +397,39 @@ def paired_gate(
     if n_lost + n_gained > n_pairs:
         raise EvaluationError(f"{n_lost + n_gained} of {n_pairs} pairs cannot have changed sides.")
     least = smallest_detectable_loss(alpha)
-    found = f"the smallest loss that the test can find is {least} pairs with none gained"
+    found = message(
+        "the smallest loss that the test can find is {least} pairs with none gained", least=least
+    )
     if n_pairs == 0:
-        return Gate("paired", rule, None, "", f"There are no pairs to compare; {found}.")
+        return Gate(
+            "paired",
+            rule,
+            None,
+            "",
+            message("There are no pairs to compare; {found}.", found=found),
+        )
     p = mcnemar_exact(n_lost, n_gained)
     bound = clopper_pearson(n_lost, n_pairs, confidence)[1]
-    evidence = (
-        f"{n_lost:,} lost and {n_gained:,} gained of {n_pairs:,} pairs; McNemar's exact "
-        f"p = {p:.2g}, two-sided; lost share {n_lost / n_pairs:.3%}, at most {bound:.3%} "
-        f"(Clopper-Pearson, upper end of the {100 * confidence:g}% interval)"
+    evidence = message(
+        "{lost:,} lost and {gained:,} gained of {n:,} pairs; McNemar's exact p = "
+        "{p:.2g}, two-sided; lost share {share:.3%}, at most {bound:.3%} "
+        "(Clopper-Pearson, upper end of the {confidence:g}% interval)",
+        lost=n_lost,
+        gained=n_gained,
+        n=n_pairs,
+        p=p,
+        share=n_lost / n_pairs,
+        bound=bound,
+        confidence=100 * confidence,
     )
     if n_pairs < least:
-        reason = f"{n_pairs} pairs are too few: {found}."
-        return Gate("paired", rule, None, f"{evidence}.", reason)
+        reason = message("{n_pairs} pairs are too few: {found}.", n_pairs=n_pairs, found=found)
+        return Gate("paired", rule, None, message("{clause}.", clause=evidence), reason)
     passed = not (n_lost > n_gained and p < alpha)
-    return Gate("paired", rule, passed, f"{evidence}; {found} ({least / n_pairs:.3%}).")
+    evidence = message(
+        "{clause}; {found} ({share:.3%}).", clause=evidence, found=found, share=least / n_pairs
+    )
+    return Gate("paired", rule, passed, evidence)
 
 
 def smallest_detectable_loss(alpha: float = 0.05) -> int:

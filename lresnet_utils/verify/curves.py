@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import NONE, message
 from lresnet_utils.verify.intervals import wilson
 from lresnet_utils.verify.scores import checked_scores
 
@@ -78,8 +79,12 @@ def roc(distances: ArrayLike, same: ArrayLike) -> Roc:
     n_impostor = len(same) - n_genuine
     if not n_genuine or not n_impostor:
         raise EvaluationError(
-            f"A ROC needs both classes; there are {n_genuine} genuine and {n_impostor} impostor "
-            "pairs."
+            message(
+                "A ROC needs both classes; there are {n_genuine} genuine and {n_impostor} "
+                "impostor pairs.",
+                n_genuine=n_genuine,
+                n_impostor=n_impostor,
+            )
         )
     fmr, tmr, scores = roc_curve(same, -distances, drop_intermediate=False)
     # scikit-learn accepts `distance <= -score`; the next float makes that a strict `<`. Its first
@@ -191,7 +196,7 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
         raise EvaluationError(f"A false accept rate lies between 0 and 1, not at {far}.")
     if not len(genuine) or not len(impostor):
         absent = "impostor" if len(genuine) else "genuine"
-        return {"far": far, "refused": f"There are no {absent} pairs."}
+        return {"far": far, "refused": message("There are no {kind} pairs.", kind=absent)}
     allowed = budget(far, len(impostor))
     if allowed < 1:
         return {"far": far, "refused": unresolved(len(impostor))}
@@ -213,7 +218,11 @@ def _tar_row(genuine: np.ndarray, impostor: np.ndarray, far: float) -> dict[str,
 
 def unresolved(n_impostor: int) -> str:
     """Say why a false accept rate below one in `n_impostor` is refused."""
-    return f"{n_impostor:,} impostor pairs resolve no rate below {1 / n_impostor:.3g}."
+    return message(
+        "{n:,} impostor pairs resolve no rate below {least:.3g}.",
+        n=n_impostor,
+        least=1 / n_impostor,
+    )
 
 
 def budget(far: float, n: int) -> int:
@@ -277,7 +286,7 @@ def _rate(count: np.ndarray, n: int) -> np.ndarray:
 
 # Share of genuine attempts; a miss and a false accept cost 1 each, as in NIST's evaluations.
 PRIORS = (0.5, 0.01, 0.001)
-NO_INTERVAL = "none: its threshold is chosen on the same pairs"
+NO_INTERVAL = message(NONE, why="its threshold is chosen on the same pairs")
 
 
 def decidability(distances: ArrayLike, same: ArrayLike) -> dict[str, Any]:
@@ -316,7 +325,7 @@ def decidability(distances: ArrayLike, same: ArrayLike) -> dict[str, Any]:
         "n_genuine": len(genuine),
         "n_impostor": len(impostor),
         "interval": None,
-        "interval_reason": "none: it describes these scores",
+        "interval_reason": message(NONE, why="it describes these scores"),
     }
 
 

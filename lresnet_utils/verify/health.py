@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.intervals import PairIdentities
 from lresnet_utils.verify.scores import checked_scores
 
@@ -86,11 +87,19 @@ def set_health(
     balanced = abs(genuine / n - 0.5) <= 0.05 and np.ptp(shares) <= 0.1
     say(
         "Class balance",
-        f"{genuine:,} genuine and {n - genuine:,} impostor pairs; {shares.min():.1%} to "
-        f"{shares.max():.1%} genuine per fold.",
+        message(
+            "{genuine:,} genuine and {impostor:,} impostor pairs; {least:.1%} to "
+            "{most:.1%} genuine per fold.",
+            genuine=genuine,
+            impostor=n - genuine,
+            least=shares.min(),
+            most=shares.max(),
+        ),
         "Accuracy weighs both errors alike." if balanced else None,
-        "Accuracy weighs the larger class more: always saying the same reaches "
-        f"{max(genuine, n - genuine) / n:.1%}.",
+        message(
+            "Accuracy weighs the larger class more: always saying the same reaches {share:.1%}.",
+            share=max(genuine, n - genuine) / n,
+        ),
     )
 
     distinct, crossing = _folds_of(np.concatenate([left, right]), fold)
@@ -99,11 +108,20 @@ def set_health(
         "those over pairs are too narrow."
     )
     if crossing:
-        words += " Thresholds are partly chosen on the images that they are tested on."
+        words = message(
+            "{first} {rest}",
+            first=words,
+            rest="Thresholds are partly chosen on the images that they are tested on.",
+        )
     say(
         "Repeated images",
-        f"{distinct:,} distinct images fill {2 * n:,} places; {crossing:,} images are in more "
-        "than one fold.",
+        message(
+            "{distinct:,} distinct images fill {slots:,} places; {crossing:,} images are "
+            "in more than one fold.",
+            distinct=distinct,
+            slots=2 * n,
+            crossing=crossing,
+        ),
         "No image counts twice." if distinct == 2 * n else None,
         words,
     )
@@ -116,10 +134,18 @@ def set_health(
     surplus = int((counts - 1).sum())
     words = "Repeated pairs add to n but not to what is known."
     if conflict.any():
-        words += " A pair with both labels is wrong once whatever the network says."
+        words = message(
+            "{first} {rest}",
+            first=words,
+            rest="A pair with both labels is wrong once whatever the network says.",
+        )
     say(
         "Repeated pairs",
-        f"{surplus:,} pairs repeat another; {int(conflict.sum()):,} of all are labelled both.",
+        message(
+            "{repeated:,} pairs repeat another; {contradicting:,} of all are labelled both.",
+            repeated=surplus,
+            contradicting=int(conflict.sum()),
+        ),
         None if surplus else "Every pair counts once.",
         words,
         np.flatnonzero(counts[inverse] > 1),
@@ -129,11 +155,18 @@ def set_health(
     impostor = equal & ~same
     words = "Such a genuine pair is right whatever the network is."
     if impostor.any():
-        words += " Such an impostor pair is a wrong label: an error at every threshold."
+        words = message(
+            "{first} {rest}",
+            first=words,
+            rest="Such an impostor pair is a wrong label: an error at every threshold.",
+        )
     say(
         "Same picture on both sides",
-        f"{int(equal.sum()):,} pairs show one picture twice, {int(impostor.sum()):,} of them "
-        "labelled impostor.",
+        message(
+            "{n:,} pairs show one picture twice, {impostor:,} of them labelled impostor.",
+            n=int(equal.sum()),
+            impostor=int(impostor.sum()),
+        ),
         None if equal.any() else "No pair is decided by copy.",
         words,
         np.flatnonzero(equal),
@@ -143,17 +176,25 @@ def set_health(
     odd = np.flatnonzero((one & ~same & ~equal) | (~one & same))
     say(
         "Contradicting labels",
-        f"{len(odd):,} labels contradict the {identities.source}.",
+        message("{n:,} labels contradict the {source}.", n=len(odd), source=identities.source),
         None if len(odd) else "The labels agree with each other.",
-        f"At least one label of each chain is wrong: up to {len(odd):,} errors are the set's and "
-        "not the network's.",
+        message(
+            "At least one label of each chain is wrong: up to {n:,} errors are the set's "
+            "and not the network's.",
+            n=len(odd),
+        ),
         odd,
     )
 
     people, crossing = _folds_of(np.concatenate([identities.left, identities.right]), fold)
     say(
         "People across folds",
-        f"{crossing:,} of {people:,} people are in more than one fold ({identities.source}).",
+        message(
+            "{crossing:,} of {people:,} people are in more than one fold ({source}).",
+            crossing=crossing,
+            people=people,
+            source=identities.source,
+        ),
         None if crossing else "Thresholds are tested on people that they were not chosen on.",
         "Thresholds are tested on people that they were chosen on, so accuracy may be a little "
         "too good, and the spread between folds understates the uncertainty.",
@@ -174,11 +215,20 @@ def set_health(
     doubtful = doubtful[np.argsort(-beyond[doubtful], kind="stable")]
     say(
         name,
-        f"{len(doubtful):,} pairs lie beyond the median of the other class "
-        f"({near:.2f} genuine, {far:.2f} impostor).",
+        message(
+            "{n:,} pairs lie beyond the median of the other class ({genuine:.2f} "
+            "genuine, {impostor:.2f} impostor).",
+            n=len(doubtful),
+            genuine=near,
+            impostor=far,
+        ),
         None if len(doubtful) else "No label stands out as wrong.",
-        f"If these labels are wrong, {len(doubtful):,} errors ({len(doubtful) / n:.2%} of all "
-        "pairs) are the set's; no network can score above that without learning them.",
+        message(
+            "If these labels are wrong, {n:,} errors ({share:.2%} of all pairs) are the "
+            "set's; no network can score above that without learning them.",
+            n=len(doubtful),
+            share=len(doubtful) / n,
+        ),
         doubtful,
     )
     return found

@@ -13,6 +13,7 @@ from scipy import optimize, sparse, special
 from scipy.sparse.csgraph import connected_components
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.agreement import flipped_pairs, mcnemar_exact
 from lresnet_utils.verify.intervals import pair_identities
 from lresnet_utils.verify.protocol import fold_numbers, guide_protocol, guide_thresholds
@@ -100,9 +101,10 @@ def sampling_units(left: ArrayLike, right: ArrayLike, same: ArrayLike) -> Units:
     sizes = np.bincount(group[left], minlength=groups)
     if groups >= LEAST_GROUPS and sizes.max() <= LARGEST_GROUP * len(left):
         ends = group[left]
-        return Units(ends, ends, groups, f"{groups} separate groups of pairs that share images")
+        words = message("{n} separate groups of pairs that share images", n=groups)
+        return Units(ends, ends, groups, words)
     people = pair_identities(left, right, same, images)
-    words = f"{people.count} people (images joined by genuine pairs)"
+    words = message("{n} people (images joined by genuine pairs)", n=people.count)
     return Units(people.left, people.right, people.count, words)
 
 
@@ -224,8 +226,13 @@ def paired_bootstrap(
     return PairedReplicates(
         accuracy=table[:, 0],
         tar={far: table[:, 1 + i] for i, far in enumerate(fars)},
-        words=f"paired bootstrap over {units.words}, thresholds chosen anew, percentiles of "
-        f"{replicates} replicates, seed {seed}",
+        words=message(
+            "paired bootstrap over {over}, thresholds chosen anew, percentiles of "
+            "{replicates} replicates, seed {seed}",
+            over=units.words,
+            replicates=replicates,
+            seed=seed,
+        ),
     )
 
 
@@ -405,7 +412,7 @@ def order_difference(
             "high": high,
             "n": flips.n,
             "mcnemar_p": mcnemar_exact(lost, gained),
-            "interval": f"{drawn.words}; joined with Tango's score interval",
+            "interval": message("{method}; joined with Tango's score interval", method=drawn.words),
         },
         "right": right_one,
     }

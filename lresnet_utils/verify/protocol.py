@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.scores import checked_scores
 
 
@@ -249,7 +250,11 @@ def _check_folds(n_pairs: np.ndarray) -> None:
     empty = np.flatnonzero(n_pairs == 0)
     if empty.size:
         raise EvaluationError(
-            f"{empty.size} of {len(n_pairs)} folds have no pair with a distance.",
-            where=f"fold {empty[0] + 1}",
+            message(
+                "{empty} of {folds} folds have no pair with a distance.",
+                empty=empty.size,
+                folds=len(n_pairs),
+            ),
+            where=message("fold {fold}", fold=empty[0] + 1),
             fix="use fewer folds, or find out why these images gave no embedding",
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.machine.disk import read_json
+from lresnet_utils.text.language import NONE, message
 from lresnet_utils.verify.agreement import mcnemar_exact
 from lresnet_utils.verify.curves import Roc, decidability, minimum_cost, roc, tar_at_far
 from lresnet_utils.verify.intervals import (
@@ -31,11 +32,12 @@ from lresnet_utils.verify.protocol import (
 from lresnet_utils.verify.uncertainty import Uncertainty, uncertainty
 
 NAIVE = "Wilson 95 % over pairs, taken as independent"
-FEW = (
-    "none: so few impostor pairs decide that the true threshold may lie below all of them; more "
-    "impostor pairs or a higher rate would give one"
+FEW = message(
+    NONE,
+    why="so few impostor pairs decide that the true threshold may lie below all of them; more "
+    "impostor pairs or a higher rate would give one",
 )
-UNMOVED = "none: no bootstrap draw moves it, as the classes hardly overlap"
+UNMOVED = message(NONE, why="no bootstrap draw moves it, as the classes hardly overlap")
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def _clustered(row: dict[str, Any], scored: Scored) -> dict[str, Any]:
     if found is None:
         none = {"low": None, "high": None, "interval": None, "interval_reason": FEW}
         return row | none | {"method": FEW, "naive": naive}
-    method = f"{scored.intervals.method}; threshold from the same pairs"
+    method = message("{method}; threshold from the same pairs", method=scored.intervals.method)
     return row | _interval(found, method) | {"method": method, "naive": naive}
 
 
@@ -238,7 +240,7 @@ def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:
 
 def _given(ends: Any, scored: Scored, value: float | None = None) -> dict[str, Any]:
     if scored.intervals is None:
-        return {"interval": None, "interval_reason": f"none: {scored.no_intervals}"}
+        return {"interval": None, "interval_reason": message(NONE, why=scored.no_intervals)}
     if ends is None:
         return {"interval": None, "interval_reason": UNMOVED}
     return _interval(ends, UNSEEN if value in (0, 1) else scored.intervals.method)
@@ -304,7 +306,7 @@ def _share(
 ) -> dict[str, Any]:
     counted, n = wrong[of], int(of.sum())
     if not n:
-        return {"refused": f"There are no {what}."}
+        return {"refused": message("There are no {what}.", what=what)}
     errors = int(counted.sum())
     value = (n - errors) / n if right else errors / n
     pairs = PairDependence(identities.take(of))
@@ -361,7 +363,9 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
     def find(target: str, batch_size: int) -> float:
         own = [cell for cell in cells if cell["target"] == target]
         if not own:
-            raise EvaluationError(f"That run has no threshold of {target}.", where=shown)
+            raise EvaluationError(
+                message("That run has no threshold of {target}.", target=target), where=shown
+            )
         own.sort(key=lambda cell: (cell["batch_size"] == batch_size, cell["batch_size"]))
         return float(own[-1]["threshold"]["value"])
 

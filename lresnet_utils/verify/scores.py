@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from lresnet_utils.errors import EvaluationError
 from lresnet_utils.machine.disk import write_text
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.intervals import PairIdentities
 
 # Float32 and bfloat16 runtimes normalise to within this; raw embeddings (length about 20) do not.
@@ -136,8 +137,8 @@ def score_pairs(
         if wrong.any():
             first = int(np.argmax(wrong))
             raise EvaluationError(
-                f"An embedding has length {length[first]:.6g} instead of 1.",
-                where=f"image {start + first}",
+                message("An embedding has length {length:.6g} instead of 1.", length=length[first]),
+                where=message("image {image}", image=start + first),
                 fix="normalise the embeddings, or mark the image as failed",
             )
     left, right = (_image_numbers(side, len(vectors)) for side in (left, right))
@@ -192,8 +193,12 @@ def checked_scores(
     if wrong.any():
         first = int(np.argmax(wrong))
         raise EvaluationError(
-            f"{int(wrong.sum())} distances are negative or not finite, first {distances[first]}.",
-            where=f"pair {first}",
+            message(
+                "{n} distances are negative or not finite, first {first}.",
+                n=int(wrong.sum()),
+                first=distances[first],
+            ),
+            where=message("pair {pair}", pair=first),
             fix="pass squared distances, and mark pairs without a score as not acquired",
         )
     return distances, same, acquired

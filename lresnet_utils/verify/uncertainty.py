@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lresnet_utils.errors import EvaluationError
+from lresnet_utils.text.language import message
 from lresnet_utils.verify.curves import Roc, budget
 from lresnet_utils.verify.intervals import (
     LEAST_IDENTITIES,
@@ -131,8 +132,11 @@ def uncertainty(
     pairs = PairDependence(identities)
     if pairs.count < LEAST_IDENTITIES:
         raise EvaluationError(
-            f"The pairs show {pairs.count} people; at least {LEAST_IDENTITIES} are needed to tell "
-            "how people differ."
+            message(
+                "The pairs show {n} people; at least {least} are needed to tell how people differ.",
+                n=pairs.count,
+                least=LEAST_IDENTITIES,
+            )
         )
     view = _View(distances, same, pairs)
     draws = resample(
@@ -159,7 +163,12 @@ def uncertainty(
         design_effect=chosen.value / chosen.naive if chosen.naive else 1.0,
         people=pairs.count,
         people_wrong=len(np.unique(wrong)),
-        method=f"95 %, {pairs.count} {identities.source}, {replicates} bootstrap replicates",
+        method=message(
+            "95 %, {n} {what}, {replicates} bootstrap replicates",
+            n=pairs.count,
+            what=identities.source,
+            replicates=replicates,
+        ),
     )
 
 

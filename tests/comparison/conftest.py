@@ -15,6 +15,7 @@ from lresnet_utils.run import RunFolder
 from lresnet_utils.stages.evaluate import evaluate
 from lresnet_utils.stages.preprocess import preprocess
 from lresnet_utils.stages.summary import summarise
+from lresnet_utils.text.language import message
 
 PEOPLE, EACH, PAIRS = 60, 3, 600
 
@@ -78,7 +79,8 @@ def make_run(tmp_path_factory):
             "latency_ms": {},
         }  # fmt: skip
         embedded = ok | {"variants": {"aligned": {}}, "stages": None}
-        links = [given(f"{name}.pth (checkpoint)", checkpoint)] if checkpoint else []
+        weights = message("{weights} (checkpoint)", weights=f"{name}.pth")
+        links = [given(weights, checkpoint, architecture=None)] if checkpoint else []
         exported = {"network": {"trained": trained}, "custody": links}
         run.write_record("1_export", batch_size, exported)
         for stage, entry in (("2_compile", built), ("4_infer", embedded), ("6_perf", timed)):

@@ -12,6 +12,7 @@ from lresnet_utils.comparison.sources import open_report
 from lresnet_utils.errors import ParamsError
 from lresnet_utils.report.pages.compare import COMPARISON, write_page
 from lresnet_utils.running.console import print_comparison
+from lresnet_utils.text.language import with_codes
 
 
 def compared(a, b, cells=None):
@@ -37,7 +38,7 @@ def test_the_page_says_what_the_record_says_and_carries_it(damage, tmp_path):
     soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     (block,) = soup.find_all("script")
     assert block["type"] == "application/json" and block["id"] == COMPARISON
-    assert json.loads(block.string) == json.loads(json.dumps(damage.record))
+    assert with_codes(json.loads(block.string)) == json.loads(json.dumps(damage.record))
     cell = damage.cells[0].record
     assert cell["verdict"]["sentence"] in soup.get_text()
     assert damage.record["rule"] in soup.get_text()

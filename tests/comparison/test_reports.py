@@ -16,6 +16,7 @@ from lresnet_utils.machine.disk import (
     write_json,
 )
 from lresnet_utils.run import RunFolder
+from lresnet_utils.text.language import with_glossary
 from lresnet_utils.verify.agreement import mcnemar_exact
 
 QUICK = CompareSettings(replicates=200)
@@ -220,8 +221,10 @@ def test_a_report_that_contradicts_itself_is_refused(good, page_of, tmp_path, fo
     assert words in refused(good.folder, run.folder, both)
     # The same in a published page, which anybody may have edited.
     page = page_of(good)
-    known = json.dumps(read_json(good.results), separators=(",", ":")).replace("<", "\\u003c")
-    said = json.dumps(results, separators=(",", ":")).replace("<", "\\u003c")
+    known, said = (
+        json.dumps(with_glossary(held), separators=(",", ":")).replace("<", "\\u003c")
+        for held in (read_json(good.results), results)
+    )
     text = page.read_text(encoding="utf-8")
     assert text.count(known) == 1
     page.write_text(text.replace(known, said), encoding="utf-8")

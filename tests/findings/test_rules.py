@@ -4,15 +4,18 @@ import copy
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
+from lresnet_utils.errors import EvaluationError
 from lresnet_utils.findings import RULES, accuracy, find, preconditions, speed
 from lresnet_utils.findings.sentences import ASKED, WORDS, said_json, say
 from lresnet_utils.report.pages.summary import answer_html, findings_html
-from lresnet_utils.text.language import speaking
+from lresnet_utils.text.language import clause, message, speaking
 from lresnet_utils.verify.agreement import guide_gate, paired_gate
 from lresnet_utils.verify.intervals import clopper_pearson
+from lresnet_utils.verify.protocol import guide_protocol
 
 N = 6000
 
@@ -603,15 +606,20 @@ def test_files_that_were_passed_over_are_said_only_where_there_are_some():
 
 
 @pytest.mark.parametrize(
-    ("reason", "chinese"),
+    ("distances", "chinese"),
     [
-        ("1 of 10 folds have no pair with a distance (fold 1)", "10 折中有 1 折"),
-        ("There is no pair to evaluate", "没有可评估的图像对"),
-        ("3 distances are negative or not finite, first -1.0 (pair 7)", "3 个距离"),
-        ("An embedding has length 0.5 instead of 1 (image 3)", "长度为 0.5"),
+        (np.full(40, np.nan), "没有可评估的图像对"),
+        (np.r_[np.full(4, np.nan), np.ones(36)], "10 折中有 1 折"),
+        (np.r_[np.ones(7), -np.ones(3), np.ones(30)], "3 个距离"),
     ],
 )
-def test_why_no_accuracy_was_judged_is_said_in_the_readers_language(reason, chinese):
+def test_why_no_accuracy_was_judged_is_said_in_the_readers_language(distances, chinese):
+    same = np.tile([True, False], 20)
+    with pytest.raises(EvaluationError) as caught:
+        guide_protocol(distances, same, acquired=~np.isnan(distances))
+    reason, where = clause(caught.value.what), caught.value.where
+    if where:
+        reason = message("{what} ({where})", what=reason, where=where)
     refused = {"accuracy": None, "accuracy_refused": reason}
     run = results(cell("torch-fp32", **refused, gates=[])) | {"dataset": FACES}
     (found,) = preconditions.unmet(run)

@@ -28,6 +28,7 @@ from lresnet_utils.data.collection import (
 from lresnet_utils.data.inside import PICTURES, inside
 from lresnet_utils.data.readers import lfw
 from lresnet_utils.errors import DataError, one_line
+from lresnet_utils.text.language import message
 from lresnet_utils.untrusted.bytes import open_regular
 
 _OTHER_KINDS = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".pgm", ".ppm")
@@ -181,7 +182,7 @@ def pictures_of(folder: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     ]
     lost = [row for row in reasons if row["reason"] in _LOST]
     examples = [
-        f"{row['examples'][n]}: {row['reason']}"
+        message("{what}: {why}", what=row["examples"][n], why=row["reason"])
         for n in range(_SHOWN)
         for row in lost
         if n < len(row["examples"])

@@ -31,7 +31,7 @@ from lresnet_utils.report.charts.display import (
     rows_axis,
     write_near,
 )
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import (
     fmt_count,
     fmt_interval,
@@ -162,7 +162,7 @@ class RewriteDisplay(Display):
         """Draw one mark per graph, and a bar from the rate of the graph before."""
         labels = []
         for step in self.steps:
-            name, places = recorded(step["rewrite"]), step["applied"]
+            name, places = tr(step["rewrite"]), step["applied"]
             if places is not None:
                 told = tr("1 place") if places == 1 else tr("{applied} places", applied=places)
                 verdict = tr("kept") if step["kept"] else tr("dropped")

@@ -39,7 +39,7 @@ from lresnet_utils.report.charts.display import (
 )
 from lresnet_utils.report.publish.scripts import page_scripts
 from lresnet_utils.report.show import Column, figure_html, table_html
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_count, fmt_interval, fmt_percent
 from lresnet_utils.verify.intervals import wilson
 
@@ -589,7 +589,7 @@ class RobustnessDisplay(Display):
     def variants(self) -> dict[str, str]:
         """Variants in the order of the rows, and what each is called."""
         labels = self.labels or {}
-        return {v: recorded(labels.get(v, v)) for v in (row["variant"] for row in self.rows)}
+        return {v: tr(labels.get(v, v)) for v in (row["variant"] for row in self.rows)}
 
     @property
     def targets(self) -> list[str]:

@@ -34,7 +34,7 @@ from lresnet_utils.report.charts.display import (
     write_beside,
     write_near,
 )
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_interval, fmt_number, fmt_percent, fmt_rate
 
 _ROW_IN = 0.3
@@ -66,7 +66,7 @@ class ThroughputDisplay(Display):
         """How to read the chart, with the sources of the references."""
         text = tr("Higher is better. Error bars: {interval}.", interval=tr(self.interval))
         sources = [
-            tr("{name}: {value}", name=recorded(ref["label"]), value=recorded(ref["source"]))
+            tr("{name}: {value}", name=tr(ref["label"]), value=tr(ref["source"]))
             for ref in self.references
         ]
         return text + listed(tr(" Grey, without intervals: "), sources) if sources else text
@@ -91,7 +91,7 @@ class ThroughputDisplay(Display):
             parts += [
                 tr(
                     "{label} (reference) at batch {size}: {value}",
-                    label=recorded(ref["label"]),
+                    label=tr(ref["label"]),
                     size=size,
                     value=fmt_number(value),
                 )
@@ -108,7 +108,7 @@ class ThroughputDisplay(Display):
     def _reference_rows(self) -> list[tuple[str, float]]:
         """Return label and value of the references at the only batch size."""
         return [
-            (recorded(ref["label"]), value)
+            (tr(ref["label"]), value)
             for ref in self.references
             for size, value in zip(ref["batch_size"], ref["values"], strict=True)
             if size in self.batch_sizes
@@ -157,7 +157,7 @@ class ThroughputDisplay(Display):
                 marker="so^v"[len(handles) % 4],
                 markersize=4.5,
                 markerfacecolor=PAPER,
-                label=recorded(ref["label"]),
+                label=tr(ref["label"]),
             )
         ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         ax.set_xlim(-0.25, len(sizes) - 0.75)
@@ -219,7 +219,7 @@ class LatencyDisplay(Display):
                 if row.get(name) is not None
             ]
             known += [
-                tr("no {name} ({why})", name=name, why=recorded(why))
+                tr("no {name} ({why})", name=name, why=tr(why))
                 for name, why in (row.get("refused") or {}).items()
             ]
             parts.append(
@@ -484,7 +484,7 @@ class RooflineDisplay(Display):
             tr(
                 "{name} ({kind}) {ms} ms at {intensity} operations per byte, {tops} TOP/s",
                 name=point["name"],
-                kind=recorded(point["kind"]),
+                kind=tr(point["kind"]),
                 ms=fmt_number(point["ms"]),
                 intensity=fmt_number(point["intensity"]),
                 tops=fmt_number(point["tops"]),
@@ -536,7 +536,7 @@ class RooflineDisplay(Display):
                 color=colour,
                 alpha=0.6,
             )
-            handles[kind] = handle(recorded(kind), color=colour, marker=marker)
+            handles[kind] = handle(tr(kind), color=colour, marker=marker)
         rates = [point["tops"] for point in self.points]
         ax.set_xlim(left, right)
         ax.set_ylim(min(rates) / 1.8, max([*self.roofs.values(), *rates]) * 1.8)

@@ -12,7 +12,7 @@ from lresnet_utils.comparison.reports import CellComparison, Comparison, summary
 from lresnet_utils.report.charts.builds import CosineDisplay, DifferenceDisplay
 from lresnet_utils.report.publish.page import publish_story
 from lresnet_utils.report.show import Column, collected, facts, note, say, show, show_html, table
-from lresnet_utils.text.language import recorded, speaking, tr
+from lresnet_utils.text.language import speaking, tr
 from lresnet_utils.text.numbers import fmt_number, fmt_percent, fmt_points
 
 COMPARISON = "lr-comparison"
@@ -96,7 +96,7 @@ def verdict(comparison: Comparison) -> None:
     for sentence in withheld(record):
         note(sentence, "warning")
     fine = words <= {"equivalent", "better", "better on these pairs"}
-    note(recorded(summary(cells)), "info" if fine else "warning")
+    note(tr(summary(cells)), "info" if fine else "warning")
     if len(cells) == 1:
         _facts(cells[0].record)
     say("The rule: {rule}", rule=record["rule"])
@@ -149,7 +149,7 @@ def _facts(cell: Mapping[str, Any]) -> None:
     speed = cell["speed"]
     if "refused" not in speed:
         told = (
-            recorded(speed["interval"])
+            tr(speed["interval"])
             if speed["low"] is None
             else tr("95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"])
         )
@@ -315,9 +315,9 @@ def speed(comparison: Comparison) -> None:
     table(rows, columns, "Throughput")
     methods = {speed.get("interval") for _, speed in found} - {None}
     if methods:
-        told = tr("; ").join(map(recorded, sorted(methods)))
+        told = tr("; ").join(map(tr, sorted(methods)))
         say("The ratio's interval: {methods}.", methods=told)
     if comparison.record["machines"]:
         text = tr("The rates come from different machines, so the ratio is not the builds' alone. ")
-        text += recorded(comparison.record["machines"])
+        text += tr(comparison.record["machines"])
         note(text, "warning")

@@ -18,7 +18,7 @@ from lresnet_utils.report.show import (
     table,
     timings,
 )
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count, fmt_percent, join_words
 from lresnet_utils.tuning.search import WORTH_IT
 
@@ -61,7 +61,7 @@ def builds(record: dict[str, Any]) -> None:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return tr(", ").join(f"{name} {recorded(str(v))}" for name, v in sorted(values.items()))
+    return tr(", ").join(f"{name} {tr(str(v))}" for name, v in sorted(values.items()))
 
 
 @timings()
@@ -102,7 +102,7 @@ def rewrites(record: dict[str, Any]) -> None:
     ]
     rows.append({"operator": "all"} | {graph: sum(own.values()) for graph, own in counts.items()})
     columns = [Column("operator", "Operator")]
-    columns += [Column(graph, recorded(graph), "nodes") for graph in counts]
+    columns += [Column(graph, tr(graph), "nodes") for graph in counts]
     table(rows, columns, "Operators before and after rewriting")
     say(
         "Nodes of each operator in the simplified graph and in the one each target was built "

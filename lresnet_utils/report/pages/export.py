@@ -6,7 +6,7 @@ from typing import Any
 
 from lresnet_utils.report.charts.builds import OperatorDisplay, ParityDisplay
 from lresnet_utils.report.show import Column, note, properties, say, show, table
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import tr, translatable
 from lresnet_utils.text.numbers import fmt_bytes, fmt_count
 
 # The guide asks for no number here; 1e-5 on unit embeddings is what fp32 round-off leaves.
@@ -63,7 +63,7 @@ def network(record: dict[str, Any]) -> None:
         scale=_SCALES[pixels["normalisation"]],
     )
     rows = [
-        (tr("Architecture"), f"{net['architecture']} ({recorded(net['source'])})"),
+        (tr("Architecture"), tr("{what} ({where})", what=net["architecture"], where=net["source"])),
         (tr("Parameters"), fmt_count(net["n_parameters"])),
         (tr("Embedding"), embedding),
         (tr("Weights"), weights),
@@ -107,7 +107,7 @@ def _foreign(foreign: dict[str, Any]) -> None:
         output = tr("{output}, mean length {length:.3g}", output=output, length=foreign["length"])
     written = tr("any") if batch is None else tr("{batch}, written into the file", batch=batch)
     changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
-    pixels = recorded(told["because"]) if told["normalisation"] else tr("as set in the params")
+    pixels = tr(told["because"]) if told["normalisation"] else tr("as set in the params")
     kind = f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}"
     properties(
         [

@@ -24,7 +24,7 @@ from lresnet_utils.report.show import (
     table,
 )
 from lresnet_utils.run import RunFolder
-from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.language import tr
 from lresnet_utils.text.numbers import fmt_bytes, fmt_number, fmt_percent, join_words
 
 _PERCENTILES = ("p50", "p90", "p99")
@@ -53,22 +53,23 @@ def speed(record: dict[str, Any]) -> None:
     ]
     table(rows, columns, "Speed at batch size {batch_size}", batch_size=record["batch_size"])
     note_problems(record["targets"])
-    # Say once what too few batches are for; anything else is said as it is.
-    reasons = {why for row in rows for why in row["refused"].values()}
-    counted = {why for why in reasons if why.startswith("needs ")}
+    # Say once what too few batches are for; anything else is said as it is. Tools do not say of
+    # how many batches their percentiles are.
+    reasons = {why for row in rows if row["n"] is None for why in row["refused"].values()}
+    counted = any(row["refused"] for row in rows if row["n"] is not None)
     if counted:
         needs = tr(", ").join(
             tr("{p} needs {n}", p=p, n=MINIMUM_N[int(p[1:])]) for p in _PERCENTILES
         )
         note("Percentiles are missing where too few batches were timed: {needs}.", needs=needs)
-    for why in sorted(reasons - counted):
+    for why in sorted(reasons):
         note("A percentile is missing: {why}.", why=why)
     for name, entry in ok_targets(record["targets"]).items():
         if "tool" in entry:
             clock = tr(
                 "{name} was timed by {tool}, whose clock covers {clock}.", name=name, **entry
             )
-            note(tr(" ").join([clock, *map(recorded, entry["notes"])]))
+            note(tr(" ").join([clock, *map(tr, entry["notes"])]))
     if rows:
         show(ThroughputDisplay([row | row["throughput_ips"] for row in rows]))
     told = [row for row in rows if row["p50"] is not None]
@@ -80,7 +81,7 @@ def ceiling(record: dict[str, Any]) -> None:
     """Show what share of the machine's arithmetic each target uses, and what that is taken of."""
     if "ceilings" not in record:
         if record.get("limits_refused"):
-            note(recorded(record["limits_refused"]))
+            note(tr(record["limits_refused"]))
         else:
             note("No target ran in this process, so the machine's ceilings are not measured.")
         return

@@ -12,7 +12,7 @@ from lresnet_utils.report.charts.builds import FaceSheetDisplay
 from lresnet_utils.report.pages.export import short_hash
 from lresnet_utils.report.show import Column, note, properties, say, show, table
 from lresnet_utils.run import RunFolder
-from lresnet_utils.text.language import recorded, tr
+from lresnet_utils.text.language import tr
 from lresnet_utils.text.numbers import fmt_count
 
 _SHOWN_FAILURES = 10
@@ -38,7 +38,7 @@ def contents(faces: FaceSet) -> None:
     properties(
         [
             (tr("Set"), faces.name),
-            (tr("Kind"), recorded(about.get("kind", ".bin set"))),
+            (tr("Kind"), tr(about.get("kind", ".bin set"))),
             (tr("Distinct images"), fmt_count(faces.n_images)),
             (tr("Image slots in the pairs"), slots),
             (tr("Genuine pairs"), fmt_count(about["n_genuine"])),
@@ -57,7 +57,7 @@ def further_sets(run: RunFolder) -> None:
     rows = [
         {
             "set": own["name"],
-            "kind": recorded(own.get("kind", ".bin set")),
+            "kind": tr(own.get("kind", ".bin set")),
             "images": own["n_images"],
             "genuine": own["n_genuine"],
             "impostor": own["n_impostor"],
@@ -103,11 +103,8 @@ def samples(faces: FaceSet, count: int = 6) -> None:
     labels = faces.labels()
     show(
         FaceSheetDisplay(
-            {
-                recorded(labels[variant]): faces.images(variant)[picked]
-                for variant in faces.variants
-            },
-            caption=recorded(faces.credit),
+            {tr(labels[variant]): faces.images(variant)[picked] for variant in faces.variants},
+            caption=tr(faces.credit),
         )
     )
 

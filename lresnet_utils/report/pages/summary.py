@@ -53,7 +53,7 @@ from lresnet_utils.results import CLEAN, cell_name
 from lresnet_utils.run import SINGLE, RunFolder
 from lresnet_utils.stages.evaluate import SEEDED, stored_curve
 from lresnet_utils.stages.summary import NO_SEARCH, Results
-from lresnet_utils.text.language import recorded, tr, translatable
+from lresnet_utils.text.language import part, tr, translatable
 from lresnet_utils.text.numbers import fmt_number, fmt_percent, fmt_rate, join_words
 
 Cell = Mapping[str, Any]
@@ -99,7 +99,7 @@ def answer(results: Results, reference: str) -> None:
             label += tr(", recorded elsewhere")
         rate = named["throughput_ips"]
         if rate["low"] is None:
-            span = tr("no interval ({why})", why=recorded(rate["interval"]).removeprefix("none: "))
+            span = tr("no interval ({why})", why=part(rate["interval"], "why"))
         else:
             span = tr("95 % interval {low:.1f} to {high:.1f}, n = {n} repeats", **rate)
         basis = tr(
@@ -333,7 +333,7 @@ def _gates(cell: Cell) -> dict[str, str] | None:
     why = []
     for gate in failed or judged:
         if gate["name"] == "guide":
-            why.append(recorded(gate["evidence"].partition(";")[0]))
+            why.append(tr(part(gate["evidence"], "compared")))
         else:
             parity = cell["parity"]
             told = tr(
@@ -469,7 +469,7 @@ def provenance(results: Results) -> None:
     if about:
         commit, remark = about["commit"], about["commit_note"]
         told = [tr("commit {commit}", commit=commit[:12])] if commit else []
-        told += [recorded(remark)] if remark else []
+        told += [tr(remark)] if remark else []
         code = tr(", ").join([f"lresnet_utils {about['lresnet_utils']}", *told])
         rows = [(tr("Started"), about["started"]), (tr("Code"), code)]
         # A run of an older version does not tell.

@@ -30,7 +30,7 @@ from lresnet_utils.errors import DataError, visible
 from lresnet_utils.machine.disk import write_text
 from lresnet_utils.report.publish import executed
 from lresnet_utils.report.publish.scripts import page_scripts
-from lresnet_utils.text.language import prose, speaking, tr, translatable
+from lresnet_utils.text.language import prose, speaking, tr, translatable, with_glossary
 from lresnet_utils.untrusted.bytes import read_bytes
 from lresnet_utils.untrusted.json import MAX_BYTES, parse_json
 
@@ -289,7 +289,7 @@ def _read(path: Path) -> NotebookNode:
 
 def _block(value: Any) -> str:
     """Write a value as compact JSON in which no text can end the block that holds it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(with_glossary(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 
 

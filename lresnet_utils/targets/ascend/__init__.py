@@ -39,6 +39,7 @@ from lresnet_utils.targets.embed import Embedding, StageRate, StageRates, combin
 from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
 from lresnet_utils.targets.tool_log import PerfRecord
 from lresnet_utils.targets.tools import find_tool, run_tool
+from lresnet_utils.text.language import message
 from lresnet_utils.untrusted.settings import QUAD_CHIP_CARDS, ToolOptions
 
 INPUT_NAME = "image"
@@ -105,7 +106,11 @@ class NpuTool(SetTool):
         records = []
         for repeat in range(1, repeats + 1):
             record = runner.measure(build, rounds, warmup, f"repeat_{repeat}")
-            asked = f"one chip, device {options['device']}, {rounds} executions asked for"
+            asked = message(
+                "one chip, device {device}, {n} executions asked for",
+                device=options["device"],
+                n=rounds,
+            )
             notes = [*record.notes, asked]
             if options["card_extrapolation"] and options["soc_version"] in QUAD_CHIP_CARDS:
                 notes.append(card_note(record.throughput_ips, options["soc_version"]))
@@ -133,7 +138,9 @@ class AscendTarget(Target):
         """Say whether ``atc`` is there with its environment."""
         able = check_environment()
         if able.ok and find_runner(self.tools.runner) is None:
-            return Availability(True, note=f"{_NO_RUNNER}: it can be built here, not run")
+            return Availability(
+                True, note=message("{why}: it can be built here, not run", why=_NO_RUNNER)
+            )
         return able
 
     def versions(self) -> dict[str, str]:
@@ -286,7 +293,11 @@ class CannTarget(Target):
         import onnxruntime
 
         if PROVIDER not in onnxruntime.get_available_providers():
-            return Availability(False, f"this onnxruntime was built without {PROVIDER}", _HOW)
+            return Availability(
+                False,
+                message("this onnxruntime was built without {provider}", provider=PROVIDER),
+                _HOW,
+            )
         return Availability(True, note="compiled by CANN when it is loaded")
 
     def versions(self) -> dict[str, str]:

@@ -29,6 +29,7 @@ from lresnet_utils.targets.tool_log import (
     check_batch_size,
     read_lines,
 )
+from lresnet_utils.text.language import message
 
 VISION_CLOCK = (
     "'Interface throughputRate': the tool's calls that execute the model on one device; without "
@@ -134,9 +135,21 @@ def read_benchmark_vision(path: Path | str, *, batch_size: int | None = None) ->
                 "perf_vision_batchsize_<B>_device_<ID>.txt",
             )
         check_batch_size(said)
-        notes.append(f"batch size {said} from infer rate / post rate = {implied:.4g}")
+        notes.append(
+            message(
+                "batch size {batch} from infer rate / post rate = {implied:.4g}",
+                batch=said,
+                implied=implied,
+            )
+        )
     elif abs(implied - said) > 0.02 * said:
-        notes.append(f"named batch size {said}, but infer rate / post rate = {implied:.4g}")
+        notes.append(
+            message(
+                "named batch size {batch}, but infer rate / post rate = {implied:.4g}",
+                batch=said,
+                implied=implied,
+            )
+        )
     return replace(record, batch_size=said, notes=tuple(notes))
 
 

@@ -31,6 +31,7 @@ from lresnet_utils.targets.base import Availability, SetJob
 from lresnet_utils.targets.dumps import VIEWS, read_dump
 from lresnet_utils.targets.tool_log import PerfRecord
 from lresnet_utils.targets.tools import find_tool, run_tool
+from lresnet_utils.text.language import message
 
 _CHUNK = 64
 _SPARE_BYTES = 1 << 24
@@ -465,7 +466,7 @@ def check_environment() -> Availability:
         state = f"names no folder ({opp})" if opp else "is not set"
         return Availability(
             False,
-            f"ASCEND_OPP_PATH {state}, so atc would find no operators",
+            message("ASCEND_OPP_PATH {state}, so atc would find no operators", state=state),
             _source(toolkit_home()),
         )
     home = toolkit_home()
@@ -476,7 +477,9 @@ def check_environment() -> Availability:
         for path in libraries
     ):
         return Availability(
-            False, f"LD_LIBRARY_PATH names no folder of CANN's in {home}", _source(home)
+            False,
+            message("LD_LIBRARY_PATH names no folder of CANN's in {home}", home=home),
+            _source(home),
         )
     return Availability(True)
 

@@ -29,6 +29,7 @@ from lresnet_utils.targets.base import (
     Target,
     importable,
 )
+from lresnet_utils.text.language import message
 
 if TYPE_CHECKING:
     import openvino
@@ -80,9 +81,9 @@ class OpenVinoTarget(Target):
         if self.precision == "int8":
             known = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
             found = [flag for flag in known if flag in (cpu_flags() or ())]
-            note = f"int8 arithmetic by {', '.join(found)}"
+            note = message("int8 arithmetic by {by}", by=", ".join(found))
             if isa_limit():
-                note = f"int8 arithmetic within {isa_limit()}"
+                note = message("int8 arithmetic within {isa}", isa=isa_limit())
             elif not found:
                 note = "this processor's flags name no int8 dot products, so int8 may gain little"
             return Availability(True, note=note)
@@ -90,10 +91,10 @@ class OpenVinoTarget(Target):
         if found is None:
             return Availability(
                 False,
-                f"bf16 would be slower than fp32: {no_bf16()}",
+                message("bf16 would be slower than fp32: {why}", why=no_bf16()),
                 "run it on a processor with AVX512-BF16, AMX or Arm BF16",
             )
-        return Availability(True, note=f"bf16 arithmetic by {found}")
+        return Availability(True, note=message("bf16 arithmetic by {by}", by=found))
 
     def versions(self) -> dict[str, str]:
         """Return OpenVINO's version and, for int8, that of the quantiser."""
@@ -139,7 +140,11 @@ class OpenVinoTarget(Target):
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if precision != self._element_type(options):
             raise TargetError(
-                f"OpenVINO would compute in {precision} instead of {self._element_type(options)}.",
+                message(
+                    "OpenVINO would compute in {found} instead of {asked}.",
+                    found=precision,
+                    asked=self._element_type(options),
+                ),
                 where=str(artefact.path),
             )
         return OpenVinoSession(compiled, options)

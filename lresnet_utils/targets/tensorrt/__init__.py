@@ -33,6 +33,7 @@ from lresnet_utils.targets.onnxruntime import OnnxRuntimeSession, provider_only
 from lresnet_utils.targets.tensorrt.trtexec_log import read_trtexec
 from lresnet_utils.targets.tool_log import PerfRecord
 from lresnet_utils.targets.tools import find_tool, run_tool
+from lresnet_utils.text.language import message
 from lresnet_utils.untrusted.settings import ToolOptions
 
 INPUT_NAME = "image"
@@ -144,10 +145,15 @@ class TensorRtTarget(Target):
         if "--fp16" not in tool.options:
             return Availability(
                 False,
-                f"TensorRT {tool.version} has no --fp16: its precision is the graph's own",
+                message(
+                    "TensorRT {version} has no --fp16: its precision is the graph's own",
+                    version=tool.version,
+                ),
                 "use TensorRT 10 or older",
             )
-        return Availability(True, note=f"trtexec of TensorRT {tool.version}")
+        return Availability(
+            True, note=message("trtexec of TensorRT {version}", version=tool.version)
+        )
 
     def versions(self) -> dict[str, str]:
         """Return TensorRT's version, as ``trtexec`` states it."""

@@ -25,6 +25,7 @@ from lresnet_utils.targets.tool_log import (
     agreed_batch_size,
     read_lines,
 )
+from lresnet_utils.text.language import message
 
 CLOCK = (
     "queries over host wall time, from the first query put in to the last one done, times the "
@@ -114,7 +115,7 @@ def read_trtexec(path: Path | str, *, batch_size: int | None = None) -> PerfReco
         tool="trtexec",
         batch_size=batch,
         throughput_ips=summary.qps * (1 if per_image else batch),
-        throughput_clock=CLOCK.format(transfers=transfers),
+        throughput_clock=message(CLOCK, transfers=transfers),
         latency_ms=summary.latency_ms,
         latency_clock=LATENCY_CLOCK,
         source=log.path.as_posix(),
@@ -152,7 +153,11 @@ def _said_batch(log: Log) -> tuple[int | None, int | None, bool, tuple[str, ...]
     if len(sizes) != 1:  # none is shown, or the inputs differ
         return None, None, False, ()
     size, line = sizes.pop(), (bound or shapes)[0][0]
-    note = f"the log prints 'Batch: {count}', but its input binding has a batch of {size}"
+    note = message(
+        "the log prints 'Batch: {count}', but its input binding has a batch of {size}",
+        count=count,
+        size=size,
+    )
     return size, line, False, (note,) if count and count != size else ()
 
 
