@@ -154,9 +154,8 @@ def test_the_page_says_date_machine_floors_room_and_layers(results):
 def test_the_chart_draws_every_rate_once(results):
     display = chart(results).plot()
     assert display.names == ["this project fp32", "this project bf16", "OpenVINO bf16"]
-    drawn = [
-        line.get_xdata()[0] for line in display.ax_[0].get_lines() if len(line.get_xdata()) == 1
-    ]
+    lines = display.ax_.get_lines()
+    drawn = [line.get_xdata()[0] for line in lines if len(line.get_xdata()) == 1]
     assert sorted(drawn) == [11.0, 26.0, 61.0, 76.0, 98.0, 113.0]
     assert "this project bf16 113" in display.describe()
 
