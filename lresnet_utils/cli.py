@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 from tqdm import tqdm
+from typer.exceptions import TyperException
 
 from lresnet_utils.errors import LResNetError, ParamsError, StorageError, one_line, print_line
 from lresnet_utils.machine.disk import cannot_write, require_replaceable, write_json
@@ -57,7 +58,17 @@ def main() -> None:
     )
     logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
-        app()
+        # Told by us, as what Typer says of options that it does not know takes four lines and more.
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        if len(sys.argv) == 1:  # no word at all is answered with the help
+            error.show()
+            sys.exit(error.exit_code)
+        # What is noticed while words are split belongs to no verb yet.
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "lresnet"
+        _tell(LResNetError(error.format_message(), where=command, fix=f"see {command} --help"))
+        sys.exit(error.exit_code)
     except LResNetError as error:
         _tell(error)
         sys.exit(1 if isinstance(error, StorageError) else 2)

@@ -172,6 +172,37 @@ def test_a_name_that_the_terminal_cannot_show_stops_nothing(tmp_path, encoding):
     assert done.stdout.startswith(r"\u4eba\u8138.safetensors: 1 tensors")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("no-such-verb",),
+        ("run",),
+        ("run", "params/demo.yaml", "--workers", "-1"),
+        ("run", "params/demo.yaml", "--set"),
+        ("compare", "a", "b", "c"),
+        ("compare", "a", "b", "--cells", "one"),
+        ("compare", "a", "b", "--margin", "x"),
+        ("doctor", "x"),
+        ("schema", "--x"),
+        ("inspect",),
+        ("report", "--chek"),
+        ("embed", "a", "b"),
+        ("all-pairs", "a", "--far", "\x1b[31m"),
+        ("pack", "a", "-x"),
+        ("pack", "a", "b", "--folds", "1"),
+        ("fetch", "-x"),
+    ],
+)
+def test_a_wrong_option_is_told_in_three_lines_with_where_its_help_is(words):
+    said = refused(*words)
+    assert said.splitlines()[-1].endswith("--help") and "\x1b" not in said
+
+
+def test_no_word_at_all_is_answered_with_the_help():
+    done = lresnet()
+    assert done.returncode == 2 and "all-pairs" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("words", [("report",), ("run", "params/guide_replay.yaml", "--output")])
 def test_a_name_that_no_file_system_takes_is_refused(words):
     assert "longer than the system takes" in refused(*words, "n" * 300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 from dataclasses import dataclass
@@ -132,9 +133,12 @@ def save_network(network: Network, path: Path | str) -> Path:
         `path`; read it with :func:`restore_network`, or with ``torch.load(weights_only=True)``.
     """
     state = {key: tensor.contiguous() for key, tensor in network.module.state_dict().items()}
-    # Given a path, torch.save writes the (temporary) file's name into the archive.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    # Given a path, torch.save writes the (temporary) file's name into the archive; given a file, it
+    # says "unexpected pos" of a full disk.
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(whole.getbuffer())
     return Path(path)
 
 

@@ -56,7 +56,8 @@ def execute_with_progress(
     Returns
     -------
     int
-        0 when every cell is ok or unavailable, 1 when a cell or a notebook failed.
+        0 when every cell is ok or unavailable, 1 when a cell or a notebook failed, and where the
+        summary did, which is said in place of the cells.
 
     Raises
     ------
@@ -85,7 +86,12 @@ def execute_with_progress(
                 display.start(runner)
                 console.print(Text(one_line(f"Notebooks: {folder.notebooks}")), soft_wrap=True)
                 outcomes = runner.execute()
-    # What there is to open, and what failed.
+    # What there is to open, and what failed. Results without a summary are an earlier run's.
+    if outcomes and (summary := outcomes[-1]).status != "ok":
+        print_line(f"The summary failed, which tells of the others: {summary.reason}")
+        print_line(f"  where: {folder.folder / (summary.page or '')}")
+        print_line("  to do: mend what it says and run the same again: what is finished is kept")
+        return 1
     cells = read_json(folder.results)["cells"] if folder.results.is_file() else []
     counts = {s: sum(c["status"] == s for c in cells) for s in ("ok", "unavailable", "failed")}
     told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)

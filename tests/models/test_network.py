@@ -1,4 +1,5 @@
 import hashlib
+import resource
 
 import cv2
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from lresnet_utils.data.packaged import SFACE_SHA256, orl_files
-from lresnet_utils.errors import CheckpointError, ParamsError
+from lresnet_utils.errors import CheckpointError, ParamsError, StorageError
 from lresnet_utils.models.network import (
     load_network,
     restore_network,
@@ -117,3 +118,16 @@ def test_packaged_weights_exist_for_sface_only():
         load_network("ir_se100", "packaged")
     with pytest.raises(ParamsError, match="did you mean 'ir_se100'"):
         load_network("ir_se10", "seeded")
+
+
+def test_a_disk_that_fills_while_weights_are_saved_is_told_as_that(tmp_path):
+    """PyTorch's own words for it are "unexpected pos"."""
+    network = load_network("sface", "seeded")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large") as told:
+            save_network(network, tmp_path / "network.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "free some space" in str(told.value) and not list(tmp_path.iterdir())

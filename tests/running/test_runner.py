@@ -17,7 +17,7 @@ from lresnet_utils.cli import main
 from lresnet_utils.errors import RunError
 from lresnet_utils.ledger.custody import given
 from lresnet_utils.ledger.hashes import sign
-from lresnet_utils.machine.disk import read_json
+from lresnet_utils.machine.disk import read_json, write_json
 from lresnet_utils.params import Params
 from lresnet_utils.run import STAGES, WHOLE_RUN, RunFolder
 from lresnet_utils.running.progress import execute_with_progress
@@ -114,6 +114,28 @@ def test_a_run_that_was_ended_before_its_inventory_takes_it_when_asked_again(pro
     ran = (run.folder / "order.txt").read_text().splitlines()
     assert len(ran) == len(STAGES) and "kept" in capsys.readouterr().err
     assert len(checked) == 2
+
+
+def test_a_summary_that_fails_is_told_and_results_of_before_are_not(project, capsys):
+    run = RunFolder.open("outputs/unsummarised", Path("notebooks"))
+    params = Params(name="x", batch_sizes=[1])
+    assert execute_with_progress(params, run, check=lambda: None) == 0
+    write_json(run.results, {"cells": [{"status": "ok"}]})
+    path = Path("notebooks/7_summary.ipynb")
+    whole = path.read_bytes()
+    try:
+        node = nbformat.read(path, 4)
+        node.cells[-1].source = "raise RuntimeError('no page\\nfor you')"
+        nbformat.write(node, path)
+        capsys.readouterr()
+        assert execute_with_progress(params, run, check=lambda: None) == 1
+    finally:
+        path.write_bytes(whole)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and "Traceback" not in "".join(said)
+    assert said[0] == "The summary failed, which tells of the others: no page"
+    assert said[1].startswith(f"  where: {run.folder}")
+    assert "run the same again" in said[2]
 
 
 def test_a_notebook_that_was_not_run_has_a_page_that_says_why_and_what_to_do(finished):

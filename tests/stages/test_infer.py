@@ -54,7 +54,8 @@ def hanging(tmp_path, monkeypatch):
     tool.chmod(0o755)
     monkeypatch.setenv("LRESNET_MSAME", str(tool))
     # Children of the usual server have the environment that it was started in.
-    monkeypatch.setattr(isolation, "_context", lambda: multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(isolation.multiprocessing, "get_context", lambda _: spawn)
     return pids
 
 
