@@ -59,7 +59,7 @@ def main() -> None:
     logging.lastResort.format = lambda record: one_line(record.getMessage())
     try:
         # Told by us, as what Typer says of options that it does not know takes four lines and more.
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False) or 0)
     except TyperException as error:
         if len(sys.argv) == 1:  # no word at all is answered with the help
             error.show()
