@@ -77,7 +77,35 @@ class DaskEngine:
         resources = self.offered(task.resources)
         if self.shared:
             return self._wait(resources, None, in_place, self._code, task)
-        return self._elsewhere(task, resources)
+        # Else on one that sees no file of ours.
+        wanted, sources = self.wanted(task.parts, call := secrets.token_hex(4))
+        arguments = (elsewhere, self._code, task.function, task.value, wanted)
+        worker = None
+        for _ in range(_MOST_ATTEMPTS):
+            answer = self._wait(resources, worker, *arguments)
+            if not isinstance(answer, Made | Missing):
+                raise RunError(
+                    f"A worker's answer is no answer: {type(answer).__name__}.",
+                    where="--scheduler",
+                    fix="use workers that you started yourself, with this version",
+                )
+            worker = answer.worker
+            try:
+                if isinstance(answer, Made):
+                    self._fetch(answer, task.folder)
+                    return answer.result
+                lengths = [(name, sources[name].length) for name in sorted(answer.files)]
+                for message in messages(lengths):
+                    pieces = []
+                    for name, start, size in message:
+                        part = sources[name]
+                        data = Part(part.path, part.start + start, size).read()
+                        pieces.append((name, start, part.length, data))
+                    self._on(worker, receive, pieces, call)
+            # Its files are gone with it, so that another does it all again.
+            except _LostError:
+                worker = None
+        raise RunError(f"A task was given up: {_MOST_ATTEMPTS} times its worker lacked files.")
 
     def cancel(self) -> None:
         """Give up what is under way."""
@@ -150,57 +178,21 @@ class DaskEngine:
                 fix="start workers and run the same command again: what is finished is kept",
             )
 
-    def _elsewhere(self, task: Task, resources: dict[str, float] | None) -> Any:
-        """Do a task on a worker that sees no file of ours."""
-        wanted, sources = self.wanted(task.parts, call := secrets.token_hex(4))
-        arguments = (elsewhere, self._code, task.function, task.value, wanted)
-        worker = None
-        for _ in range(_MOST_ATTEMPTS):
-            answer = self._wait(resources, worker, *arguments)
-            if not isinstance(answer, Made | Missing):
-                raise RunError(
-                    f"A worker's answer is no answer: {type(answer).__name__}.",
-                    where="--scheduler",
-                    fix="use workers that you started yourself, with this version",
-                )
-            worker = answer.worker
-            try:
-                if isinstance(answer, Made):
-                    self._fetch(answer, task.folder)
-                    return answer.result
-                self._send(worker, call, {name: sources[name] for name in sorted(answer.files)})
-            # Its files are gone with it, so that another does it all again.
-            except _LostError:
-                worker = None
-        raise RunError(f"A task was given up: {_MOST_ATTEMPTS} times its worker lacked files.")
-
     def wanted(self, parts: Mapping[str, Part], call: str) -> tuple[list[Wanted], dict[str, Part]]:
         """Describe parts to a worker; return also which part each file's name stands for."""
         wanted, sources = [], {}
         for name, part in parts.items():
-            file = self._digest(part) + ("" if part.keep else f"-{call}") + part.path.suffix
+            digest = part.sha256 or self._digests.get(part)
+            # It names a file at the worker, and a record may be a stranger's.
+            if digest is None or not re.fullmatch(r"[0-9a-f]{64}", digest):
+                digest = part.digest()
+                # Computed at most once of what many tasks read.
+                if part.keep:
+                    self._digests[part] = digest
+            file = digest + ("" if part.keep else f"-{call}") + part.path.suffix
             wanted.append(Wanted(name, file, part.length, part.keep))
             sources[file] = part
         return wanted, sources
-
-    def _digest(self, part: Part) -> str:
-        """Return a part's SHA-256, computed at most once of what many tasks read."""
-        known = part.sha256 or self._digests.get(part)
-        # It names a file at the worker, and a record may be a stranger's.
-        if known is None or not re.fullmatch(r"[0-9a-f]{64}", known):
-            known = part.digest()
-            if part.keep:
-                self._digests[part] = known
-        return known
-
-    def _send(self, worker: str, call: str, sources: Mapping[str, Part]) -> None:
-        for message in messages((n, part.length) for n, part in sources.items()):
-            pieces = []
-            for name, start, size in message:
-                part = sources[name]
-                data = Part(part.path, part.start + start, size).read()
-                pieces.append((name, start, part.length, data))
-            self._on(worker, receive, pieces, call)
 
     def _fetch(self, made: Made, folder: Path) -> None:
         """Bring a task's files here, records last, each whole or not at all."""

@@ -108,7 +108,19 @@ def embed_set(
     """
     prepare_folder(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
-    shards = list(_shards(records, network, shard_size))
+    by = made_by("lresnet_utils.cluster.records", "lresnet_utils.targets.embed", timed=False)
+    shards = []
+    for number, start in enumerate(range(0, records.n, shard_size)):
+        stop = min(records.n, start + shard_size)
+        failures = {i - start: why for i, why in records.failures.items() if start <= i < stop}
+        pictures = to_json([start, stop, records.stamp(start, stop), failures])
+        made_from = by | {
+            "schema": SCHEMA,
+            "network": network.described,
+            "how": network.how,
+            "pictures": hashlib.sha256(pictures.encode()).hexdigest(),
+        }
+        shards.append(_Shard(number, start, stop, made_from, network, None, failures))
     missing = [shard for shard in shards if not _finished(folder, shard)]
     done = there = records.n - sum(shard.stop - shard.start for shard in missing)
     progress(done, records.n)
@@ -145,21 +157,6 @@ def embed_set(
     }
     write_json(folder / MANIFEST, record)
     return EmbeddedSet.open(folder, embedded=records.n - there, seconds=seconds)
-
-
-def _shards(records: Records, network: BuildNetwork, size: int) -> Iterator[_Shard]:
-    by = made_by("lresnet_utils.cluster.records", "lresnet_utils.targets.embed", timed=False)
-    for number, start in enumerate(range(0, records.n, size)):
-        stop = min(records.n, start + size)
-        failures = {i - start: why for i, why in records.failures.items() if start <= i < stop}
-        pictures = to_json([start, stop, records.stamp(start, stop), failures])
-        made_from = by | {
-            "schema": SCHEMA,
-            "network": network.described,
-            "how": network.how,
-            "pictures": hashlib.sha256(pictures.encode()).hexdigest(),
-        }
-        yield _Shard(number, start, stop, made_from, network, None, failures)
 
 
 def _embed_shard(place: Place, shard: _Shard) -> int:
@@ -226,6 +223,16 @@ class RunBuild:
             yield embed_images
 
 
+class _How(BaseModel):
+    """How pictures become what the build was made for."""
+
+    model_config = ConfigDict(strict=True)
+
+    channel_order: Literal["rgb", "bgr"]
+    normalisation: Normalisation
+    flip: bool
+
+
 def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
     """Return the build of a cell of a run.
 
@@ -245,7 +252,53 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
         damaged.
     """
     try:
-        return _run_build(run, cell, trust)
+        cells = {
+            f"{batch_size}/{target}": (batch_size, entry)
+            for batch_size in run.batch_sizes()
+            if run.stage("2_compile", batch_size).is_file()
+            for target, entry in run.record("2_compile", batch_size)["targets"].items()
+        }
+        if cell not in cells:
+            raise RunError("The run has no such cell.", where=cell, fix=nearest(cell, cells))
+        batch_size, entry = cells[cell]
+        if entry["status"] != "ok":
+            raise RunError(
+                f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}"
+            )
+        artefact = build_of(run, batch_size, entry)
+        path = artefact.path
+        if f"{batch_size}/{get_target(artefact.target).name}" != cell or path.name in ("", ".."):
+            raise ValueError("the build is another cell's, or lies elsewhere")
+        ours = Ledger(run.folder, run.state_of("2_compile", batch_size)).read(artefact.target)
+        if not trust and (ours is None or ours["told"] != entry):
+            raise RunError(
+                "This build was not made here by this user, or was changed, and a build is a "
+                "program.",
+                where=str(path),
+                fix="add --trust if you trust whoever made it, or build it here: lresnet run",
+            )
+        # A build may name the run's weights or graphs beside its own file.
+        left = run.files("2_compile", batch_size)
+        beside = [file for file in left if file.is_relative_to(path.parent)]
+        files = sorted({path, *beside, *(p for p in (run.network,) if p.is_file())})
+        names = {file.relative_to(run.folder).as_posix(): file for file in files}
+        spec = run.record("1_export", batch_size)["input"]
+        return RunBuild(
+            artefact,
+            path.relative_to(run.folder).as_posix(),
+            {"run": run.name, "cell": cell, "build_sha256": artefact.sha256},
+            {
+                BUILD + name: Part.whole(
+                    file, keep=True, sha256=artefact.sha256 if file == path else None
+                )
+                for name, file in names.items()
+            },
+            _How(
+                channel_order=spec["channel_order"],
+                normalisation=spec["normalisation"],
+                flip=read_json(run.folder / "run.json")["params"]["flip"],
+            ).model_dump(),
+        )
     # A run's records may come from anybody.
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise RunError(
@@ -253,60 +306,3 @@ def run_build(run: RunFolder, cell: str, *, trust: bool = False) -> RunBuild:
             where=f"{run.folder}, {cell}",
             fix="run it again, or copy the folder again",
         ) from error
-
-
-class _How(BaseModel):
-    """How pictures become what the build was made for."""
-
-    model_config = ConfigDict(strict=True)
-
-    channel_order: Literal["rgb", "bgr"]
-    normalisation: Normalisation
-    flip: bool
-
-
-def _run_build(run: RunFolder, cell: str, trust: bool) -> RunBuild:
-    cells = {
-        f"{batch_size}/{target}": (batch_size, entry)
-        for batch_size in run.batch_sizes()
-        if run.stage("2_compile", batch_size).is_file()
-        for target, entry in run.record("2_compile", batch_size)["targets"].items()
-    }
-    if cell not in cells:
-        raise RunError("The run has no such cell.", where=cell, fix=nearest(cell, cells))
-    batch_size, entry = cells[cell]
-    if entry["status"] != "ok":
-        raise RunError(f"This cell was not built: {entry['reason']}.", where=f"{run.name}, {cell}")
-    artefact = build_of(run, batch_size, entry)
-    path = artefact.path
-    if f"{batch_size}/{get_target(artefact.target).name}" != cell or path.name in ("", ".."):
-        raise ValueError("the build is another cell's, or lies elsewhere")
-    ours = Ledger(run.folder, run.state_of("2_compile", batch_size)).read(artefact.target)
-    if not trust and (ours is None or ours["told"] != entry):
-        raise RunError(
-            "This build was not made here by this user, or was changed, and a build is a program.",
-            where=str(path),
-            fix="add --trust if you trust whoever made it, or build it here: lresnet run",
-        )
-    # A build may name the run's weights or graphs beside its own file.
-    left = run.files("2_compile", batch_size)
-    beside = [file for file in left if file.is_relative_to(path.parent)]
-    files = sorted({path, *beside, *(p for p in (run.network,) if p.is_file())})
-    names = {file.relative_to(run.folder).as_posix(): file for file in files}
-    spec = run.record("1_export", batch_size)["input"]
-    return RunBuild(
-        artefact,
-        path.relative_to(run.folder).as_posix(),
-        {"run": run.name, "cell": cell, "build_sha256": artefact.sha256},
-        {
-            BUILD + name: Part.whole(
-                file, keep=True, sha256=artefact.sha256 if file == path else None
-            )
-            for name, file in names.items()
-        },
-        _How(
-            channel_order=spec["channel_order"],
-            normalisation=spec["normalisation"],
-            flip=read_json(run.folder / "run.json")["params"]["flip"],
-        ).model_dump(),
-    )

@@ -208,9 +208,20 @@ def all_pairs_of(
     blocks = [{a.start: a, b.start: b} for a, b in tiles(embedded.n_shards, side)]
     done = itertools.count(1)
 
+    def tasks(wanted: list[int] | None) -> Iterator[Task]:
+        for block in blocks:
+            size, identity = embedded.record["shard_size"], embedded.identity()
+            numbers = [range(run.start, run.stop) for run in block.values()]
+            runs = tuple(
+                [(str(n), np.array(identity[n * size : (n + 1) * size])) for n in run]
+                for run in numbers
+            )
+            parts = {str(n): embedded.part(n) for run in numbers for n in run}
+            tile = _Tile(runs, embedded.record["embedding_size"], bins, wanted, engine.cores)
+            yield Task(_score, tile, embedded.folder, parts)
+
     def results(wanted: list[int] | None) -> Iterator:
-        tasks = (_task(embedded, block, bins, wanted, engine.cores) for block in blocks)
-        for result in spread(engine, tasks):
+        for result in spread(engine, tasks(wanted)):
             progress(next(done), 2 * len(blocks))
             yield result
 
@@ -229,23 +240,6 @@ def all_pairs_of(
 
     n_images = embedded.record["n_images"] - embedded.record["n_failed"]
     return evaluate(count_all, keep_all, n_images, far_targets, bins=bins)
-
-
-def _task(
-    embedded: EmbeddedSet,
-    block: dict[int, slice],
-    bins: int,
-    wanted: list[int] | None,
-    cores: int,
-) -> Task:
-    size, identity = embedded.record["shard_size"], embedded.identity()
-    numbers = [range(run.start, run.stop) for run in block.values()]
-    runs = tuple(
-        [(str(n), np.array(identity[n * size : (n + 1) * size])) for n in run] for run in numbers
-    )
-    parts = {str(n): embedded.part(n) for run in numbers for n in run}
-    tile = _Tile(runs, embedded.record["embedding_size"], bins, wanted, cores)
-    return Task(_score, tile, embedded.folder, parts)
 
 
 def _score(place: Place, tile: _Tile) -> np.ndarray | list[tuple[np.ndarray, ...]]:

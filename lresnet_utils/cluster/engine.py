@@ -101,9 +101,17 @@ def open_engine(
                 where=client.scheduler.address,
                 fix="start workers for this scheduler, see docs/cluster.md",
             ) from error
-        shared = files == "shared" or (files == "auto" and (workers or _sees(client, folder)))
+        shared = files == "shared" or (files == "auto" and bool(workers))
+        if files == "auto" and not workers and folder is not None:
+            # Try out whether every worker that is there finds a file of ours, with what is in it.
+            token = secrets.token_hex(16)
+            with tempfile.NamedTemporaryFile("w", prefix=HALF_MADE, dir=folder) as file:
+                file.write(token)
+                file.flush()
+                answers = client.run(_content, file.name)
+            shared = all(answer == token for answer in answers.values())
         yield DaskEngine(
-            client, shared=bool(shared), cores=max(1, usable_cores() // workers) if workers else 0
+            client, shared=shared, cores=max(1, usable_cores() // workers) if workers else 0
         )
 
 
@@ -142,18 +150,6 @@ def _local_cluster(workers: int) -> Iterator[distributed.LocalCluster]:
                 fix="do without --workers, or see that /dev/shm can be written",
             ) from error
         yield stack.enter_context(cluster)
-
-
-def _sees(client: distributed.Client, folder: Path | None) -> bool:
-    """Try out whether every worker that is there finds a file of ours, with what is in it."""
-    if folder is None:
-        return False
-    token = secrets.token_hex(16)
-    with tempfile.NamedTemporaryFile("w", prefix=HALF_MADE, dir=folder) as file:
-        file.write(token)
-        file.flush()
-        answers = client.run(_content, file.name)
-    return all(answer == token for answer in answers.values())
 
 
 def _content(name: str) -> str | None:

@@ -74,10 +74,22 @@ def open_records(source: Path) -> Records:
         source.exists()
     except OSError as error:  # a name that is too long
         raise DataError(f"The set cannot be read: {error.strerror}.", where=str(source)) from error
+    store = None
     if (source / "faces" / "set.json").is_file():
-        return _store(source / "faces")
-    if (source / "set.json").is_file() and (source / "pairs.npz").is_file():
-        return _store(source)
+        store = source / "faces"
+    elif (source / "set.json").is_file() and (source / "pairs.npz").is_file():
+        store = source
+    if store is not None:
+        faces = open_store(store)
+        images = faces.images()
+        return Pixels(
+            Path(images.filename),
+            faces.n_images,
+            images.offset,
+            faces.name,
+            faces.identity,
+            dict(faces.failures),
+        )
     if source.is_dir():
         return People.found(source)
     if source.suffix == ".npy" and source.is_file():
@@ -244,19 +256,6 @@ class Encoded:
             else:
                 self.reasons[int(row)] = reason
         return images
-
-
-def _store(folder: Path) -> Pixels:
-    faces = open_store(folder)
-    images = faces.images()
-    return Pixels(
-        Path(images.filename),
-        faces.n_images,
-        images.offset,
-        faces.name,
-        faces.identity,
-        dict(faces.failures),
-    )
 
 
 def _stamp(path: Path) -> list[int]:

@@ -119,7 +119,30 @@ class ClusterExecutor:
         try:
             wanted = self._resources if task.job.stage in TIMED else {}
             order = _Order(task, self._run.folder)
-            parts = {} if self._engine.shared else self._parts(task)
+            parts = {}
+            if not self._engine.shared:
+                # What a worker that sees none of our files needs: of the run's files these are
+                # what others left for this notebook, and its own earlier parts.
+                run, job = self._run, task.job
+                left = [p for o in needs(job, self._jobs) for p in run.files(o.stage, o.batch_size)]
+                inputs = [path for path in left if path.suffix not in SHOWN]
+                inputs += run.state_of(job.stage, job.batch_size).glob("*.json")
+                named = {_RUN + path.relative_to(run.folder).as_posix(): path for path in inputs}
+                for path in sources(task.parameters):
+                    if path.is_file() and not path.is_relative_to(task.root):
+                        raise RunError(
+                            "A file outside the project's folder cannot be sent to workers.",
+                            where=str(path),
+                            fix="put it below the project's folder, or share the folder: "
+                            "--files shared",
+                        )
+                    if path.is_file():
+                        named[_PROJECT + path.relative_to(task.root).as_posix()] = path
+                named[_NOTEBOOK] = task.notebook
+                parts = {
+                    name: Part.whole(path, keep=True, sha256=self._hashes.of(path)["sha256"])
+                    for name, path in sorted(named.items())
+                }
             return self._engine.call(Call(_execute, order, self._run.folder, parts, wanted))
         except LResNetError as error:
             return Done(0.0, error.what, isinstance(error, StorageError))
@@ -130,31 +153,6 @@ class ClusterExecutor:
     def stop(self) -> None:
         """Give up what is under way."""
         self._engine.cancel()
-
-    def _parts(self, task: NotebookTask) -> dict[str, Part]:
-        """Return what a worker that sees none of our files needs for a notebook.
-
-        Of the run's files these are what others left for it, and its own earlier parts.
-        """
-        run, job = self._run, task.job
-        left = [p for o in needs(job, self._jobs) for p in run.files(o.stage, o.batch_size)]
-        inputs = [path for path in left if path.suffix not in SHOWN]
-        inputs += run.state_of(job.stage, job.batch_size).glob("*.json")
-        named = {_RUN + path.relative_to(run.folder).as_posix(): path for path in inputs}
-        for path in sources(task.parameters):
-            if path.is_file() and not path.is_relative_to(task.root):
-                raise RunError(
-                    "A file outside the project's folder cannot be sent to workers.",
-                    where=str(path),
-                    fix="put it below the project's folder, or share the folder: --files shared",
-                )
-            if path.is_file():
-                named[_PROJECT + path.relative_to(task.root).as_posix()] = path
-        named[_NOTEBOOK] = task.notebook
-        return {
-            name: Part.whole(path, keep=True, sha256=self._hashes.of(path)["sha256"])
-            for name, path in sorted(named.items())
-        }
 
 
 def resources(targets: list[str]) -> dict[str, float]:

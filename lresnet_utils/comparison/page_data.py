@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lresnet_utils.data.face_set import FaceSet, open_store
+from lresnet_utils.data.face_set import open_store
 from lresnet_utils.data.images import picture_size
 from lresnet_utils.errors import DataError
 from lresnet_utils.machine.disk import read_json
@@ -50,7 +50,15 @@ def page_data(run: RunFolder) -> dict[str, Any]:
         return {RESULTS: results}
     faces = open_store(run.faces)
     distances = {cell_name(cell): stored_distances(run, cell) for cell in scored}
-    images = _telling_images(faces, scored, distances)
+    # The images of the pairs that some cell decides wrongly or most narrowly.
+    least = np.full(faces.n_pairs, np.inf)
+    for cell in scored:
+        room = pair_thresholds(cell, faces.n_pairs) - distances[cell_name(cell)]
+        # Positive where the decision is right, and by how much.
+        room = np.where(faces.same, room, -room)
+        least = np.fmin(least, room)
+    first = np.argsort(least, kind="stable")[:SHOWN_PAIRS]
+    images = np.unique(np.concatenate([faces.left[first], faces.right[first]]))
     pixels = faces.images(CLEAN)
     packed = PackedPairs(
         sha256=results["dataset"]["pairs_sha256"],
@@ -81,20 +89,6 @@ def thumbnail(image: np.ndarray, side: int = _SIDE_PX) -> bytes:
     small = cv2.resize(np.asarray(image), (side, side), interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return encoded.tobytes()
-
-
-def _telling_images(
-    faces: FaceSet, cells: list[dict[str, Any]], distances: dict[str, np.ndarray]
-) -> np.ndarray:
-    """Return the images of the pairs that some cell decides wrongly or most narrowly."""
-    least = np.full(faces.n_pairs, np.inf)
-    for cell in cells:
-        room = pair_thresholds(cell, faces.n_pairs) - distances[cell_name(cell)]
-        # Positive where the decision is right, and by how much.
-        room = np.where(faces.same, room, -room)
-        least = np.fmin(least, room)
-    first = np.argsort(least, kind="stable")[:SHOWN_PAIRS]
-    return np.unique(np.concatenate([faces.left[first], faces.right[first]]))
 
 
 # Pairs and distances as text for a published page: exact, compact, and read back with care.
@@ -179,7 +173,18 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
         When anything is missing, of the wrong size or out of range.
     """
     try:
-        n, cells = _announced(value)
+        n, cells = value["n_pairs"], value["cells"]
+        if (
+            value["schema"] != _SCHEMA
+            or type(n) is not int
+            or not 0 < n <= MAX_PAIRS
+            or type(cells) is not list
+            or not all(type(name) is str for name in cells)
+            or len(set(cells)) != len(cells)
+            or n * len(cells) > MAX_DISTANCES
+            or type(value["sha256"]) is not str
+        ):
+            raise ValueError("the pairs are not of this version, or too many")
         left, right = (
             np.frombuffer(_inflate(value[side], 4 * n), "<i4") for side in ("left", "right")
         )
@@ -193,13 +198,26 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
         distances = bits.view("<f8")
         if not (np.isnan(distances) | (np.abs(distances - 2) <= 2 + PACKED_ROUNDING)).all():
             raise ValueError("a distance is out of range")
+        # Each JPEG file is one of the small pictures that a page carries.
+        given = value["pictures"]
+        if len(given) > MAX_PICTURES or any(
+            len(jpeg) > MAX_PICTURE_BYTES for jpeg in given.values()
+        ):
+            raise ValueError("the pictures are too many or too large")
+        pictures = {}
+        for image, jpeg in given.items():
+            if not re.fullmatch(r"[0-9]{1,9}", image):
+                raise ValueError("a picture without a number")
+            pictures[int(image)] = base64.b64decode(jpeg, validate=True)
+            if max(picture_size(pictures[int(image)])) > MAX_PICTURE_SIDE:
+                raise ValueError("a picture is too large")
         return PackedPairs(
             sha256=value["sha256"],
             left=left,
             right=right,
             same=same.astype(bool),
             distances=dict(zip(cells, distances, strict=True)),
-            pictures=_pictures(value["pictures"]),
+            pictures=pictures,
         )
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error, binascii.Error) as error:
         raise DataError(
@@ -207,37 +225,6 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
             where=where,
             fix="copy the page again, or compare the run's folder",
         ) from error
-
-
-def _announced(value: dict[str, Any]) -> tuple[int, list[str]]:
-    """Return the number of pairs and the names of the cells, within the limits."""
-    n, cells = value["n_pairs"], value["cells"]
-    if (
-        value["schema"] != _SCHEMA
-        or type(n) is not int
-        or not 0 < n <= MAX_PAIRS
-        or type(cells) is not list
-        or not all(type(name) is str for name in cells)
-        or len(set(cells)) != len(cells)
-        or n * len(cells) > MAX_DISTANCES
-        or type(value["sha256"]) is not str
-    ):
-        raise ValueError("the pairs are not of this version, or too many")
-    return n, cells
-
-
-def _pictures(value: dict[str, str]) -> dict[int, bytes]:
-    """Return the JPEG files by image; each is one of the small pictures that a page carries."""
-    if len(value) > MAX_PICTURES or any(len(jpeg) > MAX_PICTURE_BYTES for jpeg in value.values()):
-        raise ValueError("the pictures are too many or too large")
-    pictures = {}
-    for image, jpeg in value.items():
-        if not re.fullmatch(r"[0-9]{1,9}", image):
-            raise ValueError("a picture without a number")
-        pictures[int(image)] = base64.b64decode(jpeg, validate=True)
-        if max(picture_size(pictures[int(image)])) > MAX_PICTURE_SIDE:
-            raise ValueError("a picture is too large")
-    return pictures
 
 
 def _deflate(array: np.ndarray) -> str:

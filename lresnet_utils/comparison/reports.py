@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -125,6 +126,14 @@ def compare_cells(
         ]
         for pairs in (flips.lost, flips.gained)
     )
+    # First the pairs that the wrong side misses by most.
+    for pairs, wrong in ((lost, "b"), (gained, "a")):
+        pairs.sort(
+            key=lambda flip, side=wrong: (
+                -abs(flip["distance"][side] - flip["threshold"][side]),
+                flip["pair"],
+            )
+        )
     # Operating points: the true accept rate of each side at its own threshold.
     fars = [row["far"] for row in cells[0].get("tar_at_far") or []]
     points = [*zip(*(tar_at_far(row[kept], same, fars) for row in rows), strict=True)]
@@ -169,8 +178,8 @@ def compare_cells(
             "over": units.words,
         },
         "mcnemar_p": mcnemar_exact(len(lost), len(gained)),
-        "lost": _clearest(lost, "b"),
-        "gained": _clearest(gained, "a"),
+        "lost": lost,
+        "gained": gained,
         "tar_at_far": tar_rows,
         "embeddings": agreement,
         "speed": _speed((a, b), cells),
@@ -207,14 +216,6 @@ def _distances(report: Report, cell: dict[str, Any]) -> np.ndarray:
             fix="run the evaluation and the summary again",
         )
     return distances
-
-
-def _clearest(flips: list[dict[str, Any]], wrong: str) -> list[dict[str, Any]]:
-    """Put the pairs first that the wrong side misses by most."""
-    return sorted(
-        flips,
-        key=lambda flip: (-abs(flip["distance"][wrong] - flip["threshold"][wrong]), flip["pair"]),
-    )
 
 
 def _embeddings(
@@ -269,9 +270,21 @@ def _speed(reports: tuple[Report, Report], cells: tuple[dict[str, Any], ...]) ->
 
 def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> str:
     """Return the verdict on one cell as a sentence that carries its numbers."""
-    who = {side: _named(record[side]) for side in "ab"}
+    who = {}
+    for side in "ab":
+        batch, _, target = record[side].partition("/")
+        who[side] = message("{target}, batch size {batch}", target=target, batch=batch)
     d = record["difference"]
-    points = [_points(d[key]) for key in ("value", "low", "high")]
+    points = [f"{100 * d[key]:+.2f}".replace("-", "\u2212") for key in ("value", "low", "high")]
+    points = ["0.00" if text[1:] == "0.00" else text for text in points]
+    chance = "< 0.0001" if record["mcnemar_p"] < 1e-4 else f"= {record['mcnemar_p']:.2g}"
+    pairs = message("these {n} pairs", n=record["n_pairs"])
+    if record["n_left_out"]:
+        pairs = message(
+            "the {n} pairs that both decided ({left_out} left out, as an image gave no embedding)",
+            n=record["n_pairs"],
+            left_out=record["n_left_out"],
+        )
     start = {
         "equivalent": message("B ({b}) is equivalent to A ({a})", b=who["b"], a=who["a"]),
         "worse": message("B ({b}) is worse than A ({a})", b=who["b"], a=who["a"]),
@@ -293,10 +306,10 @@ def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> st
             "{p}); for other people that is not sure: accuracy {points} points [{low}, "
             "{high}] over {over}, at a margin of {margin:g}",
             target=start,
-            cell=_pairs(record),
+            cell=pairs,
             lost=n_lost,
             gained=n_gained,
-            p=_chance(record["mcnemar_p"]),
+            p=chance,
             points=points[0],
             low=points[1],
             high=points[2],
@@ -308,14 +321,14 @@ def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> st
             "{target} on {cell}: accuracy {points} points [{low}, {high}] at a margin of "
             "{margin:g}, {lost} pairs lost and {gained} gained (McNemar's exact p {p})",
             target=start,
-            cell=_pairs(record),
+            cell=pairs,
             points=points[0],
             low=points[1],
             high=points[2],
             margin=settings.margin_points,
             lost=n_lost,
             gained=n_gained,
-            p=_chance(record["mcnemar_p"]),
+            p=chance,
         )
     speed = record["speed"]
     if "refused" in speed:
@@ -327,30 +340,6 @@ def sentence(record: dict[str, Any], word: str, settings: CompareSettings) -> st
         ratio=speed["value"],
         interval=span,
     )
-
-
-def _pairs(record: dict[str, Any]) -> str:
-    if not record["n_left_out"]:
-        return message("these {n} pairs", n=record["n_pairs"])
-    return message(
-        "the {n} pairs that both decided ({left_out} left out, as an image gave no embedding)",
-        n=record["n_pairs"],
-        left_out=record["n_left_out"],
-    )
-
-
-def _chance(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
-
-
-def _points(share: float) -> str:
-    text = f"{100 * share:+.2f}".replace("-", "\u2212")
-    return "0.00" if text[1:] == "0.00" else text
-
-
-def _named(cell: str) -> str:
-    batch, _, target = cell.partition("/")
-    return message("{target}, batch size {batch}", target=target, batch=batch)
 
 
 Match = tuple[str, str]
@@ -411,23 +400,46 @@ def compare_reports(
         b.comparable(cells[1])
     else:
         matches, left_out = _matches(a, b)
-    _require_same_pairs(a, b)
+    for report in (a, b):
+        if report.fingerprint is None:
+            raise RunError(
+                "The report does not say which pairs it scored.",
+                where=str(report.path),
+                fix="run it again with this version",
+            )
+    if a.fingerprint != b.fingerprint or not np.array_equal(a.same, b.same):
+        sets = [
+            f"{report.path} ({report.results['dataset'].get('name', 'unnamed')}, "
+            f"{len(report.same)} pairs, {report.fingerprint[:12]})"
+            for report in (a, b)
+        ]
+        raise RunError(
+            "The two reports scored different pairs, so they cannot be compared pair by pair.",
+            where=" and ".join(sets),
+            fix="run both on the same set of faces",
+        )
     units = sampling_units(a.left, a.right, a.same)
     where = f"{a.path} or {b.path}"
-    compared = [
-        _guarded(
-            f"The results of {match[0]} or {match[1]}",
-            where,
-            lambda m=match: compare_cells(a, b, m, units, settings),
-        )
-        for match in matches
-    ]
-    about = {
-        side: _guarded("The report's results", str(report.path), lambda r=report: _about(r))
-        for side, report in (("a", a), ("b", b))
-    }
-    with speaking("en"):
-        open_points = _guarded("The reports' results", where, lambda: withheld(about))
+    compared = []
+    for match in matches:
+        with _guarded(f"The results of {match[0]} or {match[1]}", where):
+            compared.append(compare_cells(a, b, match, units, settings))
+    about = {}
+    for side, report in (("a", a), ("b", b)):
+        with _guarded("The report's results", str(report.path)):
+            made = report.results["run"].get("provenance") or {}
+            failed = [found for found in preconditions(report.results) if found.kind == FAILS]
+            about[side] = {
+                "name": report.name,
+                "path": str(report.path),
+                "started": made.get("started"),
+                "commit": made.get("commit"),
+                "machine": made.get("machine"),
+                "model": report.network(),
+                "withheld": [found.to_json() for found in failed],
+            }
+    with speaking("en"), _guarded("The reports' results", where):
+        open_points = withheld(about)
     # Speeds of different machines are told apart.
     cores = [
         f"{machine.get('cpu')}, {machine.get('cores')} cores"
@@ -489,49 +501,15 @@ def _matches(a: Report, b: Report) -> tuple[list[Match], list[dict[str, str]]]:
     )
 
 
-def _require_same_pairs(a: Report, b: Report) -> None:
-    for report in (a, b):
-        if report.fingerprint is None:
-            raise RunError(
-                "The report does not say which pairs it scored.",
-                where=str(report.path),
-                fix="run it again with this version",
-            )
-    if a.fingerprint != b.fingerprint or not np.array_equal(a.same, b.same):
-        raise RunError(
-            "The two reports scored different pairs, so they cannot be compared pair by pair.",
-            where=f"{a.path} ({_set(a)}) and {b.path} ({_set(b)})",
-            fix="run both on the same set of faces",
-        )
-
-
-def _set(report: Report) -> str:
-    data = report.results["dataset"]
-    return f"{data.get('name', 'unnamed')}, {len(report.same)} pairs, {report.fingerprint[:12]}"
-
-
-def _guarded(what: str, where: str, compute: Callable[[], Any]) -> Any:
+@contextmanager
+def _guarded(what: str, where: str) -> Iterator[None]:
     """Turn what a damaged report causes into an error that names it."""
     try:
-        return compute()
+        yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{what} are incomplete.", where=where, fix="run the report again, or copy it again"
         ) from error
-
-
-def _about(report: Report) -> dict[str, Any]:
-    made = report.results["run"].get("provenance") or {}
-    failed = [found for found in preconditions(report.results) if found.kind == FAILS]
-    return {
-        "name": report.name,
-        "path": str(report.path),
-        "started": made.get("started"),
-        "commit": made.get("commit"),
-        "machine": made.get("machine"),
-        "model": report.network(),
-        "withheld": [found.to_json() for found in failed],
-    }
 
 
 def withheld(about: Mapping[str, Any]) -> list[str]:

@@ -153,9 +153,30 @@ def open_report(path: Path | str) -> Report:
         raise DataError("There is no such file or folder.", where=str(path), fix=_ACCEPTED)
     if path.suffix.lower() == ".json":
         return _from_folder(path.parent, path)
-    if path.suffix.lower() in (".html", ".htm"):
-        return _from_page(path)
-    raise DataError("The file is no report.", where=str(path), fix=_ACCEPTED)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise DataError("The file is no report.", where=str(path), fix=_ACCEPTED)
+    page = read_bytes(path, most=MAX_PAGE_BYTES, what="The page", fix=_ACCEPTED)
+    results = check_results(_block(page, RESULTS, path), path, _ACCEPTED)
+    value = _block(page, PAIRS, path, optional=True)
+    if value is None:
+        return _without_pairs(path, results)
+    pairs = unpack(value, where=str(path))
+    scored = {cell_name(cell) for cell in results["cells"] if cell.get("accuracy")}
+    if pairs.sha256 != results["dataset"].get("pairs_sha256") or not scored <= set(pairs.distances):
+        raise DataError(
+            "The page's pairs are not those of its results.", where=str(path), fix=_ACCEPTED
+        )
+    return Report(
+        path=path,
+        results=results,
+        fingerprint=pairs.sha256,
+        left=pairs.left,
+        right=pairs.right,
+        same=pairs.same,
+        distances=lambda cell: pairs.distances[cell_name(cell)],
+        picture=pairs.pictures.get,
+        embeddings=lambda cell: None,
+    )
 
 
 def _from_folder(folder: Path, path: Path) -> Report:
@@ -166,7 +187,25 @@ def _from_folder(folder: Path, path: Path) -> Report:
     # A report alone may lie in any folder, which is none of ours.
     if scored or run.inventory.is_file():
         RunFolder.given(folder.absolute())
-        _require_as_left(run, file, results)
+        # Refuse what is not the file whose hash is stated, of all that a comparison counts with.
+        # results.json states those of the others, and the run's inventory its own; a run without
+        # an inventory has not come to its end, or is of an older version.
+        of = [(cell["batch_size"], cell["target"], CLEAN) for cell in results["cells"]]
+        files = [run.faces / "set.json", run.faces / "pairs.npz"]
+        files += [place(*cell) for cell in of for place in (run.scores, run.embeddings)]
+        hashes = {name_of(run, one): sha256_file(one) for one in files if one.is_file()}
+        hashes[run.results.name] = sha256_file(file)
+        try:
+            known = stated(results)
+            if run.inventory.is_file():
+                known += stated(read_json(run.inventory))
+        except ValueError as error:
+            what = f"What is recorded of the run's files is incomplete: {error}."
+            raise DataError(what, where=str(run.folder), fix=_LOOK) from error
+        changed = [name for name, sha256 in known if hashes.get(name, sha256) != sha256]
+        if changed:
+            where = str(run.folder / changed[0])
+            raise DataError("The file is not as its run left it.", where=where, fix=_LOOK)
     if not scored:
         if any(cell.get("accuracy") for cell in results["cells"]):
             raise DataError(
@@ -193,30 +232,6 @@ def _from_folder(folder: Path, path: Path) -> Report:
         picture=lambda image: thumbnail(faces.images(CLEAN)[image], 112),
         embeddings=lambda cell: _stored_embeddings(run, faces, cell),
     )
-
-
-def _require_as_left(run: RunFolder, path: Path, results: dict[str, Any]) -> None:
-    """Refuse what is not the file whose hash is stated, of all that a comparison counts with.
-
-    ``results.json`` states those of the others, and the run's inventory its own; a run without an
-    inventory has not come to its end, or is of an older version.
-    """
-    of = [(cell["batch_size"], cell["target"], CLEAN) for cell in results["cells"]]
-    files = [run.faces / "set.json", run.faces / "pairs.npz"]
-    files += [place(*one) for one in of for place in (run.scores, run.embeddings)]
-    hashes = {name_of(run, file): sha256_file(file) for file in files if file.is_file()}
-    hashes[run.results.name] = sha256_file(path)
-    try:
-        known = stated(results)
-        if run.inventory.is_file():
-            known += stated(read_json(run.inventory))
-    except ValueError as error:
-        what = f"What is recorded of the run's files is incomplete: {error}."
-        raise DataError(what, where=str(run.folder), fix=_LOOK) from error
-    changed = [name for name, sha256 in known if hashes.get(name, sha256) != sha256]
-    if changed:
-        where = str(run.folder / changed[0])
-        raise DataError("The file is not as its run left it.", where=where, fix=_LOOK)
 
 
 def _without_pairs(path: Path, results: dict[str, Any]) -> Report:
@@ -258,31 +273,6 @@ def _stored_embeddings(
             fix="run 5_evaluate again, or copy the folder again",
         )
     return found
-
-
-def _from_page(path: Path) -> Report:
-    page = read_bytes(path, most=MAX_PAGE_BYTES, what="The page", fix=_ACCEPTED)
-    results = check_results(_block(page, RESULTS, path), path, _ACCEPTED)
-    value = _block(page, PAIRS, path, optional=True)
-    if value is None:
-        return _without_pairs(path, results)
-    pairs = unpack(value, where=str(path))
-    scored = {cell_name(cell) for cell in results["cells"] if cell.get("accuracy")}
-    if pairs.sha256 != results["dataset"].get("pairs_sha256") or not scored <= set(pairs.distances):
-        raise DataError(
-            "The page's pairs are not those of its results.", where=str(path), fix=_ACCEPTED
-        )
-    return Report(
-        path=path,
-        results=results,
-        fingerprint=pairs.sha256,
-        left=pairs.left,
-        right=pairs.right,
-        same=pairs.same,
-        distances=lambda cell: pairs.distances[cell_name(cell)],
-        picture=pairs.pictures.get,
-        embeddings=lambda cell: None,
-    )
 
 
 def _block(page: bytes, name: str, path: Path, *, optional: bool = False) -> Any:

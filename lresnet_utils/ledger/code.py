@@ -53,7 +53,11 @@ def code_of(*modules: str) -> dict[str, str]:
         name = waiting.pop()
         parts = name.split(".")
         for module in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
-            path = None if module in seen else _file(module)
+            if module in seen:
+                continue
+            place = _ROOT.joinpath(*module.split(".")[1:])
+            files = (place / "__init__.py", place.with_suffix(".py"))
+            path = next((file for file in files if file.is_file()), None)
             if path is not None and module.partition(".")[2] not in _INERT:
                 seen[module] = path
                 waiting += imports(path.read_text(encoding="utf-8"))
@@ -88,14 +92,6 @@ def imports(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [name for name in names if f"{name}.".startswith(f"{_PACKAGE}.")]
-
-
-def _file(module: str) -> Path | None:
-    place = _ROOT.joinpath(*module.split(".")[1:])
-    for path in (place / "__init__.py", place.with_suffix(".py")):
-        if path.is_file():
-            return path
-    return None
 
 
 def _below(path: Path) -> str:

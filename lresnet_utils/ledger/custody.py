@@ -306,7 +306,25 @@ def provenance(notebooks: Path = NOTEBOOKS) -> dict[str, Any]:
         ``thread_limits`` (environment variables that hold libraries back from using every core,
         where they are set) and ``started`` (UTC, ISO 8601).
     """
-    commit, note = _commit()
+    # The commit of this package's checkout, and what the bare hash does not tell. Never that of
+    # another folder: a repository's settings can name programs that git would start.
+    said = []
+    try:
+        if not (CHECKOUT / ".git").exists():
+            raise FileNotFoundError
+        for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+            done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
+                # Without the lock, asking for the status writes nothing into the checkout.
+                ["git", "--no-optional-locks", "-C", str(CHECKOUT), *question],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+            said.append(done.stdout.strip())
+        commit, note = said[0], "with uncommitted changes" if said[1] else None
+    except (OSError, subprocess.SubprocessError):
+        commit, note = None, "not run from a git checkout"
     return {
         "lresnet_utils": lresnet_utils.__version__,
         "commit": commit,
@@ -332,27 +350,3 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
     {'no-such-package': None}
     """
     return {name: version_of(name) for name in packages}
-
-
-def _commit() -> tuple[str | None, str | None]:
-    """Return the commit of this package's checkout, and what the bare hash does not tell.
-
-    Never that of another folder: a repository's settings can name programs that git would start.
-    """
-    said = []
-    try:
-        if not (CHECKOUT / ".git").exists():
-            raise FileNotFoundError
-        for question in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
-            done = subprocess.run(  # noqa: S603 (fixed program and arguments, no shell)
-                # Without the lock, asking for the status writes nothing into the checkout.
-                ["git", "--no-optional-locks", "-C", str(CHECKOUT), *question],  # noqa: S607
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            )
-            said.append(done.stdout.strip())
-    except (OSError, subprocess.SubprocessError):
-        return None, "not run from a git checkout"
-    return said[0], "with uncommitted changes" if said[1] else None

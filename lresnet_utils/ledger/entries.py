@@ -299,12 +299,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         if not (isinstance(old, dict) and isinstance(new, dict) and group in _WHAT):
             return _OTHER.get(group, f"what is recorded of its {group} is of another kind")
         name = next(n for n in sorted({*old, *new}) if old.get(n) != new.get(n))
-        return _WHAT[group].format(name, _short(new.get(name)))
+        value = new.get(name)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        text = "absent" if value is None else text
+        return _WHAT[group].format(name, text if len(text) <= 60 else f"{text[:57]}...")
     return None
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "absent"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -52,7 +52,13 @@ class Hashes:
         None where there is no such thing, or one that cannot be read to its end, as a pipe.
         """
         try:
-            stamp = _stamp(path)
+            about = path.stat()
+            stamp = _of_file(about) if stat.S_ISREG(about.st_mode) else None
+            if stat.S_ISDIR(about.st_mode):
+                # Of a folder the sum of sizes, a digest, and the latest times.
+                stamps = {file: _of_file(file.stat()) for file in _below(path)}
+                sizes, _, changed, moved = zip(*stamps.values() or [[0] * 4], strict=True)
+                stamp = [sum(sizes), _digest(path, stamps.items()), max(changed), max(moved)]
             known = self._known.get(str(path))
             if stamp and (known is None or known[:-1] != stamp):
                 if path.is_dir():
@@ -77,16 +83,6 @@ class Hashes:
         if self._fresh and self._memory is not None:
             write_sealed(self._memory, {"files": dict(sorted(self._known.items()))})
             self._fresh = False
-
-
-def _stamp(path: Path) -> list[Any] | None:
-    """Return size, inode and both times; of a folder their sum, digest and latest."""
-    about = path.stat()
-    if stat.S_ISDIR(about.st_mode):
-        stamps = {file: _of_file(file.stat()) for file in _below(path)}
-        sizes, _, changed, moved = zip(*stamps.values() or [[0] * 4], strict=True)
-        return [sum(sizes), _digest(path, stamps.items()), max(changed), max(moved)]
-    return _of_file(about) if stat.S_ISREG(about.st_mode) else None
 
 
 def _of_file(about: os.stat_result) -> list[int]:

@@ -53,12 +53,40 @@ def print_comparison(comparison: Comparison) -> None:
             print_line(f"{name:<{width}}  {value}")
         for kind in ("lost", "gained"):
             for row in cells[0][kind][:_SHOWN_PAIRS]:
-                print_line(f"{kind:<8}{_pair(row)}")
+                who = "same person" if row["same_person"] else "different people"
+                sides = ", ".join(
+                    f"{side.upper()} {row['distance'][side]:.3f} at {row['threshold'][side]:.2f}"
+                    for side in "ab"
+                )
+                left, right = row["images"]
+                pair = f"pair {row['pair']} (images {left} and {right}), {who}: {sides}"
+                print_line(f"{kind:<8}{pair}")
             if len(cells[0][kind]) > _SHOWN_PAIRS:
                 more = len(cells[0][kind]) - _SHOWN_PAIRS
                 print_line(f"{kind:<8}and {more} more: --json, --html")
     else:
-        _print_cells(cells)
+        rows = [("cell", "B is", "points", "lost", "gained", "p", "speed ratio")]
+        for cell in cells:
+            refused = "refused" in cell["speed"]
+            rows.append(
+                (
+                    one_line(pair_name(cell)),
+                    cell["verdict"]["word"],
+                    _interval(cell["difference"], fmt_points),
+                    str(len(cell["lost"])),
+                    str(len(cell["gained"])),
+                    fmt_number(cell["mcnemar_p"], 2),
+                    "–" if refused else _interval(cell["speed"], "{:.2f}".format),
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            # Words stand at the left of their column, numbers at its right.
+            told = (f"{text:{'<' if i < 2 else '>'}{widths[i]}}" for i, text in enumerate(row))
+            print_line("  ".join(told).rstrip())
+        for reason in dict.fromkeys(cell["speed"].get("refused") for cell in cells):
+            if reason:
+                print_line(f"–  speed not compared: {reason}")
     for row in record["left_out"]:
         print_line(f"left out: {row['cell']}, {row['reason']}")
     if record["machines"]:
@@ -68,31 +96,6 @@ def print_comparison(comparison: Comparison) -> None:
         print_line(sentence)
     print_line(summary(comparison.cells))
     print_line(f"Rule: {record['rule']}")
-
-
-def _print_cells(cells: list[Mapping[str, Any]]) -> None:
-    rows = [("cell", "B is", "points", "lost", "gained", "p", "speed ratio")]
-    for cell in cells:
-        refused = "refused" in cell["speed"]
-        rows.append(
-            (
-                one_line(pair_name(cell)),
-                cell["verdict"]["word"],
-                _interval(cell["difference"], fmt_points),
-                str(len(cell["lost"])),
-                str(len(cell["gained"])),
-                fmt_number(cell["mcnemar_p"], 2),
-                "–" if refused else _interval(cell["speed"], "{:.2f}".format),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        # Words stand at the left of their column, numbers at its right.
-        told = (f"{text:{'<' if i < 2 else '>'}{widths[i]}}" for i, text in enumerate(row))
-        print_line("  ".join(told).rstrip())
-    for reason in dict.fromkeys(cell["speed"].get("refused") for cell in cells):
-        if reason:
-            print_line(f"–  speed not compared: {reason}")
 
 
 def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -121,13 +124,3 @@ def _lines(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _interval(value: Mapping[str, Any], form) -> str:
     return fmt_interval(value["value"], value["low"], value["high"], form)
-
-
-def _pair(row: Mapping[str, Any]) -> str:
-    told = "same person" if row["same_person"] else "different people"
-    sides = ", ".join(
-        f"{side.upper()} {row['distance'][side]:.3f} at {row['threshold'][side]:.2f}"
-        for side in "ab"
-    )
-    left, right = row["images"]
-    return f"pair {row['pair']} (images {left} and {right}), {told}: {sides}"

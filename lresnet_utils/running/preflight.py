@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -259,7 +258,38 @@ def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
     """
     path = Path(path)
     if path.suffix == ".onnx":
-        return _graph(look_at(path, output=output), path, output)
+        seen = look_at(path, output=output)
+        told, size = seen["told"], seen["batch"]
+        batch = "any batch size" if size is None else f"batches of {size}"
+        quantised = seen["quantised"]
+        repairs = [f"{name} ({count})" for name, count in seen["repairs"].items()]
+        told_quantised = quantised and (
+            f"  quantised     {quantised['what']} already, in {', '.join(quantised['types'])}; "
+            "int8 targets cannot quantise it again"
+        )
+        lines = [
+            f"{path.name}: an ONNX graph, opset {seen['opset']}, "
+            f"{seen['n_parameters']:,} parameters",
+            *([told_quantised] if quantised else []),
+            f"  input         {_named([seen['input']])}, {seen['layout'].upper()}, "
+            f"{seen['input_type']}, {batch}",
+            f"  output        {_named([seen['output']])}",
+            f"  pixels        {one_line(told['because'])}",
+            f"  repairs       {_named(repairs) or 'none needed'}",
+            "model:",
+            "  architecture: onnx",
+            _yaml("weights", str(path)),
+            "  channel_order: bgr  # or rgb: it exchanges them; 5_evaluate tests it"
+            if told["exchanged"]
+            else "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
+        ]
+        if not told["followed"]:
+            lines.append("  # normalisation: as its maker scaled the pixels; 5_evaluate tests it")
+        elif told["normalisation"] is None:
+            lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
+        if output != "auto":
+            lines.append(_yaml("output", output))
+        return lines
     checkpoint = read_checkpoint(path)
     fitting = fitting_architectures(checkpoint.state)
     lines = [f"{path.name}: {len(checkpoint.state)} tensors"]
@@ -282,39 +312,6 @@ def inspect_file(path: Path | str, *, output: str = "auto") -> list[str]:
     )
     said = {"architecture": " or ".join(fitting), "weights": str(path)}
     return [*lines, "model:", *(_yaml(*item) for item in said.items())]
-
-
-def _graph(seen: dict[str, Any], path: Path, output: str) -> list[str]:
-    told, size = seen["told"], seen["batch"]
-    batch = "any batch size" if size is None else f"batches of {size}"
-    quantised = seen["quantised"]
-    repairs = [f"{name} ({count})" for name, count in seen["repairs"].items()]
-    told_quantised = quantised and (
-        f"  quantised     {quantised['what']} already, in {', '.join(quantised['types'])}; "
-        "int8 targets cannot quantise it again"
-    )
-    lines = [
-        f"{path.name}: an ONNX graph, opset {seen['opset']}, {seen['n_parameters']:,} parameters",
-        *([told_quantised] if quantised else []),
-        f"  input         {_named([seen['input']])}, {seen['layout'].upper()}, "
-        f"{seen['input_type']}, {batch}",
-        f"  output        {_named([seen['output']])}",
-        f"  pixels        {one_line(told['because'])}",
-        f"  repairs       {_named(repairs) or 'none needed'}",
-        "model:",
-        "  architecture: onnx",
-        _yaml("weights", str(path)),
-        "  channel_order: bgr  # or rgb: it exchanges them; 5_evaluate tests it"
-        if told["exchanged"]
-        else "  channel_order: rgb  # or bgr: no graph tells; 5_evaluate tests it",
-    ]
-    if not told["followed"]:
-        lines.append("  # normalisation: as its maker scaled the pixels; 5_evaluate tests it")
-    elif told["normalisation"] is None:
-        lines.append("  normalisation: minus1_1  # or as its maker scaled the pixels")
-    if output != "auto":
-        lines.append(_yaml("output", output))
-    return lines
 
 
 def _named(names: list[str]) -> str:

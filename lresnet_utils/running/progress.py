@@ -147,23 +147,22 @@ class _Display:
         of = "" if outcome.batch_size is None else f" bs{outcome.batch_size}"
         name = f"{outcome.stage}{of}"
         with self._lock:
+            told = True
             if outcome.status == "waiting":
                 # Say once for whom a notebook waits.
-                if self._waiting.get(name) != outcome.reason:
-                    self._waiting[name] = outcome.reason
-                    self._line(name, outcome)
+                told = self._waiting.get(name) != outcome.reason
+                self._waiting[name] = outcome.reason
             elif outcome.status == "running":
+                told = False
                 self._running.append(name)
             else:
                 if name in self._running:
                     self._running.remove(name)
                 self.progress.advance(self._task)
-                self._line(name, outcome)
+            if told:
+                took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"
+                why = "" if outcome.reason is None else f"  {outcome.reason}"
+                # By the console, which keeps its bar below; nothing in a reason is markup.
+                line = Text(one_line(f"{outcome.status:<8}{name}{took}{why}"))
+                self.console.print(line, soft_wrap=True)
             self.progress.update(self._task, description=" + ".join(self._running) or "publishing")
-
-    def _line(self, name: str, outcome: Outcome) -> None:
-        took = "" if outcome.seconds is None else f"  {outcome.seconds:.1f} s"
-        why = "" if outcome.reason is None else f"  {outcome.reason}"
-        # By the console, which keeps its bar below; nothing in a reason is markup.
-        line = Text(one_line(f"{outcome.status:<8}{name}{took}{why}"))
-        self.console.print(line, soft_wrap=True)

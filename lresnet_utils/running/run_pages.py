@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,47 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
     params = Params.model_validate(about["params"])
     try:
         with speaking(params.language):
-            return _text(run, about, job, params)
+            outcomes = {Job(o["stage"], o["batch_size"]): o for o in about["notebooks"]}
+            own = outcomes.get(job, {})
+            page = run.stage(job.stage, job.batch_size, ".html")
+            is_index = job.stage == "7_summary"
+            troubled = {
+                other: outcome
+                for other, outcome in outcomes.items()
+                # Only the last page can know how the others ended.
+                if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
+            }
+            links = []
+            jobs = [other for phase in phases(params) for other in phase.jobs]
+            # One row per batch size, the whole run's first.
+            jobs.sort(key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage))
+            for other in jobs:
+                group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
+                status = troubled.get(other, {}).get("status", "")
+                href = _href(run, other, page)
+                links.append(Link(tr(TITLES[other.stage]), href, other == job, group, status))
+            shared = {
+                "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
+                "language": params.language,
+                "links": links,
+                "meta": _meta(about),
+            }
+            notebook = run.stage(job.stage, job.batch_size, ".ipynb")
+            if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
+                heading = tr(TITLES[job.stage])
+                return render_not_run(heading, reason=tr(own["reason"]), **shared)
+            perf = Job("6_perf", job.batch_size or max(params.batch_sizes))
+            return render(
+                notebook,
+                **shared,
+                failure=own["reason"] if own.get("status") == FAILED else None,
+                data=page_data(run) if is_index else None,
+                timings=None if job.stage in TIMED else _href(run, perf, page),
+                troubles=[
+                    Trouble(_label(other), _href(run, other, page), o["status"], tr(o["reason"]))
+                    for other, o in troubled.items()
+                ],
+            )
     except LResNetError:
         raise
     # The files may be anybody's, and so may be what is wrong with them.
@@ -104,49 +144,6 @@ def page_text(run: RunFolder, about: Mapping[str, Any], job: Job) -> str:
             where=str(run.stage(job.stage, job.batch_size, ".ipynb")),
             fix="run its stage again, or copy the folder again",
         ) from error
-
-
-def _text(run: RunFolder, about: Mapping[str, Any], job: Job, params: Params) -> str:
-    outcomes = {Job(o["stage"], o["batch_size"]): o for o in about["notebooks"]}
-    own = outcomes.get(job, {})
-    page = run.stage(job.stage, job.batch_size, ".html")
-    is_index = job.stage == "7_summary"
-    troubled = {
-        other: outcome
-        for other, outcome in outcomes.items()
-        # Only the last page can know how the others ended.
-        if is_index and other != job and outcome["status"] in (FAILED, SKIPPED)
-    }
-    links = []
-    jobs = [other for phase in phases(params) for other in phase.jobs]
-    # One row per batch size, the whole run's first.
-    for other in sorted(jobs, key=lambda o: (o.batch_size or 0, o.stage != "7_summary", o.stage)):
-        group = "" if other.batch_size is None else tr("batch size {n}", n=other.batch_size)
-        status = troubled.get(other, {}).get("status", "")
-        href = _href(run, other, page)
-        links.append(Link(tr(TITLES[other.stage]), href, other == job, group, status))
-    shared = {
-        "title": tr("{run}: {stage}", run=params.name, stage=_label(job)),
-        "language": params.language,
-        "links": links,
-        "meta": _meta(about),
-    }
-    notebook = run.stage(job.stage, job.batch_size, ".ipynb")
-    if own.get("status") == SKIPPED or (own.get("reason") and not notebook.is_file()):
-        heading = tr(TITLES[job.stage])
-        return render_not_run(heading, reason=tr(own["reason"]), **shared)
-    perf = Job("6_perf", job.batch_size or max(params.batch_sizes))
-    return render(
-        notebook,
-        **shared,
-        failure=own["reason"] if own.get("status") == FAILED else None,
-        data=page_data(run) if is_index else None,
-        timings=None if job.stage in TIMED else _href(run, perf, page),
-        troubles=[
-            Trouble(_label(other), _href(run, other, page), o["status"], tr(o["reason"]))
-            for other, o in troubled.items()
-        ],
-    )
 
 
 def render_run(run: RunFolder) -> list[Path]:
@@ -189,7 +186,21 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
     published = _published(about)
     makers = {page: partial(page_text, run, about, job) for job, page in published.items()}
     makers[run.single.name] = partial(single_text, run, published.values())
-    pages = [Checked(page, _compared(run.folder / page, make)) for page, make in makers.items()]
+    pages = []
+    for name, make in makers.items():
+        page = run.folder / name
+        problem: str | None = "the page is missing"
+        if page.is_file():
+            try:
+                text = make().encode()
+                same = page.stat().st_size == len(text) and page.read_bytes() == text
+                problem = None if same else "the page is not what its inputs give"
+            except LResNetError as error:
+                problem = f"its inputs give no page: {error.what}"
+            # The other pages may be anybody's.
+            except Exception as error:
+                problem = f"its inputs give no page ({type(error).__name__}: {error})"
+        pages.append(Checked(name, problem))
     files = broken(run, about["params"]["batch_sizes"])
     if not files.get(run.results.name):
         try:
@@ -207,21 +218,6 @@ def check_run(run: RunFolder, against: str | None = None) -> list[Checked]:
     if against and run.inventory.is_file() and sha256_file(run.inventory) != against.lower():
         files[run.inventory.relative_to(run.folder).as_posix()] = "its SHA-256 is not the one given"
     return pages + [Checked(name, problem) for name, problem in files.items()]
-
-
-def _compared(page: Path, make: Callable[[], str]) -> str | None:
-    """Say what is wrong with a page beside what its inputs give."""
-    if not page.is_file():
-        return "the page is missing"
-    try:
-        text = make().encode()
-        same = page.stat().st_size == len(text) and page.read_bytes() == text
-    except LResNetError as error:
-        return f"its inputs give no page: {error.what}"
-    # The other pages may be anybody's.
-    except Exception as error:
-        return f"its inputs give no page ({type(error).__name__}: {error})"
-    return None if same else "the page is not what its inputs give"
 
 
 def _published(about: Mapping[str, Any]) -> dict[Job, str]:

@@ -64,6 +64,8 @@ class Runner:
         self.outcomes: dict[Job, Outcome] = {}
         self.full: StorageError | None = None
         self._jobs = [job for phase in self.phases for job in phase.jobs]
+        pages = [str(job) for job in self._jobs]
+        self._links = {"name": params.name, "language": params.language, "pages": pages}
         self._resume = Resume(params, run, secrets.token_hex(8) if fresh else "")
         self.executor = executor or LocalExecutor()
         self._listener = listener
@@ -76,7 +78,7 @@ class Runner:
         found = self._resume.plan()
         for job, why in found.items():
             known = None if why else self._resume.known(job)
-            if known and known["shown"]["links"] != self._linked():
+            if known and known["shown"]["links"] != self._links:
                 found[job] = "its page links to other pages now"
         return found
 
@@ -102,7 +104,26 @@ class Runner:
             # First, as it is what marks the folder as a run's.
             self._write_run()
             write_text(self.run.folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
-            self._run_jobs()
+            pool = ThreadPoolExecutor(max_workers=self.executor.slots)
+            running: dict[Future, Job] = {}
+            try:
+                while len(self.outcomes) < len(self._jobs):
+                    started = running.values()
+                    one_machine = self.executor.one_machine
+                    ended = self.outcomes.keys() - set(started)
+                    for job in startable(self.phases, ended, started, one_machine=one_machine):
+                        self._write_run()
+                        running[pool.submit(self._run_job, job)] = job
+                    # A wait without end cannot be interrupted on every platform.
+                    for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                        running.pop(future)
+                        future.result()
+            except BaseException:
+                self._stopped.set()
+                self.executor.stop()
+                raise
+            finally:
+                pool.shutdown(cancel_futures=True)
             self._write_run()
             # The hash of every file as the run leaves it, that of the hashes' memory last.
             hashes, folder = self._resume.hashes, self.run.folder
@@ -114,32 +135,16 @@ class Runner:
             raise self.full
         return [self.outcomes[job] for job in self._jobs]
 
-    def _run_jobs(self) -> None:
-        pool = ThreadPoolExecutor(max_workers=self.executor.slots)
-        running: dict[Future, Job] = {}
-        try:
-            while len(self.outcomes) < len(self._jobs):
-                started = running.values()
-                one_machine = self.executor.one_machine
-                ended = self.outcomes.keys() - set(started)
-                for job in startable(self.phases, ended, started, one_machine=one_machine):
-                    self._write_run()
-                    running[pool.submit(self._run_job, job)] = job
-                # A wait without end cannot be interrupted on every platform.
-                for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                    running.pop(future)
-                    future.result()
-        except BaseException:
-            self._stopped.set()
-            self.executor.stop()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
     def _run_job(self, job: Job) -> None:
         """Skip a notebook, keep it, or have it executed."""
         try:
-            blocker = self._blocker(job)
+            blocker = None
+            # The summary tells of whatever there is.
+            if self.full and job.stage != "7_summary":
+                blocker = Outcome("the run", None, "failed", reason=self.full.what)
+            elif job.stage != "7_summary":
+                ended = (self.outcomes[other] for other in needs(job, self._jobs))
+                blocker = next((outcome for outcome in ended if outcome.status != "ok"), None)
             if blocker:
                 reason = message(
                     "{stage} did not finish: {reason}", stage=blocker.stage, reason=blocker.reason
@@ -153,59 +158,40 @@ class Runner:
             if why is None and job.stage == "7_summary" and self._executed:
                 why = "other notebooks ran"
             if why is None:
-                self._keep(job)
+                # Take it as it is; make its page anew where its foot or links differ.
+                known = self._resume.known(job)
+                outcome = Outcome(**known["outcome"])
+                if known["shown"] != self._shown():
+                    outcome = self._published(job, outcome)
+                    if outcome.status == "ok":
+                        self._resume.finished(job, asdict(outcome), self._shown())
+                kept = replace(outcome, status="kept") if outcome.status == "ok" else outcome
+                self._tell(job, outcome, heard=kept)
                 return
             self._executed = True
             self._listener(Outcome(job.stage, job.batch_size, "running", reason=why))
             self._resume.forget(job)
-            self._tell(job, self._ended(job, self._execute_notebook(job)))
-        except StorageError as error:
-            self._fill(error.what)
-            self._tell(job, Outcome(job.stage, job.batch_size, "failed", reason=error.what))
-
-    def _ended(self, job: Job, done: Done) -> Outcome:
-        """Publish a notebook that was executed, and write down how it ended."""
-        if done.no_room:
-            self._fill(done.failure)
-        status = "failed" if done.failure else "ok"
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        outcome = Outcome(
-            job.stage, job.batch_size, status, done.seconds, done.failure, finished=finished
-        )
-        outcome = self._published(job, outcome)
-        if outcome.status == "ok":
-            self._resume.finished(job, asdict(outcome), self._shown())
-        return outcome
-
-    def _keep(self, job: Job) -> None:
-        """Take a valid notebook as it is; make its page anew where its foot or links differ."""
-        known = self._resume.known(job)
-        outcome = Outcome(**known["outcome"])
-        if known["shown"] != self._shown():
+            done = self._execute_notebook(job)
+            if done.no_room:
+                self._fill(done.failure)
+            status = "failed" if done.failure else "ok"
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            outcome = Outcome(
+                job.stage, job.batch_size, status, done.seconds, done.failure, finished=finished
+            )
             outcome = self._published(job, outcome)
             if outcome.status == "ok":
                 self._resume.finished(job, asdict(outcome), self._shown())
-        kept = replace(outcome, status="kept") if outcome.status == "ok" else outcome
-        self._tell(job, outcome, heard=kept)
+            self._tell(job, outcome)
+        except StorageError as error:
+            self._fill(error.what)
+            self._tell(job, Outcome(job.stage, job.batch_size, "failed", reason=error.what))
 
     def _shown(self) -> dict[str, Any]:
         """Return what every page shows of the run, beside its notebook."""
         about = {name: self._provenance[name] for name in _AT_THE_FOOT}
         machine = {name: self._provenance["machine"][name] for name in _OF_THE_MACHINE}
-        return plain(about | {"machine": machine, "links": self._linked()})
-
-    def _linked(self) -> dict[str, Any]:
-        jobs = [str(job) for job in self._jobs]
-        return {"name": self.params.name, "language": self.params.language, "pages": jobs}
-
-    def _blocker(self, job: Job) -> Outcome | None:
-        """Return what keeps a notebook from running; the summary tells of whatever there is."""
-        if job.stage == "7_summary":
-            return None
-        if self.full:
-            return Outcome("the run", None, "failed", reason=self.full.what)
-        ended = (self.outcomes[other] for other in needs(job, self._jobs))
-        return next((outcome for outcome in ended if outcome.status != "ok"), None)
+        return plain(about | {"machine": machine, "links": self._links})
 
     def _execute_notebook(self, job: Job) -> Done:
         environment = {FRESH: self._resume.fresh} if self._resume.fresh else {}
