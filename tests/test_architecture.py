@@ -5,7 +5,7 @@ checkers count like the others.
 """
 
 import ast
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -126,9 +126,8 @@ def picture():
     """Return the picture of docs/architecture.md: who imports whom, wings in order of floors."""
     size, left, top = 22, 110, 104
     ways = crossings(wing)
-    number = Counter(wing(name) for name in FILES)
     names = [name for name in FLOORS if name not in ("__init__", "__main__")]
-    width, height = left + size * len(names) + 60, top + size * len(names) + 8
+    width, height = left + size * len(names) + 8, top + size * len(names) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="12" role="img">',
@@ -142,8 +141,6 @@ def picture():
             f'<text transform="translate({x + 15} {top - 8}) rotate(-90)" fill="#1b1f24">'
             f"{name}</text>",
             f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="#dde1e6"/>',
-            f'<text x="{left + size * len(names) + 8}" y="{y + 15}" fill="#59626d">'
-            f"{number[name]} file{'s' * (number[name] > 1)}</text>",
         ]
         for column, other in enumerate(names):
             fill = "#1d5fae" if (name, other) in ways else "none"

@@ -275,7 +275,9 @@ def test_names_are_what_the_registry_says():
     torch = ["torch-fp32", "torch-compile-fp32", "torch-compile-bf16"]
     onnxruntime = ["onnxruntime-fp32", "onnxruntime-int8"]
     openvino = ["openvino-fp32", "openvino-bf16", "openvino-int8"]
-    assert list(TARGETS) == [*torch, *onnxruntime, *openvino, *tools]
+    # Params files and results name them; further ones may stand anywhere.
+    relied_on = [*torch, *onnxruntime, *openvino, *tools]
+    assert [name for name in TARGETS if name in relied_on] == relied_on
     for name, target in TARGETS.items():
         assert target.name == name
         # The version of what is not installed is not known, and none is made up.

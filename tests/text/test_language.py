@@ -228,7 +228,7 @@ def test_the_catalogue_is_sorted_so_that_two_additions_do_not_meet():
     pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
     for _, section in pairs:
         names = [name for name, _ in section]
-        assert names == sorted(set(names))
+        assert names == sorted(set(names)), "sort the keys, each once"
 
 
 def test_a_block_speaks_its_language_and_then_the_one_before():
