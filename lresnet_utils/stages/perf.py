@@ -124,8 +124,23 @@ class _Work:
         }
         if artefacts:
             batch = timing_batch(self.run, self.batch_size)
-            timed, record["load"] = self._timed(artefacts, batch)
-            entries |= timed
+            # Sessions are timed in turns, each in its own process.
+            turns: dict[str, TakeTurn] = {}
+            pids: list[int] = []
+            with ExitStack() as stack:
+                for name, artefact in artefacts.items():
+                    log = self._how(name)["log"]
+                    entries[name], take, pid = open_turns(
+                        get_target(name), artefact, batch, stack, limits=self.limits, log=log
+                    )
+                    if entries[name]["status"] == OK:
+                        turns[name] = take
+                        pids += [pid] if pid else []
+                with LoadWatch(usable_cores(), pids) as watch:
+                    timings = time_turns(turns, len(batch), **self.times)
+            for name, timing in timings.items():
+                entries[name] |= attempt(lambda timing=timing: _numbers(timing))
+            record["load"] = watch.record()
             record |= self._best(entries, artefacts, batch)
         record["targets"] = {name: entries[name] for name in built}
         failed = any(entry["status"] == FAILED for entry in entries.values())
@@ -141,28 +156,6 @@ class _Work:
     def _how(self, name: str) -> dict[str, Any]:
         log = self.run.engine(self.batch_size, name) / "perf.log"
         return {"limits": self.limits, "log": log, "doing": "timing"}
-
-    def _timed(
-        self, artefacts: dict[str, Artefact], batch: np.ndarray
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Time sessions in turns, each in its own process; say what else the machine did."""
-        entries: dict[str, Any] = {}
-        turns: dict[str, TakeTurn] = {}
-        pids: list[int] = []
-        with ExitStack() as stack:
-            for name, artefact in artefacts.items():
-                log = self._how(name)["log"]
-                entries[name], take, pid = open_turns(
-                    get_target(name), artefact, batch, stack, limits=self.limits, log=log
-                )
-                if entries[name]["status"] == OK:
-                    turns[name] = take
-                    pids += [pid] if pid else []
-            with LoadWatch(usable_cores(), pids) as watch:
-                timings = time_turns(turns, len(batch), **self.times)
-        for name, timing in timings.items():
-            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
-        return entries, watch.record()
 
     def _best(
         self, entries: dict[str, Any], artefacts: dict[str, Artefact], batch: np.ndarray
