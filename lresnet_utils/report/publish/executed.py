@@ -273,17 +273,15 @@ def _assignments(cell: NotebookNode | None) -> dict[str, tuple[str, str]]:
             continue
         if isinstance(target, ast.Name) and statement.value is not None:
             meaning = comments.get(statement.end_lineno) or comments.get(statement.lineno, "")
-            found[target.id] = (_text(statement.value, target.id), meaning)
+            # The value the way a reader wants it: strings bare, lists with commas.
+            try:
+                value = ast.literal_eval(statement.value)
+            except ValueError:
+                text = ast.unparse(statement.value)
+            else:
+                text = _value_text(unplaced(value, target.id))
+            found[target.id] = (text, meaning)
     return found
-
-
-def _text(node: ast.expr, name: str) -> str:
-    """Write a value the way a reader wants it: strings bare, lists with commas."""
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
-    return _value_text(unplaced(value, name))
 
 
 def _value_text(value: Any) -> str:
