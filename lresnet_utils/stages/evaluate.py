@@ -634,10 +634,28 @@ def judge_sets(
     """
     for name, entry in entries.items():
         if entry["status"] == OK:
-            entry["sets"] = {
-                key: _on_set(judge, name, embedded[name].get("sets", {}).get(key), reference)
-                for key, judge in judges.items()
-            }
+            entry["sets"] = {}
+            for key, judge in judges.items():
+                counts = embedded[name].get("sets", {}).get(key)
+                if counts is None:
+                    entry["sets"][key] = {"status": UNAVAILABLE, "reason": NOT_EMBEDDED}
+                    continue
+                variants = {judge.clean: counts}
+                found = attempt(functools.partial(judge.accuracy, name, variants))
+                if found["status"] == OK and found["accuracy"] is not None:
+                    del found["variants"]  # this set has none
+                    base = judge.scored.get((reference, judge.clean))
+                    if base is None:
+                        parity = {
+                            "refused": message(
+                                "the reference ({reference}) has no embeddings of this set",
+                                reference=reference,
+                            )
+                        }
+                    else:
+                        parity = changed_sides(base, judge.scored[name, judge.clean], judge.faces)
+                    found["parity"] = {"reference": reference} | parity
+                entry["sets"][key] = found
             # The chain of custody is told per target, whatever the set.
             for own in entry["sets"].values():
                 entry.setdefault("custody", []).extend(own.pop("custody", []))
@@ -650,22 +668,3 @@ def judge_sets(
         }
         for key, judge in judges.items()
     }
-
-
-def _on_set(judge: Judge, target: str, counts: dict | None, reference: str) -> dict[str, Any]:
-    if counts is None:
-        return {"status": UNAVAILABLE, "reason": NOT_EMBEDDED}
-    found = attempt(lambda: judge.accuracy(target, {judge.clean: counts}))
-    if found["status"] != OK or found["accuracy"] is None:
-        return found
-    del found["variants"]  # this set has none
-    base = judge.scored.get((reference, judge.clean))
-    if base is None:
-        parity = {
-            "refused": message(
-                "the reference ({reference}) has no embeddings of this set", reference=reference
-            )
-        }
-    else:
-        parity = changed_sides(base, judge.scored[target, judge.clean], judge.faces)
-    return found | {"parity": {"reference": reference} | parity}
