@@ -185,7 +185,14 @@ def failure(notebook: NotebookNode) -> Failure | None:
         if cell.cell_type != "code":
             continue
         number += 1
-        error = _error(cell)
+        if "raises-exception" in cell.metadata.get("tags", ()):
+            continue
+        # What stopped the cell: its error output, or what papermill noted.
+        error = next((out for out in cell.outputs if out.output_type == "error"), None)
+        noted = cell.metadata.get("papermill", {})
+        if error is None and (noted.get("exception") or noted.get("status") == "failed"):
+            # A kernel that dies leaves no error output, only papermill's note on the cell.
+            error = {}
         if error is not None:
             # As LResNetError prints it: what, where, to do.
             message = strip_ansi(error.get("evalue", "")).strip()
@@ -236,18 +243,6 @@ def _make_static(output: NotebookNode) -> bool:
     if "text/plain" in output.data:
         output.data["text/plain"] = shortened(strip_ansi(output.data["text/plain"]))
     return bool(output.data)
-
-
-def _error(cell: NotebookNode) -> dict[str, Any] | None:
-    """Return the error that stopped a cell: its error output, or what papermill noted."""
-    if "raises-exception" in cell.metadata.get("tags", ()):
-        return None
-    for output in cell.outputs:
-        if output.output_type == "error":
-            return output
-    noted = cell.metadata.get("papermill", {})
-    # A kernel that dies leaves no error output, only papermill's note on the cell.
-    return {} if noted.get("exception") or noted.get("status") == "failed" else None
 
 
 def _assignments(cell: NotebookNode | None) -> dict[str, tuple[str, str]]:
