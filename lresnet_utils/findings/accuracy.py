@@ -230,10 +230,6 @@ def _base(results: Results) -> Cell | None:
     return next((cell for cell in cells if cell["target"] == name), None)
 
 
-def _degraded(cell: Cell) -> dict[str, Any]:
-    return {name: found for name, found in cell["variants"].items() if name != CLEAN}
-
-
 def weak_variants(results: Results) -> list[Finding]:
     """Say which kinds of degraded faces are recognised worse than clean ones."""
     base = _base(results)
@@ -242,8 +238,9 @@ def weak_variants(results: Results) -> list[Finding]:
     clean = base["accuracy"]
     items = [
         {"variant": model.label(results, name), "accuracy": model.accuracy(found["accuracy"])}
-        for name, found in _degraded(base).items()
-        if None not in (clean["low"], found["accuracy"]["high"])
+        for name, found in base["variants"].items()
+        if name != CLEAN
+        and None not in (clean["low"], found["accuracy"]["high"])
         and found["accuracy"]["high"] < clean["low"]
     ]
     if not items:
@@ -266,8 +263,8 @@ def moved_by_quality(results: Results) -> list[Finding]:
         return []
     items = [
         {"variant": model.label(results, name), "threshold": threshold(found["threshold"])}
-        for name, found in _degraded(base).items()
-        if apart(found["threshold"], base["threshold"])
+        for name, found in base["variants"].items()
+        if name != CLEAN and apart(found["threshold"], base["threshold"])
     ]
     if not items:
         return []
@@ -295,9 +292,9 @@ def flips_on_degraded(results: Results) -> list[Finding]:
         if model.precision(cell) == "fp32" or CLEAN not in variants:
             continue
         clean_variant = variants.pop(CLEAN)
-        clean = _flipped(clean_variant)
+        clean = {*clean_variant["lost"], *clean_variant["gained"]}
         for name, found in variants.items():
-            flipped = _flipped(found)
+            flipped = {*found["lost"], *found["gained"]}
             p = mcnemar_exact(len(flipped - clean), len(clean - flipped))
             if len(flipped) > len(clean) and p < _ALPHA / len(variants):
                 cells.append(cell)
@@ -322,7 +319,3 @@ def flips_on_degraded(results: Results) -> list[Finding]:
     }
     affected = list(dict.fromkeys(model.names(cells)))
     return [Finding("degraded-flips", FAILS, evidence, affected)]
-
-
-def _flipped(found: dict[str, Any]) -> set[int]:
-    return {*found["lost"], *found["gained"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lresnet_utils.findings.model import Finding
@@ -59,7 +59,11 @@ def say(finding: Finding) -> Said:
     words = WORDS[finding.rule, finding.case]
     values = _texts(finding.evidence)
     if words.item:
-        values["items"] = _items(words, finding.evidence["items"])
+        parts = (
+            "".join(tr(part, **_texts(item)) for part in [words.item, *_also(words, "item", item)])
+            for item in finding.evidence["items"]
+        )
+        values["items"] = tr("; ").join(parts)
     told = [words.finding, *_also(words, "finding", finding.evidence)]
     evidence = [words.evidence, *_also(words, "evidence", finding.evidence)]
     to_do = [words.to_do, *_also(words, "to_do", finding.evidence)]
@@ -79,14 +83,6 @@ def said_json(finding: Finding) -> dict[str, Any]:
         "evidence_text": said.evidence,
         "to_do": said.to_do,
     }
-
-
-def _items(words: Words, items: Sequence[Mapping[str, Any]]) -> str:
-    parts = (
-        "".join(tr(part, **_texts(item)) for part in [words.item, *_also(words, "item", item)])
-        for item in items
-    )
-    return tr("; ").join(parts)
 
 
 def _also(words: Words, where: str, evidence: Mapping[str, Any]) -> list[str]:

@@ -31,8 +31,19 @@ def fastest_accurate(results: Results) -> list[Finding]:
         cells = list(dict.fromkeys(cell for found in failed for cell in found["cells"]))
         return [Finding("fastest-accurate", FAILS, {"because": failed}, cells, "withheld")]
     if not timed:
-        return _untimed(results)
-    good = [cell for cell in timed if _decides_well(cell, results)]
+        # Why no speed is known, where builds were judged.
+        untimed = [cell for cell in model.ok_cells(results) if cell.get("throughput_refused")]
+        if not untimed:
+            return []
+        why = {"reason": untimed[0]["throughput_refused"], "targets": model.targets(untimed)}
+        return [Finding("fastest-accurate", UNKNOWN, why, model.names(untimed), "untimed")]
+    good = []
+    for cell in timed:
+        # No gate fails and one passes; the reference has only the guide's to pass.
+        judged = [g for name in ("guide", "paired") if (g := model.gate(cell, name))]
+        passed = bool(cell.get("accuracy")) and all(g["passed"] for g in judged)
+        if passed and (judged or cell["target"] == model.reference(results)):
+            good.append(cell)
     if good:
         found = _fastest(good, timed, results)
         # What disturbed the timing concerns a ratio, and is said in its place.
@@ -54,24 +65,6 @@ def fastest_accurate(results: Results) -> list[Finding]:
     else:
         kind, case = UNKNOWN, "unjudged"
     return [Finding("fastest-accurate", kind, evidence, model.names([fastest]), case)]
-
-
-def _untimed(results: Results) -> list[Finding]:
-    """Say why no speed is known, where builds were judged."""
-    cells = [cell for cell in model.ok_cells(results) if cell.get("throughput_refused")]
-    if not cells:
-        return []
-    evidence = {"reason": cells[0]["throughput_refused"], "targets": model.targets(cells)}
-    return [Finding("fastest-accurate", UNKNOWN, evidence, model.names(cells), "untimed")]
-
-
-def _decides_well(cell: Cell, results: Results) -> bool:
-    """Say whether no gate fails and one passes; the reference has only the guide's to pass."""
-    if not cell.get("accuracy"):
-        return False
-    judged = [g for name in ("guide", "paired") if (g := model.gate(cell, name))]
-    passed = all(g["passed"] for g in judged)
-    return passed and (bool(judged) or cell["target"] == model.reference(results))
 
 
 def _fastest(good: list[Cell], timed: list[Cell], results: Results) -> Finding:

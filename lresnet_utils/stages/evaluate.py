@@ -127,7 +127,10 @@ def evaluate(
 
     judge = judge_of(faces)
     there = embedded.get(reference, {}).get("status") == OK
-    base = _vectors(run, batch_size, reference) if there else None
+    base = None
+    if there:
+        path = run.embeddings(batch_size, reference, CLEAN)
+        base = run.arrays(path, stage="4_infer", batch_size=batch_size)
     # The reference comes first: the others' flipped pairs are counted against its decisions.
     entries = {
         name: _entry(judge, name, embedded[name], network["trained"], reference, base)
@@ -344,7 +347,8 @@ def _entry(
         entry = {"status": OK, "reason": None, "accuracy": None, "refused": SEEDED}
     if entry["status"] == OK:
         run, batch_size = judge.run, judge.batch_size
-        own = _vectors(run, batch_size, name)
+        path = run.embeddings(batch_size, name, CLEAN)
+        own = run.arrays(path, stage="4_infer", batch_size=batch_size)
         reasons = embedded.get("variants", {}).get(CLEAN, {}).get("failures", {})
         # A build may fail where the network does not; the layer is known of the network alone.
         layer = (run.record("1_export", batch_size).get("embeddings") or {}).get("layer")
@@ -356,34 +360,32 @@ def _entry(
             "n_zero": why[ZERO],
             "n_distinct": n_distinct(own["vectors"][~own["failed"]]),
         } | ({"layer": layer} if layer else {})
-        entry["parity"] = _parity(own, reference, base, name, judge.scored, judge.faces)
+        # Compare with the reference: embeddings always, decisions where there are any.
+        both = None if base is None else ~(own["failed"] | base["failed"])
+        if both is None:
+            parity = {"refused": message("{what} ({where})", what=NO_REFERENCE, where=reference)}
+        elif not both.any():
+            parity = {"reference": reference, "refused": NONE_IN_BOTH}
+        else:
+            scored = judge.scored
+            parity = {"reference": reference} | embedding_agreement(
+                base["vectors"][both], own["vectors"][both]
+            )
+            if (name, CLEAN) not in scored or (reference, CLEAN) not in scored:
+                parity |= {"flipped_pairs": None, "mcnemar_p": None}
+            else:
+                per_variant = {
+                    v: changed_sides(scored[reference, v], scored[name, v], judge.faces)
+                    for v in sorted(
+                        {v for t, v in scored if t == name}
+                        & {v for t, v in scored if t == reference}
+                    )
+                }
+                parity |= per_variant[CLEAN] | {"variants": per_variant}
+        entry["parity"] = parity
         if entry.get("refused"):
             entry["parity"].setdefault("refused", entry["refused"])
     return entry
-
-
-def _vectors(run: RunFolder, batch_size: int, target: str) -> dict[str, np.ndarray]:
-    path = run.embeddings(batch_size, target, CLEAN)
-    return run.arrays(path, stage="4_infer", batch_size=batch_size)
-
-
-def _parity(own, reference, base, name, scored, faces) -> dict[str, Any]:
-    """Compare a target with the reference: embeddings always, decisions where there are any."""
-    if base is None:
-        return {"refused": message("{what} ({where})", what=NO_REFERENCE, where=reference)}
-    both = ~(own["failed"] | base["failed"])
-    if not both.any():
-        return {"reference": reference, "refused": NONE_IN_BOTH}
-    parity = {"reference": reference} | embedding_agreement(
-        base["vectors"][both], own["vectors"][both]
-    )
-    if (name, CLEAN) not in scored or (reference, CLEAN) not in scored:
-        return parity | {"flipped_pairs": None, "mcnemar_p": None}
-    variants = sorted(
-        {v for t, v in scored if t == name} & {v for t, v in scored if t == reference}
-    )
-    per_variant = {v: changed_sides(scored[reference, v], scored[name, v], faces) for v in variants}
-    return parity | per_variant[CLEAN] | {"variants": per_variant}
 
 
 def stored_curve(run: RunFolder, batch_size: int, target: str, variant: str = CLEAN) -> Roc | None:
@@ -478,7 +480,20 @@ class Judge:
             return {"accuracy": None, "refused": ONE_CLASS[bool(same.all())]}
         try:
             for variant in variants:
-                self.scored[target, variant] = self._score(target, variant)
+                path = self.run.embeddings(self.batch_size, target, variant)
+                arrays = self.run.arrays(path, stage="4_infer", batch_size=self.batch_size)
+                failed = arrays["failed"]
+                left, right, _, _ = self.faces.compared()
+                rows = self.faces.pooled(arrays["vectors"], failed)
+                distances, acquired = score_pairs(*rows, left, right)
+                people = self.identities
+                scored = scored_pairs(distances, acquired, failed, same, people, **self.options)
+                path = self.run.scores(self.batch_size, target, variant)
+                write_arrays(path, distances=distances, acquired=acquired, same=same)
+                folds = scored.folds()
+                write_csv(path.with_suffix(".csv"), distances, same, left, right, people, folds)
+                write_four_columns(path.with_suffix(".txt"), distances, same, right, people)
+                self.scored[target, variant] = scored
         except EvaluationError as error:
             for variant in variants:
                 self.scored.pop((target, variant), None)
@@ -518,21 +533,6 @@ class Judge:
                 self.run, self.faces, self.batch_size, target, variants, self.options["folds"]
             ),
         }
-
-    def _score(self, target: str, variant: str) -> Scored:
-        path = self.run.embeddings(self.batch_size, target, variant)
-        arrays = self.run.arrays(path, stage="4_infer", batch_size=self.batch_size)
-        failed, same = arrays["failed"], self.faces.same
-        left, right, _, _ = self.faces.compared()
-        rows = self.faces.pooled(arrays["vectors"], failed)
-        distances, acquired = score_pairs(*rows, left, right)
-        people = self.identities
-        scored = scored_pairs(distances, acquired, failed, same, people, **self.options)
-        path = self.run.scores(self.batch_size, target, variant)
-        write_arrays(path, distances=distances, acquired=acquired, same=same)
-        write_csv(path.with_suffix(".csv"), distances, same, left, right, people, scored.folds())
-        write_four_columns(path.with_suffix(".txt"), distances, same, right, people)
-        return scored
 
     def _every_pair(self, target: str) -> dict[str, Any] | None:
         """Return the rates over every pair of pictures, where the set asks for them."""
@@ -634,10 +634,28 @@ def judge_sets(
     """
     for name, entry in entries.items():
         if entry["status"] == OK:
-            entry["sets"] = {
-                key: _on_set(judge, name, embedded[name].get("sets", {}).get(key), reference)
-                for key, judge in judges.items()
-            }
+            entry["sets"] = {}
+            for key, judge in judges.items():
+                counts = embedded[name].get("sets", {}).get(key)
+                if counts is None:
+                    entry["sets"][key] = {"status": UNAVAILABLE, "reason": NOT_EMBEDDED}
+                    continue
+                variants = {judge.clean: counts}
+                found = attempt(functools.partial(judge.accuracy, name, variants))
+                if found["status"] == OK and found["accuracy"] is not None:
+                    del found["variants"]  # this set has none
+                    base = judge.scored.get((reference, judge.clean))
+                    if base is None:
+                        parity = {
+                            "refused": message(
+                                "the reference ({reference}) has no embeddings of this set",
+                                reference=reference,
+                            )
+                        }
+                    else:
+                        parity = changed_sides(base, judge.scored[name, judge.clean], judge.faces)
+                    found["parity"] = {"reference": reference} | parity
+                entry["sets"][key] = found
             # The chain of custody is told per target, whatever the set.
             for own in entry["sets"].values():
                 entry.setdefault("custody", []).extend(own.pop("custody", []))
@@ -650,22 +668,3 @@ def judge_sets(
         }
         for key, judge in judges.items()
     }
-
-
-def _on_set(judge: Judge, target: str, counts: dict | None, reference: str) -> dict[str, Any]:
-    if counts is None:
-        return {"status": UNAVAILABLE, "reason": NOT_EMBEDDED}
-    found = attempt(lambda: judge.accuracy(target, {judge.clean: counts}))
-    if found["status"] != OK or found["accuracy"] is None:
-        return found
-    del found["variants"]  # this set has none
-    base = judge.scored.get((reference, judge.clean))
-    if base is None:
-        parity = {
-            "refused": message(
-                "the reference ({reference}) has no embeddings of this set", reference=reference
-            )
-        }
-    else:
-        parity = changed_sides(base, judge.scored[target, judge.clean], judge.faces)
-    return found | {"parity": {"reference": reference} | parity}

@@ -74,7 +74,19 @@ def export(
         description alone.
     """
     if weights == RECORDED:
-        return run.write_record("1_export", batch_size, _recorded(architecture))
+        # Describe a network whose results were recorded elsewhere.
+        known = find_architecture(architecture)
+        network = {
+            "architecture": known.name,
+            "source": known.source,
+            "embedding_size": known.embedding_size,
+            "weights": RECORDED,
+            "trained": True,
+        }
+        spec = {"channel_order": "auto", "normalisation": "auto"}
+        record = {"network": network, "input": input_spec(architecture, **spec), "onnx": None}
+        record |= {"input_said_by": said_by(**spec, otherwise=MAKER)}
+        return run.write_record("1_export", batch_size, record)
     ledger = Ledger.of_stage(run, "1_export", batch_size, timed=False)
     spec = {"channel_order": channel_order, "normalisation": normalisation}
     how = {"dataset": dataset, "batch_size": batch_size, "seed": seed}
@@ -181,21 +193,6 @@ def input_spec(architecture: str, channel_order: str, normalisation: str) -> dic
         "normalisation": own.normalisation if normalisation == "auto" else normalisation,
         "size": 112,
     }
-
-
-def _recorded(architecture: str) -> dict[str, Any]:
-    """Describe a network whose results were recorded elsewhere."""
-    known = find_architecture(architecture)
-    network = {
-        "architecture": known.name,
-        "source": known.source,
-        "embedding_size": known.embedding_size,
-        "weights": RECORDED,
-        "trained": True,
-    }
-    spec = {"channel_order": "auto", "normalisation": "auto"}
-    said = {"input_said_by": said_by(**spec, otherwise=MAKER)}
-    return {"network": network, "input": input_spec(architecture, **spec), "onnx": None} | said
 
 
 def of_export(run: RunFolder, batch_size: int, record: Mapping[str, Any]) -> list[Link]:

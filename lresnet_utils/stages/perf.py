@@ -124,9 +124,41 @@ class _Work:
         }
         if artefacts:
             batch = timing_batch(self.run, self.batch_size)
-            timed, record["load"] = self._timed(artefacts, batch)
-            entries |= timed
-            record |= self._best(entries, artefacts, batch)
+            # Sessions are timed in turns, each in its own process.
+            turns: dict[str, TakeTurn] = {}
+            pids: list[int] = []
+            with ExitStack() as stack:
+                for name, artefact in artefacts.items():
+                    log = self._how(name)["log"]
+                    entries[name], take, pid = open_turns(
+                        get_target(name), artefact, batch, stack, limits=self.limits, log=log
+                    )
+                    if entries[name]["status"] == OK:
+                        turns[name] = take
+                        pids += [pid] if pid else []
+                with LoadWatch(usable_cores(), pids) as watch:
+                    timings = time_turns(turns, len(batch), **self.times)
+            for name, timing in timings.items():
+                entries[name] |= attempt(lambda timing=timing: _numbers(timing))
+            record["load"] = watch.record()
+            # What the machine does at best, and how near each target came.
+            seconds = min(SECONDS, self.times["seconds"])
+            able = {name: entries[name] for name in artefacts if entries[name]["status"] == OK}
+            try:
+                found = apart(_machine_limits, seconds, **self._how("ceilings"))
+            except TargetError as error:
+                record |= {"limits_refused": error.what, "layers": {"refused": error.what}}
+            else:
+                exported = self.run.record("1_export", self.batch_size)
+                flops = exported["simplified"]["flops"]
+                # A graph that came quantised computes in integers, whatever its runtime was asked
+                # for.
+                given = (exported["network"].get("quantised") or {}).get("precision")
+                for name, entry in able.items():
+                    precision, rate = given or get_target(name).precision, entry["throughput_ips"]
+                    entry["ceiling"] = ceiling_fraction(flops, rate, precision, found["ceilings"])
+                layers = _layers(able, artefacts, batch, seconds, self._how)
+                record |= {"flops_per_image": flops} | found | {"layers": layers}
         record["targets"] = {name: entries[name] for name in built}
         failed = any(entry["status"] == FAILED for entry in entries.values())
         return record | {"status": FAILED if failed else OK}
@@ -141,48 +173,6 @@ class _Work:
     def _how(self, name: str) -> dict[str, Any]:
         log = self.run.engine(self.batch_size, name) / "perf.log"
         return {"limits": self.limits, "log": log, "doing": "timing"}
-
-    def _timed(
-        self, artefacts: dict[str, Artefact], batch: np.ndarray
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Time sessions in turns, each in its own process; say what else the machine did."""
-        entries: dict[str, Any] = {}
-        turns: dict[str, TakeTurn] = {}
-        pids: list[int] = []
-        with ExitStack() as stack:
-            for name, artefact in artefacts.items():
-                log = self._how(name)["log"]
-                entries[name], take, pid = open_turns(
-                    get_target(name), artefact, batch, stack, limits=self.limits, log=log
-                )
-                if entries[name]["status"] == OK:
-                    turns[name] = take
-                    pids += [pid] if pid else []
-            with LoadWatch(usable_cores(), pids) as watch:
-                timings = time_turns(turns, len(batch), **self.times)
-        for name, timing in timings.items():
-            entries[name] |= attempt(lambda timing=timing: _numbers(timing))
-        return entries, watch.record()
-
-    def _best(
-        self, entries: dict[str, Any], artefacts: dict[str, Artefact], batch: np.ndarray
-    ) -> dict[str, Any]:
-        """Measure what the machine does at best, and tell each target how near it came."""
-        seconds = min(SECONDS, self.times["seconds"])
-        timed = {name: entries[name] for name in artefacts if entries[name]["status"] == OK}
-        try:
-            found = apart(_machine_limits, seconds, **self._how("ceilings"))
-        except TargetError as error:
-            return {"limits_refused": error.what, "layers": {"refused": error.what}}
-        exported = self.run.record("1_export", self.batch_size)
-        flops = exported["simplified"]["flops"]
-        # A graph that came quantised computes in integers, whatever its runtime was asked for.
-        given = (exported["network"].get("quantised") or {}).get("precision")
-        for name, entry in timed.items():
-            precision, rate = given or get_target(name).precision, entry["throughput_ips"]
-            entry["ceiling"] = ceiling_fraction(flops, rate, precision, found["ceilings"])
-        layers = _layers(timed, artefacts, batch, seconds, self._how)
-        return {"flops_per_image": flops} | found | {"layers": layers}
 
 
 def _machine_limits(seconds: float) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def preprocess(
     }
 
     def make() -> dict[str, Any]:
-        faces = _stored(run.faces, dataset, dataset_name, pairs, align, folds, tuple(variants))
-        record = _described(faces, dataset)
+        asked = (dataset, dataset_name, pairs, align, folds, tuple(variants))
+        faces, record = _stored(run.faces, *asked)
         if guide_files != "no":
             # As the guide's script does, for its tools; see its sections 4.2 and 4.3.
             if faces.templates is not None:
@@ -92,9 +92,9 @@ def preprocess(
         record |= {"custody": of_faces(run, faces), "sets": {}}
         for item in further:
             folder = run.more_faces(item.key)
-            own = _stored(folder, item.source, item.name, item.pairs, item.align, folds)
+            asked = (item.source, item.name, item.pairs, item.align, folds, ())
+            own, record["sets"][item.key] = _stored(folder, *asked)
             record["custody"] += of_faces(run, own)
-            record["sets"][item.key] = _described(own, item.source)
         return record
 
     def files() -> list[Path]:
@@ -112,9 +112,9 @@ def _made_from(ledger: Ledger, source: str, pairs: str) -> dict[str, Any]:
     return {"files": [given, named]}
 
 
-def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:
-    """Build one store; paths count from the project's folder."""
-    return build_source(
+def _stored(folder, source, name, pairs, align, folds, variants) -> tuple[FaceSet, dict[str, Any]]:
+    """Build one store, and describe it; paths count from the project's folder."""
+    faces = build_source(
         source if source == ORL else resolve(source),
         folder,
         name=None if name == AUTO else name,
@@ -123,15 +123,12 @@ def _stored(folder, source, name, pairs, align, folds, variants=()) -> FaceSet:
         align=align,
         folds=folds,
     )
-
-
-def _described(faces: FaceSet, source: str) -> dict[str, Any]:
-    """Return a store's record with its terms, and how faces lie that were given as aligned."""
+    # With its terms, and how faces lie that were given as aligned.
     failed = [image for image, _ in faces.failures]
     record = faces.describe() | {"licence": licence_of(source), "alignment": None}
     if record.get("n_aligned", 0) < faces.n_images - len(failed):
         record["alignment"] = alignment(faces.images(), failed)
-    return record
+    return faces, record
 
 
 # What the decoded pictures and the degraded copies depend on.

@@ -117,7 +117,43 @@ class ThroughputDisplay(Display):
     def draw(self, ax: Axes) -> None:
         """Draw lines over several batch sizes, or one row per target for a single one."""
         if len(self.batch_sizes) > 1:
-            self._draw_lines(ax)
+            sizes = sorted(
+                {*self.batch_sizes, *(s for ref in self.references for s in ref["batch_size"])}
+            )
+            place = {size: i for i, size in enumerate(sizes)}
+            ends, handles = [], []
+            for target, rows in _by_target(self.rows).items():
+                look = look_of(target)
+                x, y = [place[row["batch_size"]] for row in rows], [row["value"] for row in rows]
+                ax.plot(x, y, color=look.colour, linestyle=look.dash)
+                for row, at in zip(rows, x, strict=True):
+                    interval_mark(ax, at, row["value"], target, yends=(row["low"], row["high"]))
+                ends.append((x[-1], y[-1], target, target))
+            for ref in self.references:
+                handles += ax.plot(
+                    [place[size] for size in ref["batch_size"]],
+                    ref["values"],
+                    color=MUTED,
+                    linestyle=(0, (2, 2)),
+                    linewidth=1.2,
+                    marker="so^v"[len(handles) % 4],
+                    markersize=4.5,
+                    markerfacecolor=PAPER,
+                    label=tr(ref["label"]),
+                )
+            ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+            ax.set_xlim(-0.25, len(sizes) - 0.75)
+            values = [
+                *_every_end(self.rows),
+                *(v for ref in self.references for v in ref["values"]),
+            ]
+            logarithmic = positive_axis(ax.yaxis, ax.set_ylim, values, 1.15)
+            grid(ax, "y")
+            name_y(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
+            name_x(ax, tr("batch size (images)"))
+            end_labels(ax, ends, gap=0.075)
+            if handles:
+                legend_below(ax, handles, columns=1)
             return
         references = self._reference_rows()
         ys = rows_axis(ax, [row["target"] for row in self.rows] + [name for name, _ in references])
@@ -133,42 +169,6 @@ class ThroughputDisplay(Display):
         end = {"logarithmic": positive_axis(ax.xaxis, ax.set_xlim, values, 1.5)}
         end["batch_sizes"] = self.batch_sizes[0]
         name_x(ax, tr("images per second at batch size {batch_sizes}{logarithmic}", **end))
-
-    def _draw_lines(self, ax: Axes) -> None:
-        sizes = sorted(
-            {*self.batch_sizes, *(s for ref in self.references for s in ref["batch_size"])}
-        )
-        place = {size: i for i, size in enumerate(sizes)}
-        ends, handles = [], []
-        for target, rows in _by_target(self.rows).items():
-            look = look_of(target)
-            x, y = [place[row["batch_size"]] for row in rows], [row["value"] for row in rows]
-            ax.plot(x, y, color=look.colour, linestyle=look.dash)
-            for row, at in zip(rows, x, strict=True):
-                interval_mark(ax, at, row["value"], target, yends=(row["low"], row["high"]))
-            ends.append((x[-1], y[-1], target, target))
-        for ref in self.references:
-            handles += ax.plot(
-                [place[size] for size in ref["batch_size"]],
-                ref["values"],
-                color=MUTED,
-                linestyle=(0, (2, 2)),
-                linewidth=1.2,
-                marker="so^v"[len(handles) % 4],
-                markersize=4.5,
-                markerfacecolor=PAPER,
-                label=tr(ref["label"]),
-            )
-        ax.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-        ax.set_xlim(-0.25, len(sizes) - 0.75)
-        values = [*_every_end(self.rows), *(v for ref in self.references for v in ref["values"])]
-        logarithmic = positive_axis(ax.yaxis, ax.set_ylim, values, 1.15)
-        grid(ax, "y")
-        name_y(ax, tr("images per second{logarithmic}", logarithmic=logarithmic))
-        name_x(ax, tr("batch size (images)"))
-        end_labels(ax, ends, gap=0.075)
-        if handles:
-            legend_below(ax, handles, columns=1)
 
 
 def _every_end(estimates: Iterable[Mapping[str, Any]]) -> list[float]:
@@ -385,7 +385,20 @@ class AccuracySpeedDisplay(Display):
         logarithmic = positive_axis(ax.xaxis, ax.set_xlim, rates, 1.1)
         heights = _every_end(row["accuracy"] for row in self.rows)
         room = max(max(heights) - min(heights), 0.002)
-        lines = self._lines_of_batches(ax)
+        # Each target has a line for its batch sizes, and their places on it in axes units. Those
+        # whose batch sizes would mingle on one line get one above the other.
+        to_axes = ax.transData + ax.transAxes.inverted()
+        taken: list[float] = []
+        lines = {}
+        rates_of: dict[str, list[float]] = {}
+        for row in self.rows:
+            rates_of.setdefault(row["target"], []).append(row["throughput_ips"]["value"])
+        for target, values in sorted(rates_of.items(), key=lambda item: min(item[1])):
+            places = spread([to_axes.transform((value, 0))[0] for value in values], _LABEL_GAP)
+            free = [i for i, end in enumerate(taken) if end + _LABEL_GAP <= min(places)]
+            line = free[0] if free else len(taken)
+            taken[line : line + 1] = [max(places)]
+            lines[target] = line, places
         above = 0.18 + 0.09 * max(line for line, _ in lines.values())
         ax.set_ylim(min(heights) - 0.08 * room, max(heights) + above * room)
         percent_axis(ax.yaxis)
@@ -410,25 +423,6 @@ class AccuracySpeedDisplay(Display):
                     fontsize=SMALL_PT,
                 )
         legend_below(ax, [target_handle(target) for target in targets])
-
-    def _lines_of_batches(self, ax: Axes) -> dict[str, tuple[int, Sequence[float]]]:
-        """Give each target a line for its batch sizes, and their places on it in axes units.
-
-        Targets whose batch sizes would mingle on one line get one above the other.
-        """
-        to_axes = ax.transData + ax.transAxes.inverted()
-        ends: list[float] = []
-        lines = {}
-        rates: dict[str, list[float]] = {}
-        for row in self.rows:
-            rates.setdefault(row["target"], []).append(row["throughput_ips"]["value"])
-        for target, values in sorted(rates.items(), key=lambda item: min(item[1])):
-            places = spread([to_axes.transform((value, 0))[0] for value in values], _LABEL_GAP)
-            free = [i for i, end in enumerate(ends) if end + _LABEL_GAP <= min(places)]
-            line = free[0] if free else len(ends)
-            ends[line : line + 1] = [max(places)]
-            lines[target] = line, places
-        return lines
 
 
 # The roofline: what a layer could reach, by its arithmetic per byte, and what it reached.

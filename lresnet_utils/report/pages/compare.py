@@ -32,7 +32,20 @@ def write_page(comparison: Comparison, path: Path | str, language: str = "en") -
     """
     with speaking(language):
         record = comparison.record
-        meta = {side.upper(): _provenance(record[side]) for side in "ab"}
+        meta: dict[str, Any] = {}
+        for side in "ab":
+            own = record[side]
+            machine = own["machine"] or {}
+            meta[side.upper()] = [
+                str(own["path"]),
+                tr("started {time}", time=own["started"] or tr("unknown")),
+                tr("commit {commit}", commit=(own["commit"] or tr("unknown"))[:12]),
+                tr(
+                    "{cpu}, {cores} cores",
+                    cpu=machine.get("cpu", tr("unknown machine")),
+                    cores=machine.get("cores", tr("unknown")),
+                ),
+            ]
         meta[tr("Pairs")] = tr(
             "{n}, fingerprint {sha256}", n=record["pairs"]["n"], sha256=record["pairs"]["sha256"]
         )
@@ -57,20 +70,6 @@ def write_page(comparison: Comparison, path: Path | str, language: str = "en") -
             meta=meta,
             data={COMPARISON: record},
         )
-
-
-def _provenance(side: Mapping[str, Any]) -> list[str]:
-    machine = side["machine"] or {}
-    return [
-        str(side["path"]),
-        tr("started {time}", time=side["started"] or tr("unknown")),
-        tr("commit {commit}", commit=(side["commit"] or tr("unknown"))[:12]),
-        tr(
-            "{cpu}, {cores} cores",
-            cpu=machine.get("cpu", tr("unknown machine")),
-            cores=machine.get("cores", tr("unknown")),
-        ),
-    ]
 
 
 def pair_name(record: Mapping[str, Any]) -> str:
@@ -98,7 +97,39 @@ def verdict(comparison: Comparison) -> None:
     fine = words <= {"equivalent", "better", "better on these pairs"}
     note(tr(summary(cells)), "info" if fine else "warning")
     if len(cells) == 1:
-        _facts(cells[0].record)
+        # The headline numbers of the only pair of cells.
+        cell = cells[0].record
+        difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
+        span = tr(
+            "95 % interval {low} to {high}; {a} and {b}",
+            low=fmt_points(difference["low"]),
+            high=fmt_points(difference["high"]),
+            a=fmt_percent(cell["accuracy"]["a"]["value"]),
+            b=fmt_percent(cell["accuracy"]["b"]["value"]),
+        )
+        moved = tr(
+            "{lost} lost, {gained} gained; McNemar's exact p = {mcnemar_p}",
+            lost=lost,
+            gained=gained,
+            mcnemar_p=fmt_number(cell["mcnemar_p"]),
+        )
+        points = tr("{value} points", value=fmt_points(difference["value"]))
+        pairs = tr("{lost} of {n_pairs}", lost=lost + gained, n_pairs=cell["n_pairs"])
+        items = [
+            (tr("Accuracy, B minus A"), points, span),
+            (tr("Pairs that changed sides"), pairs, moved),
+        ]
+        speed = cell["speed"]
+        if "refused" not in speed:
+            told = (
+                tr(speed["interval"])
+                if speed["low"] is None
+                else tr(
+                    "95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"]
+                )
+            )
+            items.append((tr("Speed of B, in A's"), f"{speed['value']:.2f} ×", told))
+        facts(items)
     say("The rule: {rule}", rule=record["rule"])
     rows = []
     for side in "ab":
@@ -122,39 +153,6 @@ def verdict(comparison: Comparison) -> None:
         Column("file", "Read from"),
     ]
     table(rows, columns, "What is compared")
-
-
-def _facts(cell: Mapping[str, Any]) -> None:
-    """Show the headline numbers of the only pair of cells."""
-    difference, lost, gained = cell["difference"], len(cell["lost"]), len(cell["gained"])
-    span = tr(
-        "95 % interval {low} to {high}; {a} and {b}",
-        low=fmt_points(difference["low"]),
-        high=fmt_points(difference["high"]),
-        a=fmt_percent(cell["accuracy"]["a"]["value"]),
-        b=fmt_percent(cell["accuracy"]["b"]["value"]),
-    )
-    moved = tr(
-        "{lost} lost, {gained} gained; McNemar's exact p = {mcnemar_p}",
-        lost=lost,
-        gained=gained,
-        mcnemar_p=fmt_number(cell["mcnemar_p"]),
-    )
-    points = tr("{value} points", value=fmt_points(difference["value"]))
-    pairs = tr("{lost} of {n_pairs}", lost=lost + gained, n_pairs=cell["n_pairs"])
-    items = [
-        (tr("Accuracy, B minus A"), points, span),
-        (tr("Pairs that changed sides"), pairs, moved),
-    ]
-    speed = cell["speed"]
-    if "refused" not in speed:
-        told = (
-            tr(speed["interval"])
-            if speed["low"] is None
-            else tr("95 % interval {low:.2f} to {high:.2f}", low=speed["low"], high=speed["high"])
-        )
-        items.append((tr("Speed of B, in A's"), f"{speed['value']:.2f} ×", told))
-    facts(items)
 
 
 def accuracy(comparison: Comparison) -> None:

@@ -41,9 +41,10 @@ def builds(record: dict[str, Any]) -> None:
     for name, entry in record["targets"].items():
         row = {"target": name, "status": entry["status"]}
         if entry.get("artefact") is not None:
+            told = {"options": entry["artefact"]["options"], "versions": entry["versions"]}
             row |= {
-                "options": _pairs(entry["artefact"]["options"]),
-                "versions": _pairs(entry["versions"]),
+                key: tr(", ").join(f"{name} {tr(str(v))}" for name, v in sorted(values.items()))
+                for key, values in told.items()
             }
         rows.append(row)
     columns = [
@@ -58,10 +59,6 @@ def builds(record: dict[str, Any]) -> None:
         if entry.get("note"):
             note("{name}: {value}", name=name, value=entry["note"])
     build_times(record)
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return tr(", ").join(f"{name} {tr(str(v))}" for name, v in sorted(values.items()))
 
 
 @timings()
@@ -210,12 +207,71 @@ def eight_bits(record: dict[str, Any]) -> None:
     searches = _searches(record, "int8")
     for name, found in searches.items():
         _calibration(name, found)
-        _recipes(name, found)
+        # What each recipe costs, where it was judged.
+        judged = found["budget"]["points"] is not None
+        columns = [Column("number", "No."), Column("title", "Recipe")]
+        if judged:
+            columns += [
+                Column("loss", "Worst loss", "percentage points", ".2f"),
+                Column("p", "Least p", "McNemar", ".2g"),
+                Column("cosine", "Least cosine", "to fp32", ".4f"),
+                Column("budget", "Budget"),
+            ]
+        rows = []
+        for number, entry in enumerate(found["tried"], 1):
+            row = {"number": _number(number, entry), "title": entry["title"]}
+            if judged:
+                row |= {
+                    "loss": entry["worst_loss_points"] + 0.0,
+                    "p": entry["worst_p"],
+                    "cosine": min(variant["min_cosine"] for variant in entry["variants"].values()),
+                    "budget": _JUDGED[entry["within_budget"]],
+                }
+            rows.append(row)
+        table(rows, columns, "{name}, the recipes that were tried", name=name)
         _recipe_times(name, found)
-        if found["budget"]["points"] is not None:
-            _decisions(name, found)
+        if judged:
+            # Every recipe's decisions on every variant beside the fp32 build's.
+            rows = [
+                {"recipe": f"{number}", "variant": _label(variant)} | numbers
+                for number, entry in enumerate(found["tried"], 1)
+                for variant, numbers in entry["variants"].items()
+            ]
+            columns = [
+                Column("recipe", "Recipe no."),
+                Column("variant", "Variant"),
+                Column("reference_accuracy", "Accuracy, fp32", "", fmt_percent),
+                Column("accuracy", "Accuracy, int8", "", fmt_percent),
+                Column("lost", "Lost", "pairs"),
+                Column("gained", "Gained", "pairs"),
+                Column("n_pairs", "Of", "pairs"),
+                Column("mcnemar_p", "p", "McNemar", ".2g"),
+                Column("min_cosine", "Least cosine", "to fp32", ".4f"),
+            ]
+            table(rows, columns, "{name}, the decisions on each variant", name=name)
+            say(
+                "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure "
+                "a difference is; the accuracies, means over folds, have no interval of their own "
+                "here."
+            )
         if found["sensitivity"]:
-            _sensitivity(name, found)
+            # Which layers suffer most, and which of them were kept.
+            kept = set(found["recipe"]["kept"])
+            rows = [row | {"kept": row["node"] in kept} for row in found["sensitivity"]]
+            columns = [
+                Column("node", "Layer"),
+                Column("mean_distance", "Embedding moves", "mean squared L2"),
+                Column("kept", tr("Kept in {rest}", rest=found["recipe"]["rest"])),
+            ]
+            caption = tr(
+                "{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows)
+            )
+            table(rows, columns, caption)
+            say(
+                "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
+                "ranks the layers, so without interval.",
+                batch_size=found["batch_size"],
+            )
     if not searches:
         say("No int8 build is among this run's results.")
 
@@ -269,31 +325,6 @@ def _calibration(name: str, found: Mapping[str, Any]) -> None:
     )
 
 
-def _recipes(name: str, found: Mapping[str, Any]) -> None:
-    """Show what each recipe costs, where it was judged."""
-    judged = found["budget"]["points"] is not None
-    columns = [Column("number", "No."), Column("title", "Recipe")]
-    if judged:
-        columns += [
-            Column("loss", "Worst loss", "percentage points", ".2f"),
-            Column("p", "Least p", "McNemar", ".2g"),
-            Column("cosine", "Least cosine", "to fp32", ".4f"),
-            Column("budget", "Budget"),
-        ]
-    rows = []
-    for number, entry in enumerate(found["tried"], 1):
-        row = {"number": _number(number, entry), "title": entry["title"]}
-        if judged:
-            row |= {
-                "loss": entry["worst_loss_points"] + 0.0,
-                "p": entry["worst_p"],
-                "cosine": min(variant["min_cosine"] for variant in entry["variants"].values()),
-                "budget": _JUDGED[entry["within_budget"]],
-            }
-        rows.append(row)
-    table(rows, columns, "{name}, the recipes that were tried", name=name)
-
-
 @timings()
 def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
     """Show each recipe's speed, and its accuracy against it where it was judged."""
@@ -330,46 +361,3 @@ def _recipe_times(name: str, found: Mapping[str, Any]) -> None:
 
 def _number(number: int, entry: Mapping[str, Any]) -> str:
     return tr("{number}, chosen", number=number) if entry["chosen"] else f"{number}"
-
-
-def _decisions(name: str, found: Mapping[str, Any]) -> None:
-    """Show every recipe's decisions on every variant beside the fp32 build's."""
-    rows = [
-        {"recipe": f"{number}", "variant": _label(variant)} | numbers
-        for number, entry in enumerate(found["tried"], 1)
-        for variant, numbers in entry["variants"].items()
-    ]
-    columns = [
-        Column("recipe", "Recipe no."),
-        Column("variant", "Variant"),
-        Column("reference_accuracy", "Accuracy, fp32", "", fmt_percent),
-        Column("accuracy", "Accuracy, int8", "", fmt_percent),
-        Column("lost", "Lost", "pairs"),
-        Column("gained", "Gained", "pairs"),
-        Column("n_pairs", "Of", "pairs"),
-        Column("mcnemar_p", "p", "McNemar", ".2g"),
-        Column("min_cosine", "Least cosine", "to fp32", ".4f"),
-    ]
-    table(rows, columns, "{name}, the decisions on each variant", name=name)
-    say(
-        "Both builds decide the same pairs, so pairs lost, pairs gained and p say how sure a "
-        "difference is; the accuracies, means over folds, have no interval of their own here."
-    )
-
-
-def _sensitivity(name: str, found: Mapping[str, Any]) -> None:
-    """Show which layers suffer most, and which of them were kept."""
-    kept = set(found["recipe"]["kept"])
-    rows = [row | {"kept": row["node"] in kept} for row in found["sensitivity"]]
-    columns = [
-        Column("node", "Layer"),
-        Column("mean_distance", "Embedding moves", "mean squared L2"),
-        Column("kept", tr("Kept in {rest}", rest=found["recipe"]["rest"])),
-    ]
-    caption = tr("{name}, the {n} layers that suffer most from eight bits", name=name, n=len(rows))
-    table(rows, columns, caption)
-    say(
-        "One layer quantised at a time, on {batch_size} calibration faces: one pass that "
-        "ranks the layers, so without interval.",
-        batch_size=found["batch_size"],
-    )

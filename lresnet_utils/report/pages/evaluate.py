@@ -94,7 +94,23 @@ def accuracy(evaluation: Evaluation) -> None:
                 "classes hardly overlap, and other thresholds would do as well."
             )
         say(_about_intervals(rows[0]["accuracy"]))
-        _exact(rows)
+        # What thresholds between the distances give, where the guide's grid is too coarse.
+        for row in rows:
+            exact = row["accuracy"]["exact"]
+            if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
+                note(
+                    "{target}: the guide's steps of 0.01 are too coarse for these distances, half "
+                    "of which lie within {steps} steps. Thresholds between the distances give "
+                    "{accuracy}, {wrong} pairs wrong (McNemar's exact p = {p}); the best over all "
+                    "pairs is {threshold}.",
+                    "warning",
+                    target=row["target"],
+                    steps=fmt_number(exact["steps"]),
+                    accuracy=fmt_interval(*ends_of(exact), fmt_percent),
+                    wrong=_wrong(exact),
+                    p=fmt_number(exact["mcnemar_p"], 2),
+                    threshold=fmt_number(exact["threshold"], 4),
+                )
     note_problems(record["targets"])
     rows = [
         {"target": name, "gate": gate["name"], "verdict": verdict(gate)}
@@ -135,26 +151,6 @@ def _about_intervals(accuracy: dict) -> str:
             few=accuracy["people_wrong"],
         )
     return text
-
-
-def _exact(rows: list[dict[str, Any]]) -> None:
-    """Say what thresholds between the distances give, where the guide's grid is too coarse."""
-    for row in rows:
-        exact = row["accuracy"]["exact"]
-        if exact["errors"] < row["accuracy"]["errors"] and exact["mcnemar_p"] < 0.05:
-            note(
-                "{target}: the guide's steps of 0.01 are too coarse for these distances, half of "
-                "which lie within {steps} steps. Thresholds between the distances give {accuracy}, "
-                "{wrong} pairs wrong (McNemar's exact p = {p}); the best over all pairs is "
-                "{threshold}.",
-                "warning",
-                target=row["target"],
-                steps=fmt_number(exact["steps"]),
-                accuracy=fmt_interval(*ends_of(exact), fmt_percent),
-                wrong=_wrong(exact),
-                p=fmt_number(exact["mcnemar_p"], 2),
-                threshold=fmt_number(exact["threshold"], 4),
-            )
 
 
 def _wrong(accuracy: dict) -> str:
@@ -438,7 +434,34 @@ def _shown(evaluation: Evaluation) -> str | None:
 
 def channel_order(evaluation: Evaluation) -> None:
     """Show what other orders and scales of the pixels do to accuracy, or why it cannot be told."""
-    _inputs(evaluation.record.get("input_test"))
+    # A sample's accuracy with every channel order and scale.
+    sample = evaluation.record.get("input_test")
+    if sample is not None and "refused" not in sample and sample.get("ways"):
+        first = sample["ways"][0]
+        rows = [{"way": tr("{way}, as in this run", way=sample["used"])} | first["used"]]
+        rows += [{"way": input_name(found["way"])} | found["other"] for found in sample["ways"]]
+        columns = [
+            Column("way", "Pixels"),
+            Column("value", "Accuracy", "mean of folds", fmt_percent),
+            Column("errors", "Wrong pairs"),
+            Column("n", "Pairs"),
+        ]
+        title = tr(
+            "Channel order and scale, on a sample of {n} images through {target}",
+            n=sample["n_images"],
+            target=sample["target"],
+        )
+        table(rows, columns, title)
+        if sample["right"] == "other":
+            points = fmt_interval(*ends_of(sample["difference"]), fmt_points)
+            note(
+                "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
+                "warning",
+                points=points,
+                **sample,
+            )
+        else:
+            say("No other way is better than {used}, as far as the sample can tell.", **sample)
     test = evaluation.record["channel_test"]
     if test is None:
         say("The channel order is tested at the largest batch size of a run, if at all.")
@@ -464,37 +487,6 @@ def channel_order(evaluation: Evaluation) -> None:
         "the difference carries the interval and not each of them.",
         interval=test["difference"]["interval"],
     )
-
-
-def _inputs(test: dict[str, Any] | None) -> None:
-    """Show a sample's accuracy with every channel order and scale."""
-    if test is None or "refused" in test or not test.get("ways"):
-        return
-    first = test["ways"][0]
-    rows = [{"way": tr("{way}, as in this run", way=test["used"])} | first["used"]]
-    rows += [{"way": input_name(found["way"])} | found["other"] for found in test["ways"]]
-    columns = [
-        Column("way", "Pixels"),
-        Column("value", "Accuracy", "mean of folds", fmt_percent),
-        Column("errors", "Wrong pairs"),
-        Column("n", "Pairs"),
-    ]
-    title = tr(
-        "Channel order and scale, on a sample of {n} images through {target}",
-        n=test["n_images"],
-        target=test["target"],
-    )
-    table(rows, columns, title)
-    if test["right"] == "other":
-        points = fmt_interval(*ends_of(test["difference"]), fmt_points)
-        note(
-            "{best} instead of {used} changes accuracy by {points} points: set {set_to}.",
-            "warning",
-            points=points,
-            **test,
-        )
-    else:
-        say("No other way is better than {used}, as far as the sample can tell.", **test)
 
 
 def sentence(test: dict[str, Any]) -> str:

@@ -80,7 +80,33 @@ def network(record: dict[str, Any]) -> None:
         rows.append((tr("Input told by"), text))
     properties(rows, "The exported network")
     if "foreign" in record:
-        _foreign(record["foreign"])
+        # What the given file is, what was changed in it, and how that was checked.
+        foreign = record["foreign"]
+        told, batch, output = foreign["told"], foreign["batch"], foreign["output"]
+        if foreign["length"] is not None:
+            output = tr(
+                "{output}, mean length {length:.3g}", output=output, length=foreign["length"]
+            )
+        written = tr("any") if batch is None else tr("{batch}, written into the file", batch=batch)
+        changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
+        scaled = tr(told["because"]) if told["normalisation"] else tr("as set in the params")
+        kind = f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}"
+        properties(
+            [
+                (tr("Input"), kind),
+                (tr("Batch size"), written),
+                (tr("Output"), output),
+                (tr("Pixels"), scaled),
+                (tr("Changed"), ", ".join(changes) or tr("nothing")),
+            ],
+            "The given graph",
+        )
+        say(
+            "The graph that everything here is built from was compared with {compared_with}: on "
+            "random pixels unit embeddings differ by at most {difference:.1e}.",
+            compared_with=foreign["compared_with"],
+            difference=foreign["max_abs_difference"],
+        )
     # Name what else the weights file holds.
     names = net.get("ignored", [])
     shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
@@ -98,33 +124,6 @@ def network(record: dict[str, Any]) -> None:
             "measured with them; accuracy cannot, so it is neither evaluated nor shown.",
             "warning",
         )
-
-
-def _foreign(foreign: dict[str, Any]) -> None:
-    """Say what the given file is, what was changed in it, and how that was checked."""
-    told, batch, output = foreign["told"], foreign["batch"], foreign["output"]
-    if foreign["length"] is not None:
-        output = tr("{output}, mean length {length:.3g}", output=output, length=foreign["length"])
-    written = tr("any") if batch is None else tr("{batch}, written into the file", batch=batch)
-    changes = [f"{name} ({count})" for name, count in foreign["changes"].items()]
-    pixels = tr(told["because"]) if told["normalisation"] else tr("as set in the params")
-    kind = f"{foreign['input']}, {foreign['layout'].upper()}, {foreign['input_type']}"
-    properties(
-        [
-            (tr("Input"), kind),
-            (tr("Batch size"), written),
-            (tr("Output"), output),
-            (tr("Pixels"), pixels),
-            (tr("Changed"), ", ".join(changes) or tr("nothing")),
-        ],
-        "The given graph",
-    )
-    say(
-        "The graph that everything here is built from was compared with {compared_with}: on "
-        "random pixels unit embeddings differ by at most {difference:.1e}.",
-        compared_with=foreign["compared_with"],
-        difference=foreign["max_abs_difference"],
-    )
 
 
 def graphs(record: dict[str, Any]) -> None:

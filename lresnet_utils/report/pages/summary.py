@@ -113,11 +113,8 @@ def answer(results: Results, reference: str) -> None:
     value = tr("{n} of {total}", n=len(results.ok()), total=len(results.cells))
     items.append((tr("Cells with results"), value, tr("one per batch size and target")))
     facts(items)
-    say(_about(results))
 
-
-def _about(results: Results) -> str:
-    """Say which network and which faces it is about, and what input was assumed."""
+    # Which network and which faces it is about, and what input was assumed.
     model, network = (results.run["params"] or {}).get("model", {}), results.network
     text = tr("Network: {architecture}, weights: {weights}. ", **model) if model else ""
     if network:
@@ -138,7 +135,7 @@ def _about(results: Results) -> str:
             "and {n_impostor} impostor. {credit}",
             **results.dataset,
         )
-    return text
+    say(text)
 
 
 # A run's findings as a list: what holds, what does not, what cannot be told, and what to do.
@@ -277,7 +274,30 @@ def speed(results: Results, baselines: list[str]) -> None:
 
 def cells(run: RunFolder, results: Results) -> None:
     """Show the table of all cells, and why the ones without results have none."""
-    rows = [_row(run, cell) for cell in results.cells]
+    rows = []
+    for cell in results.cells:
+        name = cell["target"]
+        if cell.get("quantised"):
+            name = tr("{target} (quantised graph)", target=name)
+        row = {"batch_size": cell["batch_size"], "status": cell["status"], "target": name}
+        # The page that explains the gates is there when its notebook has run; by hand it leaves
+        # none.
+        page = run.stage("5_evaluate", cell["batch_size"], ".html")
+        if page.is_file():
+            row["target"] = {"text": name, "href": page.relative_to(run.folder).as_posix()}
+        if cell["status"] != "ok":
+            rows.append(row)
+            continue
+        for key, measured in (("accuracy", "accuracy"), ("throughput", "throughput_ips")):
+            refused = cell[f"{key}_refused"]
+            row[key] = cell[measured] or ({"refused": refused} if refused else None)
+        row |= {
+            "threshold": cell["threshold"] and cell["threshold"]["value"],
+            "gates": _gates(cell),
+            "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
+            "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
+        }
+        rows.append(row)
     columns = [
         Column("target", "Target"),
         Column("batch_size", "Batch"),
@@ -298,28 +318,6 @@ def cells(run: RunFolder, results: Results) -> None:
         note("{name}: {value}", name=target, value=remark)
     problem = tr("{target}, batch size {batch_size},")
     note_problems({problem.format_map(c): c for c in results.cells})
-
-
-def _row(run: RunFolder, cell: Cell) -> dict[str, Any]:
-    name = cell["target"]
-    if cell.get("quantised"):
-        name = tr("{target} (quantised graph)", target=name)
-    row = {"batch_size": cell["batch_size"], "status": cell["status"], "target": name}
-    # The page that explains the gates is there when its notebook has run; by hand it leaves none.
-    page = run.stage("5_evaluate", cell["batch_size"], ".html")
-    if page.is_file():
-        row["target"] = {"text": name, "href": page.relative_to(run.folder).as_posix()}
-    if cell["status"] != "ok":
-        return row
-    for key, measured in (("accuracy", "accuracy"), ("throughput", "throughput_ips")):
-        refused = cell[f"{key}_refused"]
-        row[key] = cell[measured] or ({"refused": refused} if refused else None)
-    return row | {
-        "threshold": cell["threshold"] and cell["threshold"]["value"],
-        "gates": _gates(cell),
-        "p50": cell["latency_ms"] and cell["latency_ms"].get("p50"),
-        "e2e": cell["stages"] and cell["stages"]["e2e"]["images_per_second"],
-    }
 
 
 def _gates(cell: Cell) -> dict[str, str] | None:
@@ -390,7 +388,39 @@ def tuning(results: Results, baselines: list[str]) -> None:
     """Show every build before and after tuning, and the guide's figures as published ones."""
     compared = [cell for cell in results.ok() if cell["tuning"]]
     if compared:
-        _before_and_after(compared)
+        rows = [cell | cell["tuning"] | {"n": cell["tuning"]["ratio"]["n"]} for cell in compared]
+        columns = [
+            Column("target", "Target"),
+            Column("batch_size", "Batch"),
+            Column("before_ips", "Before", "images/s, 95 % interval", ".1f"),
+            Column("after_ips", "After", "images/s, 95 % interval", ".1f"),
+            Column("ratio", "Ratio", "95 % interval", ".2f"),
+            Column("n", "Repeats"),
+        ]
+        caption = tr("Before and after tuning, on this machine, measured by the Compile pages")
+        table(rows, columns, caption)
+        say(
+            "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
+            "the same runtime. After: the graph and the way of running that were chosen. Both "
+            "were timed in turns; the ratio is the repeats' geometric mean, its interval "
+            "Student's t on their logarithms."
+        )
+        times = sorted(row["measured_at"][:16].replace("T", " ") for row in rows)
+        first, last = times[0], times[-1]
+        text = (
+            tr("Measured {first} UTC", first=first)
+            if first == last
+            else tr("Measured from {first} to {last} UTC", first=first, last=last)
+        )
+        earlier = sum(row["reused"] for row in rows)
+        if earlier:
+            text += tr(
+                ", for {earlier} of the {n} rows by an earlier search on this machine",
+                earlier=earlier,
+                n=len(rows),
+            )
+        text += tr(".") + tr(" ") + tr(CHOSEN_BY)
+        say(text)
     else:
         say("No build of this run was chosen by measurement, so there is no before and after.")
     for cell in results.ok():
@@ -400,42 +430,6 @@ def tuning(results: Results, baselines: list[str]) -> None:
             note("{cell}: no before and after, {why}.", cell=name, why=why)
     if "guide" in baselines:
         guide_chip(load_guide())
-
-
-def _before_and_after(cells: list[Cell]) -> None:
-    rows = [cell | cell["tuning"] | {"n": cell["tuning"]["ratio"]["n"]} for cell in cells]
-    columns = [
-        Column("target", "Target"),
-        Column("batch_size", "Batch"),
-        Column("before_ips", "Before", "images/s, 95 % interval", ".1f"),
-        Column("after_ips", "After", "images/s, 95 % interval", ".1f"),
-        Column("ratio", "Ratio", "95 % interval", ".2f"),
-        Column("n", "Repeats"),
-    ]
-    caption = tr("Before and after tuning, on this machine, measured by the Compile pages")
-    table(rows, columns, caption)
-    say(
-        "Before: the graph as simplified, run the default way; for int8 the fp32 build of "
-        "the same runtime. After: the graph and the way of running that were chosen. Both "
-        "were timed in turns; the ratio is the repeats' geometric mean, its interval "
-        "Student's t on their logarithms."
-    )
-    times = sorted(row["measured_at"][:16].replace("T", " ") for row in rows)
-    first, last = times[0], times[-1]
-    text = (
-        tr("Measured {first} UTC", first=first)
-        if first == last
-        else tr("Measured from {first} to {last} UTC", first=first, last=last)
-    )
-    earlier = sum(row["reused"] for row in rows)
-    if earlier:
-        text += tr(
-            ", for {earlier} of the {n} rows by an earlier search on this machine",
-            earlier=earlier,
-            n=len(rows),
-        )
-    text += tr(".") + tr(" ") + tr(CHOSEN_BY)
-    say(text)
 
 
 # The run itself: its pages, what made it, where, and from what.

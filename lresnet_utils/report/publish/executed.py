@@ -185,7 +185,14 @@ def failure(notebook: NotebookNode) -> Failure | None:
         if cell.cell_type != "code":
             continue
         number += 1
-        error = _error(cell)
+        if "raises-exception" in cell.metadata.get("tags", ()):
+            continue
+        # What stopped the cell: its error output, or what papermill noted.
+        error = next((out for out in cell.outputs if out.output_type == "error"), None)
+        noted = cell.metadata.get("papermill", {})
+        if error is None and (noted.get("exception") or noted.get("status") == "failed"):
+            # A kernel that dies leaves no error output, only papermill's note on the cell.
+            error = {}
         if error is not None:
             # As LResNetError prints it: what, where, to do.
             message = strip_ansi(error.get("evalue", "")).strip()
@@ -238,18 +245,6 @@ def _make_static(output: NotebookNode) -> bool:
     return bool(output.data)
 
 
-def _error(cell: NotebookNode) -> dict[str, Any] | None:
-    """Return the error that stopped a cell: its error output, or what papermill noted."""
-    if "raises-exception" in cell.metadata.get("tags", ()):
-        return None
-    for output in cell.outputs:
-        if output.output_type == "error":
-            return output
-    noted = cell.metadata.get("papermill", {})
-    # A kernel that dies leaves no error output, only papermill's note on the cell.
-    return {} if noted.get("exception") or noted.get("status") == "failed" else None
-
-
 def _assignments(cell: NotebookNode | None) -> dict[str, tuple[str, str]]:
     """Return {name: (value as text, trailing comment)} of a cell's assignments."""
     if cell is None:
@@ -273,17 +268,15 @@ def _assignments(cell: NotebookNode | None) -> dict[str, tuple[str, str]]:
             continue
         if isinstance(target, ast.Name) and statement.value is not None:
             meaning = comments.get(statement.end_lineno) or comments.get(statement.lineno, "")
-            found[target.id] = (_text(statement.value, target.id), meaning)
+            # The value the way a reader wants it: strings bare, lists with commas.
+            try:
+                value = ast.literal_eval(statement.value)
+            except ValueError:
+                text = ast.unparse(statement.value)
+            else:
+                text = _value_text(unplaced(value, target.id))
+            found[target.id] = (text, meaning)
     return found
-
-
-def _text(node: ast.expr, name: str) -> str:
-    """Write a value the way a reader wants it: strings bare, lists with commas."""
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return ast.unparse(node)
-    return _value_text(unplaced(value, name))
 
 
 def _value_text(value: Any) -> str:

@@ -245,12 +245,17 @@ def _page(
         groups.setdefault(link.group, []).append(link)
     with speaking(language):
         parameters = executed.parameters(notebook)
+        blocks = []
+        for name, value in (data or {}).items():
+            # Compact JSON in which no text can end the block that holds it.
+            text = json.dumps(with_glossary(value), separators=(",", ":"), allow_nan=False)
+            blocks.append((name, text.replace("<", "\\u003c")))
         page = {
             "title": title,
             "language": language,
             "groups": list(groups.items()),
             "provenance": [(str(label), _texts(value)) for label, value in (meta or {}).items()],
-            "data": [(name, _block(value)) for name, value in (data or {}).items()],
+            "data": blocks,
             "timings": timings,
             "troubles": troubles,
             "heading": None,
@@ -285,12 +290,6 @@ def _read(path: Path) -> NotebookNode:
     except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
         raise DataError("The file is not a notebook.", where=str(path), fix=fix) from error
     return notebook
-
-
-def _block(value: Any) -> str:
-    """Write a value as compact JSON in which no text can end the block that holds it."""
-    text = json.dumps(with_glossary(value), separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")
 
 
 def _texts(value: Any) -> list[str]:

@@ -142,19 +142,9 @@ def single_text(run: RunFolder, pages: Collection[str]) -> str:
             fix="run it first: lresnet run PARAMS",
         )
     first = _Page(run.index)
-    entries = [e for e in _entries(first) if e.path in pages and (run.folder / e.path).is_file()]
-    anchors = {entry.path: entry.anchor for entry in entries}
-    anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
-    navs = (tag for tag in first.tags if tag.attributes.get("class") == "lr-pages")
-    up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
-    sections = [_section(run, entry, anchors, up) for entry in entries]
-    return _with_scripts(_drawn_once(_joined(first, entries, anchors, sections)))
-
-
-def _entries(first: _Page) -> list[_Entry]:
-    """Read the other pages of the run from the first one's navigation, in its order."""
+    # The other pages of the run from the first one's navigation, in its order.
     nav = first.inside("nav", "class", "lr-pages")
-    entries, group = [], ""
+    navigation, group = [], ""
     for tag in first.tags if nav else ():
         if tag.closes or not nav[0] <= tag.start < nav[1]:
             continue
@@ -164,8 +154,25 @@ def _entries(first: _Page) -> list[_Entry]:
         elif tag.attributes.get("class") == "lr-group":
             group = said
         elif tag.name == "a" and "aria-current" not in tag.attributes:
-            entries.append(_Entry(unquote(tag.attributes["href"] or ""), group, said))
-    return entries
+            navigation.append(_Entry(unquote(tag.attributes["href"] or ""), group, said))
+    entries = [e for e in navigation if e.path in pages and (run.folder / e.path).is_file()]
+    anchors = {entry.path: entry.anchor for entry in entries}
+    anchors |= dict.fromkeys((run.index.name, run.single.name), "lr-story")
+    navs = (tag for tag in first.tags if tag.attributes.get("class") == "lr-pages")
+    up = next((nav.attributes["aria-label"] or "" for nav in navs), "")
+    sections = [_section(run, entry, anchors, up) for entry in entries]
+    text = _drawn_once(_joined(first, entries, anchors, sections))
+
+    # The scripts that the joined pages need, allowed by their hashes alone.
+    needed = [script for script in page_scripts() if script.marker in text]
+    allowed = " script-src " + " ".join(f"'{script.hash}'" for script in needed) + ";"
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    bare = re.sub(r" script-src [^;]*;", "", policy[1])
+    wanted = bare.replace(" base-uri", f"{allowed} base-uri") if needed else bare
+    text = text[: policy.start(1)] + wanted + text[policy.end(1) :]
+    missing = [s.text for s in needed if f"<script>{s.text}</script>" not in text]
+    blocks = "".join(f"<script>{script}</script>\n" for script in missing)
+    return text.replace("</body>", f"{blocks}</body>")
 
 
 def _section(run: RunFolder, entry: _Entry, anchors: Mapping[str, str], up: str) -> str:
@@ -262,19 +269,6 @@ def _drawn_once(text: str) -> str:
         return f'{match[1]}<g id="{name}">{match[2]}</g></svg>'
 
     return _DRAWING.sub(once, text)
-
-
-def _with_scripts(text: str) -> str:
-    """Add the scripts that the joined pages need, and allow them by their hashes alone."""
-    needed = [script for script in page_scripts() if script.marker in text]
-    allowed = " script-src " + " ".join(f"'{script.hash}'" for script in needed) + ";"
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
-    bare = re.sub(r" script-src [^;]*;", "", policy[1])
-    wanted = bare.replace(" base-uri", f"{allowed} base-uri") if needed else bare
-    text = text[: policy.start(1)] + wanted + text[policy.end(1) :]
-    missing = [s.text for s in needed if f"<script>{s.text}</script>" not in text]
-    blocks = "".join(f"<script>{script}</script>\n" for script in missing)
-    return text.replace("</body>", f"{blocks}</body>")
 
 
 # The whole report as a PDF, printed by the system's Chromium.
