@@ -298,28 +298,25 @@ def check_params(values: dict[str, Any], *, where: str) -> Params:
         first = errors[0]
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
         path = ".".join(str(part) for part in first["loc"])
-        what, fix = _explain(first, path)
+        meanings = {name: field.description for name, field in declared()}
+        meaning = meanings.get(path, "see lresnet run --help")
+        if first["type"] == "extra_forbidden":
+            section, _, word = path.rpartition(".")
+            model: Any = Params
+            if section.startswith("dataset.more."):
+                model = MoreSet
+            elif section in Params.model_fields:
+                model = Params.model_fields[section].annotation
+            known = list(getattr(model, "model_fields", Params.model_fields))
+            what, fix = f"Unknown parameter {path!r}.", nearest(word, known)
+            if word not in known and word in flat_names():
+                fix = f"write it as {flat_names()[word]}"
+        elif first["type"] == "missing":
+            what, fix = f"The parameter {path!r} is missing.", f"add {path}: {meaning}"
+        else:
+            message = first["msg"].removeprefix("Value error, ")
+            given = repr(first["input"])
+            given = given if len(given) <= 60 else f"{given[:57]}..."
+            what = f"{path}: {message[0].lower()}{message[1:]}, not {given}."
+            fix = meaning or ""
         raise ParamsError(what + more, where=where, fix=fix) from error
-
-
-def _explain(error: dict[str, Any], path: str) -> tuple[str, str]:
-    """Say what is wrong with the value at a path, and what to do."""
-    meanings = {name: field.description for name, field in declared()}
-    meaning = meanings.get(path, "see lresnet run --help")
-    if error["type"] == "extra_forbidden":
-        section, _, word = path.rpartition(".")
-        model: Any = Params
-        if section.startswith("dataset.more."):
-            model = MoreSet
-        elif section in Params.model_fields:
-            model = Params.model_fields[section].annotation
-        known = list(getattr(model, "model_fields", Params.model_fields))
-        if word not in known and word in flat_names():
-            return f"Unknown parameter {path!r}.", f"write it as {flat_names()[word]}"
-        return f"Unknown parameter {path!r}.", nearest(word, known)
-    if error["type"] == "missing":
-        return f"The parameter {path!r} is missing.", f"add {path}: {meaning}"
-    message = error["msg"].removeprefix("Value error, ")
-    given = repr(error["input"])
-    given = given if len(given) <= 60 else f"{given[:57]}..."
-    return f"{path}: {message[0].lower()}{message[1:]}, not {given}.", meaning or ""

@@ -162,7 +162,7 @@ class FileFaces:
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each file; of its name where it cannot be read."""
-        contents = ((name, self._read(name)[0]) for name in self.names)
+        contents = ((name, read_picture(inside(self.folder, name))[0]) for name in self.names)
         return [
             hashlib.sha256(name.encode() if content is None else content).digest()
             for name, content in contents
@@ -171,7 +171,7 @@ class FileFaces:
     def face(self, index: int) -> tuple[np.ndarray | None, str | None]:
         """Return 112x112 RGB, or ``None`` and the reason."""
         face, n_faces = None, 0
-        content, reason = self._read(self.names[index])
+        content, reason = read_picture(inside(self.folder, self.names[index]))
         if content is not None:
             face, reason, n_faces = face_of(content, self._align, self._central)
         if n_faces:
@@ -185,10 +185,9 @@ class FileFaces:
         face, _ = self.face(index)
         if face is None:
             return b""
-        return encode_png(face) if index in self.n_faces else self._read(self.names[index])[0]
-
-    def _read(self, name: str) -> tuple[bytes | None, str | None]:
-        return read_picture(inside(self.folder, name))
+        if index in self.n_faces:
+            return encode_png(face)
+        return read_picture(inside(self.folder, self.names[index]))[0]
 
 
 def face_of(

@@ -91,7 +91,12 @@ def fetch(
         if file.sha256 is not None:
             expected, against = file.sha256, "as published"
         elif record.is_file():
-            expected, against = _recorded(record), "as recorded at first"
+            fix = "remove it, and the hash is recorded anew"
+            data = read_bytes(record, most=_MOST_RECORDED, what="The recorded hash", fix=fix)
+            kept = re.match(rb"[0-9a-f]{64}\b", data)
+            if kept is None:
+                raise DataError("The file holds no SHA-256.", where=str(record), fix=fix)
+            expected, against = kept[0].decode("ascii"), "as recorded at first"
         else:
             write_text(record, f"{found}  {file.file}\n")
             expected, against = found, f"nobody publishes it; recorded in {record.name}"
@@ -145,7 +150,20 @@ def download(
                 fix="move it away, or choose another folder with --to",
             )
     target.parent.mkdir(parents=True, exist_ok=True)
-    start, headers = _resume(part, about, url, sha256)
+    # How much of the part can stay, and what to ask the server for.
+    start = part.stat().st_size if part.is_file() else 0
+    known = {}
+    with contextlib.suppress(DataError):  # one that is missing or damaged is none
+        known = read_json(about)
+    told = known if isinstance(known, dict) else {}
+    validator = told.get("validator")
+    if not isinstance(validator, str) or not re.fullmatch("[ -~]+", validator):
+        validator = None
+    if told.get("url") != url or not (validator or sha256):
+        start = 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and validator:
+        headers["If-Range"] = validator
     _check_address(url)
     headers |= {"User-Agent": f"lresnet-utils/{__version__}", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 (checked above)
@@ -220,31 +238,6 @@ def unpack(archive: Path) -> None:
             fix="delete it, and what it unpacked to before, then fetch it again",
         ) from error
     write_text(done, "")
-
-
-def _recorded(record: Path) -> str:
-    fix = "remove it, and the hash is recorded anew"
-    data = read_bytes(record, most=_MOST_RECORDED, what="The recorded hash", fix=fix)
-    found = re.match(rb"[0-9a-f]{64}\b", data)
-    if found is None:
-        raise DataError("The file holds no SHA-256.", where=str(record), fix=fix)
-    return found[0].decode("ascii")
-
-
-def _resume(part: Path, about: Path, url: str, sha256: str | None) -> tuple[int, dict[str, str]]:
-    """Return how much of a part can stay, and what to ask the server for."""
-    start = part.stat().st_size if part.is_file() else 0
-    known = {}
-    with contextlib.suppress(DataError):  # one that is missing or damaged is none
-        known = read_json(about)
-    told = known if isinstance(known, dict) else {}
-    validator = told.get("validator")
-    if not isinstance(validator, str) or not re.fullmatch("[ -~]+", validator):
-        validator = None
-    if not start or told.get("url") != url or not (validator or sha256):
-        return 0, {}
-    headers = {"Range": f"bytes={start}-"}
-    return start, headers | ({"If-Range": validator} if validator else {})
 
 
 def _receive(response, url: str, part: Path, about: Path, start: int, progress) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from lresnet_utils.data.collection import (
     DEFAULT_FOLDS,
     Align,
     Asked,
-    Collection,
     collect,
 )
 from lresnet_utils.data.readers import orl
@@ -136,6 +134,25 @@ def pack(
         raise DataError("No picture of the set can be used.", where=described.source)
     slots = np.stack([collection.left, collection.right], axis=1).ravel()
     path = write_bin(out, (faces[slot] for slot in slots), collection.same)
+    # What a maker of a set may not know of it.
+    about, notes = collection.about, []
+    lost: dict[str, list[str]] = {}
+    for image, reason in collection.faces.failures.items():
+        lost.setdefault(reason, []).append(collection.faces.names[image])
+    for reason, names in sorted(lost.items(), key=lambda found: -len(found[1]))[:_MOST_REASONS]:
+        pictures = "picture" if len(names) == 1 else "pictures"
+        notes.append(f"{len(names):,} {pictures} cannot be used ({reason}), such as {names[0]}")
+    if len(lost) > _MOST_REASONS:
+        notes.append(f"{len(lost) - _MOST_REASONS:,} more reasons")
+    if about.get("passed_over", {}).get("n_files"):
+        notes.append(told_passed_over(about["passed_over"]))
+    if several := sum(n > 1 for n in collection.faces.n_faces.values()):
+        notes.append(f"pictures with several faces: {several:,}")
+    if equal := about.get("equal_files"):
+        notes.append(
+            f"pictures in two files or more: {equal['n_pictures']:,}, under two people: "
+            f"{equal['n_of_two_people']:,}, such as {equal['examples'][0]}"
+        )
     return Packed(
         path=path,
         sha256=sha256_file(path),
@@ -145,27 +162,5 @@ def pack(
         n_aligned=len(collection.faces.n_faces),
         n_empty_slots=sum(not faces[slot] for slot in slots),
         folds=orl.FOLDS if described.kind == ORL else collection.folds,
-        notes=tuple(_noted(collection)),
+        notes=tuple(notes),
     )
-
-
-def _noted(collection: Collection) -> Iterator[str]:
-    """Say what a maker of a set may not know of it."""
-    faces, about = collection.faces, collection.about
-    lost: dict[str, list[str]] = {}
-    for image, reason in faces.failures.items():
-        lost.setdefault(reason, []).append(faces.names[image])
-    for reason, names in sorted(lost.items(), key=lambda found: -len(found[1]))[:_MOST_REASONS]:
-        pictures = "picture" if len(names) == 1 else "pictures"
-        yield f"{len(names):,} {pictures} cannot be used ({reason}), such as {names[0]}"
-    if len(lost) > _MOST_REASONS:
-        yield f"{len(lost) - _MOST_REASONS:,} more reasons"
-    if about.get("passed_over", {}).get("n_files"):
-        yield told_passed_over(about["passed_over"])
-    if several := sum(n > 1 for n in faces.n_faces.values()):
-        yield f"pictures with several faces: {several:,}"
-    if equal := about.get("equal_files"):
-        yield (
-            f"pictures in two files or more: {equal['n_pictures']:,}, under two people: "
-            f"{equal['n_of_two_people']:,}, such as {equal['examples'][0]}"
-        )

@@ -136,20 +136,15 @@ def find_ports(graph: ir.Graph, output: str = AUTO) -> Ports:
             fix=f"use a network for faces aligned to {IMAGE_SIZE} x {IMAGE_SIZE}, as ArcFace's are",
         )
     layout = "nchw" if channels_first else "nhwc"
-    return Ports(faces.name, _embedding(graph, output).name, layout, faces.dtype, batch)
-
-
-def _embedding(graph: ir.Graph, wanted: str) -> ir.Value:
+    # The embedding: the output that is asked for, or the only one that can be it.
     outputs = {value.name: value for value in graph.outputs}
     listed = ", ".join(f"{name} {_words(value)}" for name, value in list(outputs.items())[:_SHOWN])
-    if wanted != AUTO:
-        if wanted not in outputs:
-            raise GraphError(
-                f"The graph has no output {wanted!r}.", fix=f"set model.output to one of: {listed}"
-            )
-        return outputs[wanted]
-    fitting = []
-    for value in outputs.values():
+    if output != AUTO and output not in outputs:
+        raise GraphError(
+            f"The graph has no output {output!r}.", fix=f"set model.output to one of: {listed}"
+        )
+    fitting = [outputs[output]] if output != AUTO else []
+    for value in outputs.values() if output == AUTO else ():
         shape = shape_of(value)
         if shape is None:
             # Unknown before the graph has run; with a single output that will tell.
@@ -158,13 +153,14 @@ def _embedding(graph: ir.Graph, wanted: str) -> ir.Value:
             table = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
             fits = table and shape[1] not in (0, 1)
         fitting += [value] if fits else []
-    if len(fitting) == 1:
-        return fitting[0]
-    count = "None" if not fitting else f"{len(fitting)}"
-    raise GraphError(
-        f"{count} of the graph's {len(outputs)} outputs can be the embedding: {listed}.",
-        fix="set model.output to the name of the right one, or export the network without others",
-    )
+    if len(fitting) != 1:
+        count = "None" if not fitting else f"{len(fitting)}"
+        raise GraphError(
+            f"{count} of the graph's {len(outputs)} outputs can be the embedding: {listed}.",
+            fix="set model.output to the name of the right one, or export the network without "
+            "others",
+        )
+    return Ports(faces.name, fitting[0].name, layout, faces.dtype, batch)
 
 
 def _words(value: ir.Value) -> str:
@@ -247,7 +243,22 @@ def told_pixels(model: ir.Model, ports: Ports) -> Told:
     """
     if ports.input_type == ir.DataType.UINT8:
         return Told("raw", message("the input {input} takes bytes", input=ports.input))
-    before, ends = _before_layers(model.graph)
+    # The nodes between the picture and the first layers, and what those layers read.
+    pictures, later = {model.graph.inputs[0]}, set()
+    before, ends = [], []
+    for node in model.graph:
+        if later.intersection(node.inputs):
+            later.update(node.outputs)
+        elif pictures.intersection(node.inputs) or (_has_graph(node) and not later):
+            weight = constant(node.inputs[1]) if is_op(node, "Conv") else None
+            # Three colours of three, pixel by pixel.
+            of_colours = weight is not None and weight.shape in ((3, 3, 1, 1), (3, 1, 1, 1))
+            if is_op(node, *_LAYERS) and not of_colours:
+                ends += [v for v in node.inputs if v in pictures and v not in ends]
+                later.update(node.outputs)
+            else:
+                before.append(node)
+                pictures.update(node.outputs)
     if strange := [node for node in before if _has_graph(node)]:
         return _unfollowed(strange[:1], "cannot be followed")
     if not before or not ends:
@@ -273,26 +284,6 @@ def _named(before: list[ir.Node]) -> str:
     shown = [f"{node.op_type} {name_of(node)}" for node in doing[:_SHOWN_PIXELS]]
     shown += ["..."] if len(doing) > _SHOWN_PIXELS else []
     return message("the graph's first nodes ({nodes})", nodes=", ".join(shown))
-
-
-def _before_layers(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Value]]:
-    """Return the nodes between the picture and the first layers, and what those layers read."""
-    pictures, later = {graph.inputs[0]}, set()
-    before, ends = [], []
-    for node in graph:
-        if later.intersection(node.inputs):
-            later.update(node.outputs)
-        elif pictures.intersection(node.inputs) or (_has_graph(node) and not later):
-            weight = constant(node.inputs[1]) if is_op(node, "Conv") else None
-            # Three colours of three, pixel by pixel.
-            of_colours = weight is not None and weight.shape in ((3, 3, 1, 1), (3, 1, 1, 1))
-            if is_op(node, *_LAYERS) and not of_colours:
-                ends += [v for v in node.inputs if v in pictures and v not in ends]
-                later.update(node.outputs)
-            else:
-                before.append(node)
-                pictures.update(node.outputs)
-    return before, ends
 
 
 def _has_graph(node: ir.Node) -> bool:
@@ -737,39 +728,34 @@ def _fitted(graph: ir.Graph, ports: Ports, batch_size: int) -> dict[str, int]:
     for user, index in uses if steps else ():
         user.replace_input_with(index, steps[-1].outputs[0])
     # Make the output a table of float32, whatever its rank and precision.
-    given = graph.outputs[0]
-    last = given
+    last = given = graph.outputs[0]
+    endings = []
     if given.shape is not None and len(given.shape) == 4:
-        last = _appended(graph, ir.node("Flatten", [last]))
+        endings.append(("Flatten", {}))
         changes["flat-output"] = 1
     if given.dtype not in (None, ir.DataType.FLOAT):
-        last = _appended(graph, ir.node("Cast", [last], attributes={"to": 1}))
+        endings.append(("Cast", {"to": 1}))
         changes["float-output"] = 1
+    for operator, attributes in endings:
+        node = ir.node(operator, [last], attributes=attributes)
+        graph.append(node)
+        last = node.outputs[0]
+        last.name = node.name = unused_name(graph, f"adopted_{operator.lower()}")
     last.dtype = ir.DataType.FLOAT
     graph.outputs[0] = last
-    _rename(graph, faces, INPUT_NAME)
-    _rename(graph, graph.outputs[0], OUTPUT_NAME)
+    # Another value that has one of the two names gets a new one.
+    for port, name in ((faces, INPUT_NAME), (last, OUTPUT_NAME)):
+        if port.name == name:
+            continue
+        for other in [*graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
+            if other.name == name:
+                other.name = unused_name(graph, f"{name}_inner")
+        port.name = name
     faces.shape = ir.Shape([batch_size, 3, IMAGE_SIZE, IMAGE_SIZE])
     faces.dtype = ir.DataType.FLOAT
     for value in (value for node in graph.all_nodes() for value in node.outputs):
         value.shape = None
     return changes
-
-
-def _appended(graph: ir.Graph, node: ir.Node) -> ir.Value:
-    graph.append(node)
-    node.outputs[0].name = node.name = unused_name(graph, f"adopted_{node.op_type.lower()}")
-    return node.outputs[0]
-
-
-def _rename(graph: ir.Graph, value: ir.Value, name: str) -> None:
-    """Give a value its name; another value of that name gets a new one."""
-    if value.name == name:
-        return
-    for other in [*graph.initializers.values(), *(v for n in graph for v in n.outputs)]:
-        if other.name == name:
-            other.name = unused_name(graph, f"{name}_inner")
-    value.name = name
 
 
 # Running a graph of another maker: the file as it is or, where that is no use, repaired.

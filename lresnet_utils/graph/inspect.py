@@ -171,7 +171,33 @@ def summarise(path: Path | str) -> GraphSummary:
     inputs = {v.name: shapes[v.name] for v in graph.input if v.name not in weights}
     first = next(iter(inputs.values()), ())
     batch = first[0] if first and isinstance(first[0], int) else 1
-    layers = tuple(_layer(node, shapes, batch, where=str(path)) for node in graph.node)
+    layers = []
+    for node in graph.node:
+        if not node.output:
+            what = f"A node of type {node.op_type[:60]!r} has no output."
+            raise GraphError(what, where=str(path))
+        output = shapes.get(node.output[0], ("?",))
+        flops = 0
+        if node.op_type in _PRODUCTS:
+            if node.op_type in _CONVOLUTIONS:
+                # (out, in / groups, kernel height, kernel width)
+                weight = node.input[_CONVOLUTIONS[node.op_type]]
+                reduced = shapes.get(weight, ("?", "?"))[1:]
+            else:
+                axis = -1
+                if node.op_type == "Gemm":
+                    axis = 0 if any(a.name == "transA" and a.i for a in node.attribute) else 1
+                reduced = (shapes.get(node.input[0], ("?", "?"))[axis],)
+            # Multiply-adds of all output elements.
+            total = _elements(output) * _elements(("", *reduced))
+            if total < 1:
+                raise GraphError(
+                    f"The shape of {node.output[0]} cannot be inferred.",
+                    where=str(path),
+                    fix="simplify the graph with a fixed batch size first",
+                )
+            flops = 2 * total // batch
+        layers.append(Layer(node.name or node.output[0], node.op_type, flops, output))
     counts = Counter(layer.op for layer in layers)
     return GraphSummary(
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
@@ -182,7 +208,7 @@ def summarise(path: Path | str) -> GraphSummary:
         opset=next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
         inputs=inputs,
         outputs={value.name: shapes[value.name] for value in graph.output},
-        layers=layers,
+        layers=tuple(layers),
         quantised=find_quantised(graph),
     )
 
@@ -233,33 +259,6 @@ def _constants_of(
     for node in graph.node:
         read = (node.input[k] for k in places.get(node.op_type, ()) if k < len(node.input))
         yield from (name for name in read if name in stored)
-
-
-def _layer(node: onnx.NodeProto, shapes: dict[str, Shape], batch: int, *, where: str) -> Layer:
-    if not node.output:
-        raise GraphError(f"A node of type {node.op_type[:60]!r} has no output.", where=where)
-    output = shapes.get(node.output[0], ("?",))
-    flops = 0
-    if node.op_type in _PRODUCTS:
-        if node.op_type in _CONVOLUTIONS:
-            # (out, in / groups, kernel height, kernel width)
-            weight = node.input[_CONVOLUTIONS[node.op_type]]
-            reduced = shapes.get(weight, ("?", "?"))[1:]
-        else:
-            axis = -1
-            if node.op_type == "Gemm":
-                axis = 0 if any(a.name == "transA" and a.i for a in node.attribute) else 1
-            reduced = (shapes.get(node.input[0], ("?", "?"))[axis],)
-        # Multiply-adds of all output elements.
-        total = _elements(output) * _elements(("", *reduced))
-        if total < 1:
-            raise GraphError(
-                f"The shape of {node.output[0]} cannot be inferred.",
-                where=where,
-                fix="simplify the graph with a fixed batch size first",
-            )
-        flops = 2 * total // batch
-    return Layer(node.name or node.output[0], node.op_type, flops, output)
 
 
 def _elements(shape: Shape) -> int:

@@ -196,7 +196,19 @@ def dead_layer(path: Path | str, faces: np.ndarray) -> str | None:
             batch = port.shape[0] if isinstance(port.shape[0], int) else 1
             seen = [session.run(names, {port.name: np.stack([face] * batch)}) for face in faces]
             for name, *values in zip(names, *seen, strict=True):
-                bad[name] = _of_no_use(values)
+                # Over all faces: whether it is not finite, zero throughout, or always the same.
+                bad[name] = [False] * 3
+                if not all(np.issubdtype(value.dtype, np.floating) for value in values):
+                    continue
+                if not all(np.isfinite(value).all() for value in values):
+                    bad[name][0] = True
+                    continue
+                bad[name][1] = not any(value.any() for value in values)
+                first, *others = values
+                limit = _ALIKE * np.abs(first).max(initial=0.0)
+                bad[name][2] = bool(others) and all(
+                    np.abs(other - first).max(initial=0) <= limit for other in others
+                )
     except Exception:  # ONNX Runtime's own family of errors; what cannot be looked for stays open
         return None
     if wanted not in bad or not any(bad[wanted]):
@@ -208,19 +220,6 @@ def dead_layer(path: Path | str, faces: np.ndarray) -> str | None:
         if source is None:
             return f"{node.name or node.output[0]} ({node.op_type})"
         wanted = source
-
-
-def _of_no_use(values: list[np.ndarray]) -> list[bool]:
-    """Say of one value, per face, whether it is not finite, zero throughout, or always the same."""
-    if not all(np.issubdtype(value.dtype, np.floating) for value in values):
-        return [False] * 3
-    finite = all(np.isfinite(value).all() for value in values)
-    if not finite:
-        return [True, False, False]
-    first, *others = values
-    limit = _ALIKE * np.abs(first).max(initial=0.0)
-    alike = bool(others) and all(np.abs(other - first).max(initial=0) <= limit for other in others)
-    return [False, not any(value.any() for value in values), alike]
 
 
 # ONNX Runtime where it judges a graph: on the CPU, without printing, without taking cores.

@@ -371,7 +371,25 @@ def read_foreign(path: Path | str) -> ForeignFile:
     if opset < _OLDEST_OPSET:
         what = f"The graph uses operators of version {opset}; {_OLDEST_OPSET} is the oldest known."
         raise _refused(path, what, "convert it: onnx.version_converter.convert_version(model, 17)")
-    files = _take_in_all(model, path)
+    # All external tensors are copied into the message.
+    files: set[Path] = set()
+    total = 0
+    for tensor in found(model, onnx.TensorProto):
+        if external_data_helper.uses_external_data(tensor):
+            total += stored_bytes(tensor) or 0
+            if total > _MOST_BYTES:
+                what = f"The graph has more than {_MOST_BYTES:,} bytes of weights."
+                raise _refused(path, what, "use a smaller network")
+            file, tensor.raw_data = _external_bytes(tensor, path)
+            files.add(file)
+            if not is_whole(tensor):
+                raise _described_wrongly(tensor, path)
+        elif not is_whole(tensor):
+            what = f"The weight {tensor.name[:60]!r} is not as long as its shape."
+            raise _refused(path, what, COPY_AGAIN)
+        # Nobody who reads what is published must look for a file.
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
     _make_dense(model, path)
     try:
         # A function may be written in another version of the operators than the graph.
@@ -436,29 +454,6 @@ def _check_graph(path: Path, graph: onnx.GraphProto, opset: int) -> None:
                 what = f"The graph is damaged: it reads {name!r}, which nothing makes."
                 raise _refused(path, what, COPY_AGAIN)
         known.update(node.output if node is not None else ())
-
-
-def _take_in_all(model: onnx.ModelProto, path: Path) -> set[Path]:
-    """Copy all external tensors into the message; return the files they came from."""
-    files: set[Path] = set()
-    total = 0
-    for tensor in found(model, onnx.TensorProto):
-        if external_data_helper.uses_external_data(tensor):
-            total += stored_bytes(tensor) or 0
-            if total > _MOST_BYTES:
-                what = f"The graph has more than {_MOST_BYTES:,} bytes of weights."
-                raise _refused(path, what, "use a smaller network")
-            file, tensor.raw_data = _external_bytes(tensor, path)
-            files.add(file)
-            if not is_whole(tensor):
-                raise _described_wrongly(tensor, path)
-        elif not is_whole(tensor):
-            what = f"The weight {tensor.name[:60]!r} is not as long as its shape."
-            raise _refused(path, what, COPY_AGAIN)
-        # Nobody who reads what is published must look for a file.
-        del tensor.external_data[:]
-        tensor.data_location = onnx.TensorProto.DEFAULT
-    return files
 
 
 def _make_dense(model: onnx.ModelProto, path: Path) -> None:

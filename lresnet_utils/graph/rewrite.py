@@ -132,7 +132,17 @@ def gate_convolutions(graph: ir.Graph) -> int:
         shape, flat = shape_of(x), shape_of(start.outputs[0])
         if shape is None or len(shape) != 4 or shape[2:] != (1, 1) or shape[1] is None:
             continue
-        chain, end = _chain(start)
+        # Follow the value through layers and activations, to what comes after them.
+        chain, end = [], only_user(start.outputs[0])
+        reached = start.outputs[0]
+        while is_op(end, *_ELEMENTWISE) or (
+            is_op(end, "Gemm", "MatMul") and _linear(end) is not None
+        ):
+            if end.inputs[0] is not reached or len(shape_of(end.outputs[0]) or ()) != 2:
+                break
+            chain.append(end)
+            reached = end.outputs[0]
+            end = only_user(reached)
         linear = [node for node in chain if is_op(node, "Gemm", "MatMul")]
         if flat is None or flat[1:] != shape[1:2] or not linear:
             continue
@@ -159,20 +169,6 @@ def gate_convolutions(graph: ir.Graph) -> int:
             graph.remove(node, safe=True)
         count += 1
     return count
-
-
-def _chain(start: ir.Node) -> tuple[list[ir.Node], ir.Node | None]:
-    """Follow a value through layers and activations; return those and what comes after them."""
-    chain, value = [], start.outputs[0]
-    while True:
-        node = only_user(value)
-        known = is_op(node, *_ELEMENTWISE) or (
-            is_op(node, "Gemm", "MatMul") and _linear(node) is not None
-        )
-        if not known or node.inputs[0] is not value or len(shape_of(node.outputs[0]) or ()) != 2:
-            return chain, node
-        chain.append(node)
-        value = node.outputs[0]
 
 
 def _linear(node: ir.Node) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -320,7 +316,23 @@ def carry_norm_shift(graph: ir.Graph) -> int:
         for layer in layers:
             _fold(graph, layer, scale, left, shape[1:])
         if carried.any():
-            _shift(graph, x, carried, others)
+            # x becomes x + c for this reader, and nothing else changes for the others.
+            for user, index in others:
+                if is_op(user, "BatchNormalization"):
+                    mean = floats(user.inputs[3]) + carried
+                    user.replace_input_with(3, new_constant(graph, f"{name_of(user)}.mean", mean))
+                elif is_op(user, "Conv"):
+                    weight, bias = weight_and_bias(user)
+                    bias = bias - _per_output(user, weight, carried)
+                    set_weight_and_bias(graph, user, None, bias)
+                else:
+                    _add_to_branch(graph, user, (1 - index,), -carried)
+            producer = x.producer()
+            if not _absorb(graph, producer, carried):
+                if is_op(producer, "Add") and _is_sum(producer):
+                    _add_to_branch(graph, producer, (0, 1), carried)
+                else:
+                    _add(graph, x, _per_channel(graph, x.name, carried), x.uses())
         bypass(graph, node, node.inputs[0])  # x, or the sum that stands for it now
         count += 1
     return count
@@ -403,26 +415,6 @@ def _is_sum(node: ir.Node) -> bool:
     """Say whether a node adds two images of the same shape, so that either may be shifted."""
     left, right = (shape_of(operand) for operand in node.inputs)
     return left is not None and left == right and len(left) == 4 and left[1] is not None
-
-
-def _shift(graph: ir.Graph, x: ir.Value, c: np.ndarray, others: list[_Use]) -> None:
-    """Let x become ``x + c`` for one reader, and nothing else change for the others."""
-    for user, index in others:
-        if is_op(user, "BatchNormalization"):
-            mean = new_constant(graph, f"{name_of(user)}.mean", floats(user.inputs[3]) + c)
-            user.replace_input_with(3, mean)
-        elif is_op(user, "Conv"):
-            weight, bias = weight_and_bias(user)
-            set_weight_and_bias(graph, user, None, bias - _per_output(user, weight, c))
-        else:
-            _add_to_branch(graph, user, (1 - index,), -c)
-    producer = x.producer()
-    if _absorb(graph, producer, c):
-        return
-    if is_op(producer, "Add") and _is_sum(producer):
-        _add_to_branch(graph, producer, (0, 1), c)
-    else:
-        _add(graph, x, _per_channel(graph, x.name, c), x.uses())
 
 
 def _add_to_branch(

@@ -70,7 +70,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        # The renaming lasts too; a file system that cannot do this for a folder is left alone.
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+        finally:
+            os.close(handle)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -133,18 +141,6 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return what a user is told when the system refuses to write a file."""
     fix = WHEN_FULL if error.errno in FULL else "choose a folder that can be written"
     return StorageError(f"Cannot write here: {error.strerror}.", where=str(path), fix=fix)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming last; a file system that cannot do this for a folder is left alone."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-    finally:
-        os.close(handle)
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -238,7 +234,7 @@ class ArrayStream:
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Write one whole array."""
-        with self._open(name) as file:
+        with self._archive.open(f"{name}.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
 
     @contextmanager
@@ -276,13 +272,10 @@ class ArrayStream:
             written += len(rows)
             file.write(rows.data.cast("B") if rows.size else b"")
 
-        with self._open(name) as file:
+        with self._archive.open(f"{name}.npy", "w", force_zip64=True) as file:
             yield write
         if written != n_rows or first is None:
             raise ValueError(f"{name} has {written} rows instead of {n_rows}")
-
-    def _open(self, name: str) -> Any:
-        return self._archive.open(f"{name}.npy", "w", force_zip64=True)
 
 
 @contextmanager

@@ -225,7 +225,14 @@ class Clock:
         every, own = psutil.cpu_times(), os.times()
         busy = sum(getattr(every, name, 0.0) for name in _WORK)
         used = own.user + own.system + own.children_user + own.children_system
-        used += sum(_used(worker) for worker in workers)
+        below = []
+        for worker in workers:
+            with suppress(psutil.Error):  # one that is gone has used nothing
+                times = psutil.Process(worker).cpu_times()
+                below.append(
+                    times.user + times.system + times.children_user + times.children_system
+                )
+        used += sum(below)
         return cls(time.perf_counter(), busy, getattr(every, "steal", 0.0), used)
 
 
@@ -262,15 +269,6 @@ class LoadWatch:
     def record(self) -> dict[str, Any]:
         """Return what happened between the start and the end of the block; see :func:`load`."""
         return load(self._start, self._end, self._cores)
-
-
-def _used(pid: int) -> float:
-    """Return the processor time of a process and of those it waited for; 0 when it is gone."""
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def load(start: Clock, end: Clock, cores: int) -> dict[str, Any]:

@@ -121,9 +121,21 @@ def _locked(path: Path) -> int:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise _not_a_lock(path) from error
-            if isinstance(error, PermissionError):
-                raise _anothers(path, error) from error
-            raise cannot_write(path, error) from error
+            if not isinstance(error, PermissionError):
+                raise cannot_write(path, error) from error
+            # The lock, or the folder, is another user's.
+            try:
+                whose = path.lstat().st_uid
+                with suppress(KeyError):  # of a user without a name
+                    whose = path.owner()
+            except OSError:  # there is no lock: the folder cannot be written
+                raise cannot_write(path, error) from error
+            raise StorageError(
+                f"The lock is user {whose}'s and cannot be written: {error.strerror}.",
+                where=str(path),
+                fix="ask them to remove it once no run is at work, or choose another folder with "
+                "--output",
+            ) from error
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
             os.close(handle)
@@ -161,21 +173,6 @@ def _not_a_lock(path: Path) -> RunError:
         "A link, a pipe or a folder has the name of a run's lock.",
         where=str(path),
         fix="remove it, as no run made it, or choose another folder with --output",
-    )
-
-
-def _anothers(path: Path, error: OSError) -> StorageError:
-    """Return what is said when the lock, or the folder, is another user's."""
-    try:
-        whose = path.lstat().st_uid
-        with suppress(KeyError):  # of a user without a name
-            whose = path.owner()
-    except OSError:  # there is no lock: the folder cannot be written
-        return cannot_write(path, error)
-    return StorageError(
-        f"The lock is user {whose}'s and cannot be written: {error.strerror}.",
-        where=str(path),
-        fix="ask them to remove it once no run is at work, or choose another folder with --output",
     )
 
 
@@ -301,15 +298,16 @@ def _holder(handle: int) -> tuple[int | None, str]:
                 if words[1] == "FLOCK" and words[5] == file:
                     # It may have ended meanwhile, or be hidden from us.
                     with suppress(psutil.Error):
-                        found.append(_process(int(words[4])))
+                        process = psutil.Process(int(words[4]))
+                        since = datetime.fromtimestamp(process.create_time(), UTC)
+                        named = {
+                            "user": process.username(),
+                            "host": platform.node(),
+                            "pid": int(words[4]),
+                            "started": since.isoformat(timespec="seconds"),
+                        }
+                        found.append((process.uids().real, told(named)))
         if found:
             break
     found.sort(key=lambda one: one[0] == os.getuid())
     return found[0] if found else (None, _OTHERS)
-
-
-def _process(pid: int) -> tuple[int, str]:
-    process = psutil.Process(pid)
-    since = datetime.fromtimestamp(process.create_time(), UTC).isoformat(timespec="seconds")
-    named = {"user": process.username(), "host": platform.node(), "pid": pid, "started": since}
-    return process.uids().real, told(named)

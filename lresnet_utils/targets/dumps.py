@@ -77,7 +77,19 @@ def read_dump(
     """
     folder, views = Path(folder), tuple(views)
     found = _list_folder(folder)
-    mark, kind = _form(folder, found)
+    # The one mark and ending of the folder's results.
+    matches = filter(None, map(_OUTPUT.fullmatch, found))
+    counts = Counter((match["mark"], match["kind"]) for match in matches)
+    if len(counts) > 1 and sorted(counts.values())[-2] > 0.01 * max(counts.values()):
+        forms = ", ".join(
+            f"{n:,} x {{i}}{mark}{kind}" for (mark, kind), n in sorted(counts.items())
+        )
+        raise DataError(
+            f"The folder mixes results of several forms: {forms}.",
+            where=str(folder),
+            fix="give one folder per run and output format",
+        )
+    mark, kind = max(counts, key=counts.__getitem__)
     expected = [f"{i}{VIEWS[view]}{mark}{kind}" for view in views for i in range(n_images)]
     present = set(found)
     values = np.zeros((len(expected), embedding_size), np.float32)
@@ -138,22 +150,6 @@ def _list_folder(folder: Path) -> list[str]:
             else "names must be {i}_1.txt, {i}_0.bin or {i}_output_0.bin",
         )
     return names
-
-
-def _form(folder: Path, found: list[str]) -> tuple[str, str]:
-    """Find the one mark and ending of the folder's results."""
-    matches = filter(None, map(_OUTPUT.fullmatch, found))
-    counts = Counter((match["mark"], match["kind"]) for match in matches)
-    if len(counts) > 1 and sorted(counts.values())[-2] > 0.01 * max(counts.values()):
-        forms = ", ".join(
-            f"{n:,} x {{i}}{mark}{kind}" for (mark, kind), n in sorted(counts.items())
-        )
-        raise DataError(
-            f"The folder mixes results of several forms: {forms}.",
-            where=str(folder),
-            fix="give one folder per run and output format",
-        )
-    return max(counts, key=counts.__getitem__)
 
 
 def _read_one(path: Path, size: int) -> tuple[np.ndarray, str]:

@@ -102,8 +102,20 @@ class RecordedSet(SetTool):
             views=("plain", "flip") if job.flip or mirrored else ("plain",),
         )[: 2 if job.flip else 1]
         rows, first = np.unique(numbers, return_index=True)
+        # Results of one picture that differ: the dump is of another set or order.
+        earliest = first[np.searchsorted(rows, numbers)]
         for view in views:
-            _check_repeats(view, numbers, first[np.searchsorted(rows, numbers)], dump)
+            units = unit_rows(view)
+            cosines = (units * units[earliest]).sum(axis=1)
+            worst = int(np.argmin(cosines))
+            if cosines[worst] < _LEAST_COSINE:
+                raise DataError(
+                    f"Results {earliest[worst]} and {worst} are of the same picture "
+                    f"({numbers[worst]}) but differ (cosine {cosines[worst]:.3f}): the dump is of "
+                    "another set, or in another order.",
+                    where=str(dump),
+                    fix="record the set that this run evaluates",
+                )
         keep = ~np.isin(rows, list(job.known))
         chosen = tuple(view[first[keep]] for view in views)
         vectors, failed, reasons = combine(chosen, rows[keep], n, job.known)
@@ -287,21 +299,6 @@ def hash_files(folder: Path, batch_size: int) -> dict[str, str]:
 
 def _logs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _LOGS and path.is_file())
-
-
-def _check_repeats(view: np.ndarray, numbers: np.ndarray, first: np.ndarray, dump: Path) -> None:
-    """Refuse results of one picture that differ: the dump is of another set or order."""
-    units = unit_rows(view)
-    cosines = (units * units[first]).sum(axis=1)
-    worst = int(np.argmin(cosines))
-    if cosines[worst] < _LEAST_COSINE:
-        raise DataError(
-            f"Results {first[worst]} and {worst} are of the same picture ({numbers[worst]}) but "
-            f"differ (cosine {cosines[worst]:.3f}): the dump is of another set, or in another "
-            "order.",
-            where=str(dump),
-            fix="record the set that this run evaluates",
-        )
 
 
 # Logs of any known tool.

@@ -218,15 +218,10 @@ def tr(text: str, /, **values: object) -> str:
         told = texts[f"{text}."].removesuffix("。")
     else:
         told = texts.get(text, str(text))
-    if not values:
-        return _as_clauses(told)
-    told = told.format(**{n: tr(v) if isinstance(v, str) else v for n, v in values.items()})
-    return _as_clauses(told)
-
-
-def _as_clauses(text: str) -> str:
-    """Write a sentence that stands behind a colon small, as what an error says often does."""
-    return _BEHIND_COLON.sub(lambda found: found[0].lower(), text)
+    if values:
+        told = told.format(**{n: tr(v) if isinstance(v, str) else v for n, v in values.items()})
+    # A sentence that stands behind a colon is written small, as what an error says often does.
+    return _BEHIND_COLON.sub(lambda found: found[0].lower(), told)
 
 
 def translatable(text: str) -> str:

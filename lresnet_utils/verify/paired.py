@@ -403,9 +403,10 @@ def order_difference(
     gained, lost = len(flips.gained), len(flips.lost)
     low, high = hull(drawn.accuracy, tango(gained, lost, flips.n))
     right_one = "other" if low > 0 else "used" if high < 0 else None
+    either = [{"value": r.mean_accuracy, "errors": r.errors, "n": r.n} for r in results]
     return {
-        "used": _accuracy(results[0]),
-        "other": _accuracy(results[1]),
+        "used": either[0],
+        "other": either[1],
         "difference": {
             "value": (gained - lost) / flips.n,
             "low": low,
@@ -416,7 +417,3 @@ def order_difference(
         },
         "right": right_one,
     }
-
-
-def _accuracy(result: Any) -> dict[str, Any]:
-    return {"value": result.mean_accuracy, "errors": result.errors, "n": result.n}

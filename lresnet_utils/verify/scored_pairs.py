@@ -206,29 +206,29 @@ def points(scored: Scored, same: np.ndarray, far_targets: list[float]) -> dict[s
     distances, same = scored.distances[scored.acquired], same[scored.acquired]
     if scored.curve is None:
         return {"tar_at_far": [], "minimum_cost": [], "decidability": {"refused": scored.no_curve}}
-    rows = tar_at_far(distances, same, far_targets)
+    # The interval over people stands in the place of the naive one, which stays beside it.
+    rows = []
+    for row in tar_at_far(distances, same, far_targets):
+        if "refused" not in row:
+            naive = {"low": row["low"], "high": row["high"], "interval": row["method"]}
+            if scored.intervals is None:
+                row |= {"naive": naive, "interval": row["method"]}
+            elif (found := scored.intervals.tar[row["far"]]) is None:
+                none = {"low": None, "high": None, "interval": None, "interval_reason": FEW}
+                row |= none | {"method": FEW, "naive": naive}
+            else:
+                method = message(
+                    "{method}; threshold from the same pairs", method=scored.intervals.method
+                )
+                row |= _interval(found, method) | {"method": method, "naive": naive}
+        rows.append(row)
     fewest = int(np.bincount(fold, ~same).min())
     return {
         "fold_resolution": {"n_impostor": fewest, "far": 1 / fewest if fewest else None},
-        "tar_at_far": [_clustered(row, scored) for row in rows],
+        "tar_at_far": rows,
         "minimum_cost": minimum_cost(scored.curve),
         "decidability": decidability(distances, same),
     }
-
-
-def _clustered(row: dict[str, Any], scored: Scored) -> dict[str, Any]:
-    """Put the interval over people in the place of the naive one, which stays beside it."""
-    if "refused" in row:
-        return row
-    naive = {"low": row["low"], "high": row["high"], "interval": row["method"]}
-    if scored.intervals is None:
-        return row | {"naive": naive, "interval": row["method"]}
-    found = scored.intervals.tar[row["far"]]
-    if found is None:
-        none = {"low": None, "high": None, "interval": None, "interval_reason": FEW}
-        return row | none | {"method": FEW, "naive": naive}
-    method = message("{method}; threshold from the same pairs", method=scored.intervals.method)
-    return row | _interval(found, method) | {"method": method, "naive": naive}
 
 
 def _of_curve(scored: Scored, value: float | None, ends: Any) -> dict[str, Any]:

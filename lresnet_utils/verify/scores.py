@@ -141,7 +141,19 @@ def score_pairs(
                 where=message("image {image}", image=start + first),
                 fix="normalise the embeddings, or mark the image as failed",
             )
-    left, right = (_image_numbers(side, len(vectors)) for side in (left, right))
+    sides = []
+    for side in (left, right):
+        numbers = np.asarray(side)
+        if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
+            raise EvaluationError("A side of the pairs must be a list of image numbers.")
+        # Negative numbers would count from the end without a word.
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(vectors)):
+            raise EvaluationError(
+                f"The pairs name images {numbers.min()} to {numbers.max()}, "
+                f"but there are {len(vectors)} embeddings (0 to {len(vectors) - 1})."
+            )
+        sides.append(numbers.astype(np.intp))
+    left, right = sides
     if left.shape != right.shape:
         raise EvaluationError(f"{len(left)} left sides do not pair with {len(right)} right sides.")
     acquired = ~(failed[left] | failed[right])
@@ -210,19 +222,6 @@ def _rows(x: ArrayLike, name: str) -> np.ndarray:
     if np.ndim(x) != 2:
         raise EvaluationError(f"Embeddings must be rows of a table; {name} is {np.ndim(x)}-d.")
     return rows
-
-
-def _image_numbers(side: ArrayLike, n_images: int) -> np.ndarray:
-    numbers = np.asarray(side)
-    if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
-        raise EvaluationError("A side of the pairs must be a list of image numbers.")
-    # Negative numbers would count from the end without a word.
-    if numbers.size and not (numbers.min() >= 0 and numbers.max() < n_images):
-        raise EvaluationError(
-            f"The pairs name images {numbers.min()} to {numbers.max()}, "
-            f"but there are {n_images} embeddings (0 to {n_images - 1})."
-        )
-    return numbers.astype(np.intp)
 
 
 def _flags(values: ArrayLike, name: str) -> np.ndarray:

@@ -55,9 +55,46 @@ def list_lfw(folder: Path, view: str, align: Align = "auto") -> Collection:
     path = inside(folder, LISTS[view])
     lines = _Lines(path)
     if view == "unrestricted":
-        pictures, left, right, same, folds = _from_people(lines, str(folder))
+        # ``people.txt``: balanced pairs are drawn within its folds.
+        (folds,) = lines.take("n")
+        if not folds:
+            raise lines.wrong("it announces no people", "line 1")
+        pictures: list[Picture] = []
+        people, fold = [], []
+        for number in range(folds):
+            (count,) = lines.take("n")
+            for _ in range(count):
+                name, n = lines.take("sn")
+                if len(pictures) + n > _MOST_PICTURES:
+                    raise lines.wrong(f"it names more than {_MOST_PICTURES:,} pictures", name)
+                people.append(range(len(pictures), len(pictures) + n))
+                fold.append(number)
+                pictures += [(name, image) for image in range(1, n + 1)]
+        lines.end()
+        left, right, same = draw_folds(people, np.array(fold), folds, str(folder))
+        used, both = np.unique(np.stack([left, right]), return_inverse=True)
+        left, right = both.reshape(2, -1).astype(np.int32)
+        pictures = [pictures[i] for i in used]
     else:
-        sides, same, folds = _from_pairs(lines)
+        # A list of pairs: ``folds each`` and as many pairs of both kinds, or ``each`` alone.
+        head = lines.take("nn", "n")
+        folds, each = head if len(head) == 2 else (1, head[0])
+        if not folds or not each:
+            raise lines.wrong("it announces no pairs", "line 1")
+        sides: list[tuple[Picture, Picture]] = []
+        for _ in range(folds):
+            for _ in range(each):
+                name, first, second = lines.take("snn")
+                sides.append(((name, first), (name, second)))
+            for _ in range(each):
+                name, first, other, second = lines.take("snsn")
+                sides.append(((name, first), (other, second)))
+        lines.end()
+        same = np.tile(np.repeat([True, False], each), folds)
+        if len(head) == 1:
+            # View 1 has no folds: in turn, so that folds cut by position hold both kinds.
+            order = np.arange(2 * each).reshape(2, each).T.ravel()
+            sides, same, folds = [sides[i] for i in order], same[order], None
         pictures = list(dict.fromkeys(picture for pair in sides for picture in pair))
         number = {picture: index for index, picture in enumerate(pictures)}
         left, right = np.array([[number[a], number[b]] for a, b in sides], np.int32).T
@@ -129,49 +166,3 @@ def _is_name(word: str) -> bool:
     """Tell whether a word can be a person's folder: one name, no way to another place."""
     short = len(word.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
     return short and is_plain(word) and not set(word) & set("/\\") and word not in (".", "..")
-
-
-def _from_pairs(lines: _Lines) -> tuple[list[tuple[Picture, Picture]], np.ndarray, int | None]:
-    """Read a list of pairs: ``folds each`` and as many pairs of both kinds, or ``each`` alone."""
-    head = lines.take("nn", "n")
-    folds, each = head if len(head) == 2 else (1, head[0])
-    if not folds or not each:
-        raise lines.wrong("it announces no pairs", "line 1")
-    sides: list[tuple[Picture, Picture]] = []
-    for _ in range(folds):
-        for _ in range(each):
-            name, first, second = lines.take("snn")
-            sides.append(((name, first), (name, second)))
-        for _ in range(each):
-            name, first, other, second = lines.take("snsn")
-            sides.append(((name, first), (other, second)))
-    lines.end()
-    same = np.tile(np.repeat([True, False], each), folds)
-    if len(head) == 2:
-        return sides, same, folds
-    # View 1 has no folds: in turn, so that folds cut by position hold both kinds.
-    order = np.arange(2 * each).reshape(2, each).T.ravel()
-    return [sides[i] for i in order], same[order], None
-
-
-def _from_people(lines: _Lines, where: str):
-    """Read ``people.txt`` and draw balanced pairs within its folds."""
-    (folds,) = lines.take("n")
-    if not folds:
-        raise lines.wrong("it announces no people", "line 1")
-    pictures: list[Picture] = []
-    people, fold = [], []
-    for number in range(folds):
-        (count,) = lines.take("n")
-        for _ in range(count):
-            name, n = lines.take("sn")
-            if len(pictures) + n > _MOST_PICTURES:
-                raise lines.wrong(f"it names more than {_MOST_PICTURES:,} pictures", name)
-            people.append(range(len(pictures), len(pictures) + n))
-            fold.append(number)
-            pictures += [(name, image) for image in range(1, n + 1)]
-    lines.end()
-    left, right, same = draw_folds(people, np.array(fold), folds, where)
-    used, sides = np.unique(np.stack([left, right]), return_inverse=True)
-    left, right = sides.reshape(2, -1).astype(np.int32)
-    return [pictures[i] for i in used], left, right, same, folds

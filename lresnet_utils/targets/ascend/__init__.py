@@ -57,7 +57,7 @@ class NpuTool(SetTool):
 
     def embed_set(self, artefact: Artefact, job: SetJob) -> Embedding:
         """Write the inputs, run the tool over them, read its dump; see :class:`SetTool`."""
-        runner, build = _require_runner(artefact), _job(artefact, job.folder)
+        runner, build = _prepared(artefact, job.folder)
         started = time.perf_counter()
         try:
             inputs = write_inputs(
@@ -96,9 +96,9 @@ class NpuTool(SetTool):
         See :meth:`SetTool.measure`. Of the three tools only ais_bench has a warm-up; msame
         runs at most a hundred executions and leaves the first one out of its average.
         """
-        runner, options = _require_runner(artefact), artefact.options
+        runner, build = _prepared(artefact, folder)
+        options = artefact.options
         folder.mkdir(parents=True, exist_ok=True)
-        build = _job(artefact, folder)
         probe = runner.measure(build, _PROBE_ROUNDS, warmup, "probe")
         batches_per_second = probe.throughput_ips / build.batch_size
         rounds = max(_PROBE_ROUNDS, math.ceil(seconds * batches_per_second))
@@ -245,19 +245,16 @@ def card_note(rate_ips: float, soc_version: str) -> str:
     )
 
 
-def _require_runner(artefact: Artefact) -> AscendRunner:
+def _prepared(artefact: Artefact, folder: Path) -> tuple[AscendRunner, AscendJob]:
+    """Return the program that runs a build here, and what it is to run in a folder."""
     runner = find_runner(artefact.options["runner"])
     if runner is None:
         wanted = artefact.options["runner"]
         reason = _NO_RUNNER if wanted == "auto" else f"{wanted} is not here"
         raise UnavailableError(f"{reason}.", fix=_GET_RUNNER)
-    return runner
-
-
-def _job(artefact: Artefact, folder: Path) -> AscendJob:
     names = ("batch_size", "embedding_size", "device", "timeout_s")
     settings = {name: artefact.options[name] for name in names}
-    return AscendJob(artefact.path.absolute(), folder=folder, **settings)
+    return runner, AscendJob(artefact.path.absolute(), folder=folder, **settings)
 
 
 # Ascend NPUs through ONNX Runtime's CANN provider, inside this process.

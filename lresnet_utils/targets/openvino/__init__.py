@@ -370,7 +370,22 @@ class NncfQuantiser(Quantiser):
         nncf = import_nncf()
         model = openvino.Core().read_model(str(graph))
         model.reshape([1, *IMAGE_SHAPE])
-        kept = _layers(model, graph, recipe.kept)
+        import onnx
+
+        # OpenVINO's names of the layers to keep. It renames nodes and splits a bias off, but keeps
+        # the names of the tensors that they make: the layer is the first linear operation on the
+        # way back from its tensor.
+        proto = onnx.load(graph, load_external_data=False)
+        tensors = {node.output[0] for node in proto.graph.node if node.name in recipe.kept}
+        kept = []
+        for op in model.get_ordered_ops():
+            if op.get_type_name() == "Result":
+                continue
+            if any(output.get_names() & tensors for output in op.outputs()):
+                while op.get_type_name() not in _LINEAR:
+                    op = op.input_value(0).get_node()
+                kept.append(op.get_friendly_name())
+        kept.sort()
         # NNCF's progress bars stay out of a terminal, and of a notebook, which would display them.
         with (
             mock.patch("rich.console._is_jupyter", return_value=False),
@@ -386,27 +401,6 @@ class NncfQuantiser(Quantiser):
                 ignored_scope=nncf.IgnoredScope(names=kept) if kept else None,
             )
         openvino.save_model(quantised, str(out), compress_to_fp16=False)
-
-
-def _layers(model: openvino.Model, graph: Path, kept: tuple[str, ...]) -> list[str]:
-    """Return OpenVINO's names of an ONNX graph's linear layers.
-
-    OpenVINO renames nodes and splits a bias off, but keeps the names of the tensors that they
-    make: the layer is the first linear operation on the way back from its tensor.
-    """
-    import onnx
-
-    proto = onnx.load(graph, load_external_data=False)
-    tensors = {node.output[0] for node in proto.graph.node if node.name in kept}
-    names = []
-    for op in model.get_ordered_ops():
-        if op.get_type_name() == "Result":
-            continue
-        if any(output.get_names() & tensors for output in op.outputs()):
-            while op.get_type_name() not in _LINEAR:
-                op = op.input_value(0).get_node()
-            names.append(op.get_friendly_name())
-    return sorted(names)
 
 
 def import_nncf() -> Any:

@@ -104,42 +104,38 @@ def _from_console(log: Log) -> _Parts:
     ):
         line, found = log.one(rf"{START}{label}:\s+({NUMBER}) {unit}\s*$", f"{label}: ... {unit}")
         figures[name] = log.number(found[1], label, line)
-    latency_ms = _console_latencies(log)
+    # The block under "Latency:", or the one figure of the oldest releases.
+    at_head, head = log.one(rf"{START}Latency:\s*(.*)$", "Latency:")
+    latency_ms = {}
+    if head[1]:
+        found = re.fullmatch(rf"({NUMBER}) ms", head[1].strip())
+        if not found:
+            raise log.refuse("The latency is cut or of an unknown form.", at_head)
+        latency_ms["p50"] = log.number(found[1], "Latency", at_head)
+    else:
+        # The third name is "Average", "Avg" or "AVG", by release; "MIN" and "MAX" go with the last.
+        names = (r"Median|(\d{1,3}) percentile", r"Average|Avg", "Min", "Max")
+        for offset, name in enumerate(names, 1):
+            at = at_head + offset
+            text = log.lines[at] if at < len(log.lines) else ""
+            found = re.search(
+                rf"{START}(?:{name}):\s+(?P<value>{NUMBER}) (?P<unit>ms|us)\s*$",
+                text[:MAX_LINE_CHARS],
+                re.ASCII | re.IGNORECASE,
+            )
+            if not found:
+                raise log.refuse("A latency is missing or cut.", at)
+            value = log.number(found["value"], "A latency", at)
+            key = {1: "p50", 2: "mean", 3: "min", 4: "max"}[offset]
+            if offset == 1 and found[1]:
+                key = f"p{found[1]}"
+            latency_ms[key] = value / 1000 if found["unit"] == "us" else value
+        log.require_order(latency_ms, "", at_head)
     batches = log.find(rf"{START}(?:Model|Network) batch size: ({COUNT})\s*$")
     said = int(batches[-1][1][1]) if batches else None
     notes = [match[1] for _, match in log.find(r"(INFERENCE_PRECISION_HINT: .+)$")]
     notes += [f"build {m[1]}" for _, m in log.find(r"Build \.+ (\S+)")[:1]]
     return figures, latency_ms, said, batches[-1][0] if batches else line, tuple(notes)
-
-
-def _console_latencies(log: Log) -> dict[str, float]:
-    """Read the block under ``Latency:``, or the one figure of the oldest releases."""
-    line, head = log.one(rf"{START}Latency:\s*(.*)$", "Latency:")
-    if head[1]:
-        found = re.fullmatch(rf"({NUMBER}) ms", head[1].strip())
-        if not found:
-            raise log.refuse("The latency is cut or of an unknown form.", line)
-        return {"p50": log.number(found[1], "Latency", line)}
-    latency_ms = {}
-    # The third name is "Average", "Avg" or "AVG", by release; "MIN" and "MAX" go with the last.
-    names = (r"Median|(\d{1,3}) percentile", r"Average|Avg", "Min", "Max")
-    for offset, name in enumerate(names, 1):
-        at = line + offset
-        text = log.lines[at] if at < len(log.lines) else ""
-        found = re.search(
-            rf"{START}(?:{name}):\s+(?P<value>{NUMBER}) (?P<unit>ms|us)\s*$",
-            text[:MAX_LINE_CHARS],
-            re.ASCII | re.IGNORECASE,
-        )
-        if not found:
-            raise log.refuse("A latency is missing or cut.", at)
-        value = log.number(found["value"], "A latency", at)
-        key = {1: "p50", 2: "mean", 3: "min", 4: "max"}[offset]
-        if offset == 1 and found[1]:
-            key = f"p{found[1]}"
-        latency_ms[key] = value / 1000 if found["unit"] == "us" else value
-    log.require_order(latency_ms, "", line)
-    return latency_ms
 
 
 def _from_json(log: Log) -> _Parts:
