@@ -179,10 +179,10 @@ def unpack(value: Any, *, where: str) -> PackedPairs:
             or type(n) is not int
             or not 0 < n <= MAX_PAIRS
             or type(cells) is not list
-            or not all(type(name) is str for name in cells)
+            or not all(isinstance(name, str) for name in cells)
             or len(set(cells)) != len(cells)
             or n * len(cells) > MAX_DISTANCES
-            or type(value["sha256"]) is not str
+            or not isinstance(value["sha256"], str)
         ):
             raise ValueError("the pairs are not of this version, or too many")
         left, right = (

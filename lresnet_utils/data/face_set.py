@@ -298,13 +298,13 @@ def open_store(folder: Path | str) -> FaceSet:
         texts = (face_set.name, face_set.source, face_set.credit, *face_set.labels().values())
         counts = (face_set.n_images, face_set.n_pairs)
         sound = (
-            all(type(text) is str for text in (*texts, face_set.sha256))
+            all(isinstance(text, str) for text in (*texts, face_set.sha256))
             and re.fullmatch(r"[0-9a-f]{64}", face_set.sha256) is not None
             and all(type(n) is int and n > 0 for n in counts)
             # A variant is part of a file's name.
             and all(re.fullmatch(r"[a-z0-9_]{1,40}", name) for name in face_set.variants)
             and all(
-                type(image) is int and 0 <= image < face_set.n_images and type(reason) is str
+                type(image) is int and 0 <= image < face_set.n_images and isinstance(reason, str)
                 for image, reason in face_set.failures
             )
         )

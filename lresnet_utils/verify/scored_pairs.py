@@ -349,7 +349,7 @@ def threshold_of(results: Path, shown: str) -> Callable[[str, int], float]:
     try:
         cells = [cell for cell in content["cells"] if cell.get("threshold")]
         good = all(
-            type(cell["target"]) is str
+            isinstance(cell["target"], str)
             and type(cell["batch_size"]) is int
             and type(cell["threshold"]["value"]) in (int, float)
             and abs(cell["threshold"]["value"]) <= _FARTHEST
