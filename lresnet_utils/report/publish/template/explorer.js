@@ -1,5 +1,5 @@
 // The threshold explorer of a published page. Everything it shows is counted from the bins that
-// report/charts/explorer.py packs: bin j holds the distances below threshold j and not below j - 1.
+// report/charts/recognition.py packs: bin j holds the distances below threshold j and not below j - 1.
 // Where this cannot run, the static figure that stands in its place stays.
 "use strict";
 (() => {
