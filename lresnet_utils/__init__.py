@@ -9,12 +9,16 @@ notebooks of one's own, see ``docs/use_it_as_a_library.md``.
 import importlib as _importlib
 import os as _os
 import sys as _sys
+import warnings as _warnings
 
 # Nobody is told of a run. ONNX Runtime writes a device id into the user's cache and looks up a
 # host as it is imported; OpenVINO and NNCF do so through the package `openvino_telemetry`, which
 # knows no variable of its own and which both can do without.
 _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _sys.modules.setdefault("openvino_telemetry", None)
+
+# scikit-learn brings joblib, which nothing here runs on; it says this where /dev/shm is read-only.
+_warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
 
 __version__ = "0.1.0"
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -244,3 +247,17 @@ def test_impossible_costs_are_refused():
 def test_decidability_needs_two_spread_classes():
     assert "refused" in decidability([0.1, 0.2], [True, True])
     assert "refused" in decidability([0.1, 0.2], [True, False])
+
+
+def test_where_no_semaphore_can_be_made_nothing_is_warned_of():
+    """As where /dev/shm is read-only: scikit-learn's joblib warns as it is imported."""
+    code = """
+import _multiprocessing
+def refuse(*_, **__):
+    raise OSError(30, "Read-only file system")
+_multiprocessing.SemLock = refuse
+import lresnet_utils.verify.curves, joblib
+assert joblib._multiprocessing_helpers.mp is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
