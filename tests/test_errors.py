@@ -70,7 +70,7 @@ def test_what_a_file_holds_is_one_line_of_plain_characters_on_the_terminal(monke
     told = io.StringIO()
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(logging.lastResort, "format", logging.lastResort.format)
-    monkeypatch.setattr(cli, "app", lambda: how(EVIL))
+    monkeypatch.setattr(cli, "app", lambda **_: how(EVIL))
     with (
         contextlib.redirect_stdout(told),
         contextlib.redirect_stderr(told),
