@@ -26,8 +26,8 @@ MOST_SEVERAL = 0.5
 LEAST_APART = 0.8
 """Area under the ROC below which people are hardly told apart, by any threshold.
 
-No trained network comes near it on faces that it was meant for. It tells wrong faces, not untrained
-weights: SFace with random ones has 0.78, 0.86 and 0.85 (three seeds) over all pairs of ORL's faces.
+Set by judgement. It tells wrong faces, not untrained weights: SFace with random ones has 0.78, 0.86
+and 0.85 (three seeds) over all pairs of ORL's aligned faces.
 """
 _ALPHA = 0.05
 
